@@ -1,0 +1,122 @@
+//! What every source offers to the runtime.
+
+use std::collections::BTreeMap;
+use tidemill_formats::Table;
+use tidemill_operators::Batch;
+
+/// A partition of a source, the unit of order and of watermarks: a Kafka partition, a file.
+/// Numbered by the source, the same number on every worker and, for Kafka, after a restart.
+pub type Lane = u32;
+
+/// Where reading goes on in each partition, by a name that outlives the process
+/// (`orders/3`, `/data/a.jsonl`), e.g. the next offset to read.
+pub type Positions = BTreeMap<String, i64>;
+
+/// What a reader is asked to read.
+#[derive(Clone, Debug)]
+pub struct ReadSpec {
+    /// The table.
+    pub table: Table,
+    /// Wanted columns: indices into the table's physical columns followed by its metadata
+    /// columns, ascending. Readers give exactly these, in this order.
+    pub columns: Vec<usize>,
+    /// Whether to append an `Int64` column `__arrival`, strictly rising in each lane, that
+    /// orders rows of one epoch (line number, offset).
+    pub arrival: bool,
+    /// Where to start, from a checkpoint; partitions not named start as the options say.
+    pub positions: Option<Positions>,
+}
+
+/// Rows of one lane.
+#[derive(Debug)]
+pub struct LaneRows {
+    /// Where they come from.
+    pub lane: Lane,
+    /// The rows, in the lane's order.
+    pub rows: Batch,
+}
+
+/// The answer to [`Reader::poll`].
+#[derive(Debug)]
+pub enum Poll {
+    /// Rows were read.
+    Rows(Vec<LaneRows>),
+    /// Nothing at the moment.
+    Pending,
+    /// This worker's share has ended and will never give another row.
+    Finished,
+}
+
+/// What a lane has to say about the watermark besides its rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LaneState {
+    /// Has rows to read, or may get some soon: holds the watermark at its own.
+    Active,
+    /// Read to its end some time ago (or never held a record): does not hold the watermark.
+    Idle,
+    /// Will never give another row.
+    Finished,
+}
+
+/// Records that could not be decoded, as the source met them.
+#[derive(Clone, Debug)]
+pub struct BadInput {
+    /// Topic and partition, or file.
+    pub place: String,
+    /// Offset or line.
+    pub position: i64,
+    /// Why.
+    pub reason: String,
+    /// The record, cut to a sensible length.
+    pub record: Vec<u8>,
+}
+
+/// One worker's hand on a source. Several workers each have their own, made together by
+/// [`Source::readers`].
+pub trait Reader: Send {
+    /// Reads up to about `max_rows` rows without blocking.
+    fn poll(&mut self, max_rows: usize) -> Result<Poll, ConnectorError>;
+
+    /// Lanes whose state changed since the last call, all of them at the first. Every lane of
+    /// the source is announced by at least one worker before its first row.
+    fn lanes(&mut self) -> Vec<(Lane, LaneState)>;
+
+    /// Takes the bad records met since the last call; `count` of them in all, some of them shown.
+    fn take_bad(&mut self) -> BadInputs;
+
+    /// Where this worker's lanes stand: behind everything that `poll` gave.
+    fn positions(&self) -> Positions;
+
+    /// Records not yet read, where the source knows.
+    fn lag(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Bad records since the last look.
+#[derive(Debug, Default)]
+pub struct BadInputs {
+    /// How many there were.
+    pub count: u64,
+    /// Each of them, unless the table says to skip them.
+    pub records: Vec<BadInput>,
+}
+
+/// A source that has been checked and is ready to be opened.
+pub trait Source: Send {
+    /// Whether the input ends.
+    fn is_bounded(&self) -> bool;
+
+    /// Opens the source for `workers` workers.
+    fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError>;
+}
+
+/// Something outside went wrong: a broker, a disk. The job fails or is retried with it.
+#[derive(Debug, thiserror::Error)]
+#[error("{what}: {cause}")]
+pub struct ConnectorError {
+    /// What was being done, with what: `reading topic "clicks" at 127.0.0.1:9092`.
+    pub what: String,
+    /// The reason, and what helps.
+    pub cause: String,
+}

@@ -1,0 +1,13 @@
+//! Bytes to batches and back.
+//!
+//! A [`Decoder`] turns records (a Kafka message's value, a line of a file) into the columns that a
+//! plan uses, and into those only; an [`Encoder`] does the opposite. Which one serves a table is
+//! decided by its `format` option in [`decoder`] and [`encoder`]. The invariant of every decoder:
+//! **a record either contributes all of its rows or none**, and a bad one never disturbs its
+//! neighbours.
+
+pub mod record;
+pub mod table;
+
+pub use record::{BadRecord, Decoder, Encoded, Encoder};
+pub use table::{Changelog, OptionError, Table};

@@ -1,0 +1,109 @@
+//! [`Plan`]: what the runtime builds a dataflow from. Plain data.
+//!
+//! One plan is one session: all of its `INSERT`s together, each table read once. Nodes stand in
+//! topological order, inputs before their readers.
+
+use arrow::datatypes::SchemaRef;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tidemill_formats::{Changelog, Table};
+use tidemill_operators::Expression;
+use tidemill_operators::group_aggregate::GroupAggregateSpec;
+use tidemill_operators::join::JoinSpec;
+use tidemill_operators::map::MapSpec;
+use tidemill_operators::top_n::TopNSpec;
+use tidemill_operators::window_aggregate::WindowAggregateSpec;
+
+/// Index of a node in [`Plan::nodes`].
+pub type NodeId = usize;
+
+/// The dataflow of a session.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// The nodes, inputs first.
+    pub nodes: Vec<Node>,
+    /// The session's options (`SET 'key' = 'value'`).
+    pub options: BTreeMap<String, String>,
+}
+
+/// One step of the dataflow.
+#[derive(Debug, Clone)]
+pub struct Node {
+    /// What it does.
+    pub kind: NodeKind,
+    /// Where its rows come from, port by port.
+    pub inputs: Vec<NodeId>,
+    /// Its output columns.
+    pub schema: SchemaRef,
+    /// Whether its output only grows.
+    pub changelog: Changelog,
+    /// The sources upstream of it: their least watermark is its watermark.
+    pub sources: Vec<NodeId>,
+    /// A hash of its canonical meaning, so that unrelated edits of a job keep its state.
+    pub operator_id: u64,
+}
+
+/// What a node does.
+#[derive(Debug, Clone)]
+pub enum NodeKind {
+    /// Reads a table.
+    Source(SourcePlan),
+    /// Filters, projects, unfolds into windows; keeps nothing.
+    Map(MapSpec),
+    /// Aggregates per window and key.
+    WindowAggregate(WindowAggregateSpec),
+    /// Aggregates per key, updating.
+    GroupAggregate(GroupAggregateSpec),
+    /// Ranks and deduplicates.
+    TopN(TopNSpec),
+    /// Joins two changing inputs.
+    Join(JoinSpec),
+    /// Puts its inputs' rows together.
+    Union,
+    /// Writes a table.
+    Sink(SinkPlan),
+}
+
+impl NodeKind {
+    /// The key columns by which input `port` must be exchanged; `None` if any worker may have
+    /// any row. An empty key sends everything to one worker.
+    pub fn exchange(&self, port: usize) -> Option<&[usize]> {
+        match self {
+            NodeKind::Source(_) | NodeKind::Map(_) | NodeKind::Union => None,
+            NodeKind::WindowAggregate(spec) => Some(&spec.keys),
+            NodeKind::GroupAggregate(spec) => Some(&spec.keys),
+            NodeKind::TopN(spec) => Some(&spec.partition),
+            NodeKind::Join(spec) if port == 0 => Some(&spec.left_keys),
+            NodeKind::Join(spec) => Some(&spec.right_keys),
+            NodeKind::Sink(sink) => match sink.changelog {
+                Changelog::Upsert => Some(&sink.table.primary_key),
+                Changelog::AppendOnly | Changelog::Retract => None,
+            },
+        }
+    }
+}
+
+/// How a table is read.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// The table.
+    pub table: Table,
+    /// Wanted columns, ascending: indices into the physical columns followed by the metadata
+    /// columns. They are the node's output, followed by `__arrival` if asked for.
+    pub columns: Vec<usize>,
+    /// Whether the order of arrival is needed, as a last column `__arrival` (`Int64`).
+    pub arrival: bool,
+    /// The watermark, as an expression over the node's output columns whose maximum (in
+    /// milliseconds, a `Timestamp(ms)`) is the lane's watermark. None if none is declared.
+    pub watermark: Option<Arc<dyn Expression>>,
+}
+
+/// How a table is written. Its input has exactly the table's columns and types.
+#[derive(Debug, Clone)]
+pub struct SinkPlan {
+    /// The table.
+    pub table: Table,
+    /// What the table is sent: insertions only, retractions too, or the latest row for each
+    /// primary key (then consolidated per epoch and key, with a deletion as weight `-1`).
+    pub changelog: Changelog,
+}

@@ -1,0 +1,31 @@
+//! Streaming operators over Arrow batches.
+//!
+//! This crate knows rows, time and state, and nothing else: no SQL text, no Kafka, no tokio, no
+//! file. An [`Operator`] is a plain state machine that is handed *complete epochs*; the
+//! [`dataflow`] module is the only place that talks to timely, stashes what arrives early and
+//! calls operators when their frontier has passed an epoch. That split is what makes every
+//! operator testable with three lines of code and no cluster.
+//!
+//! The invariant that everything here rests on: **an operator sees each epoch once, whole, in
+//! order**. Rows of epoch `e` are judged against the watermark of the epochs before `e`; then the
+//! watermark of `e` is applied and fires what it closes, under `e`.
+
+pub mod aggregate;
+pub mod batch;
+pub mod dataflow;
+pub mod expression;
+pub mod group_aggregate;
+pub mod join;
+pub mod key;
+pub mod map;
+pub mod operator;
+pub mod time;
+pub mod top_n;
+pub mod window;
+pub mod window_aggregate;
+
+pub use batch::Batch;
+pub use expression::{Expression, RowError};
+pub use key::KeyGroup;
+pub use operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
+pub use time::{Epoch, Watermark};

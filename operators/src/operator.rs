@@ -1,0 +1,121 @@
+//! [`Operator`]: the trait of everything that keeps state.
+//!
+//! An operator is a state machine over complete epochs, with no knowledge of timely:
+//!
+//! ```text
+//!            rows of epoch e, per port          watermark after e
+//!                      │                              │
+//!  state before e ──► apply: rows first, judged by ──► fire what it closes ──► state before e+1
+//!                      │      the watermark before e  │
+//!                      ▼                              ▼
+//!                            output, all stamped e
+//! ```
+//!
+//! A checkpoint cut before epoch `c` is therefore simply the state between two calls.
+
+use crate::batch::Batch;
+use crate::expression::RowError;
+use crate::time::{Epoch, Watermark};
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+
+/// What an operator may know about the epoch besides its rows. The same on every worker.
+#[derive(Clone, Copy, Debug)]
+pub struct EpochContext {
+    /// The epoch being applied.
+    pub epoch: Epoch,
+    /// Processing time of the epoch, milliseconds since 1970 UTC.
+    pub now_ms: i64,
+    /// The watermark applied before this epoch: decides which rows are late.
+    pub watermark_before: Watermark,
+    /// The watermark that this epoch ends with: decides what fires.
+    pub watermark_after: Watermark,
+}
+
+/// What an epoch produced.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Result rows, in order.
+    pub rows: Vec<Batch>,
+    /// Input rows that came too late, as they came in, with the window that was closed already.
+    pub late: Vec<LateRows>,
+}
+
+/// Rows dropped because the window they fall into was closed before they came.
+#[derive(Debug, Clone)]
+pub struct LateRows {
+    /// The rows, in the operator's input schema.
+    pub rows: Batch,
+    /// Their watermark when they came.
+    pub watermark: Watermark,
+}
+
+/// How much of its state an operator hands over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotScope {
+    /// Everything that is held.
+    Full,
+    /// What changed since the last snapshot of either kind.
+    Changed,
+}
+
+/// A piece of state on its way to or from a checkpoint.
+///
+/// Every batch starts with a `UInt8` column `key_group`, so that a restore on another number of
+/// workers can pick the rows of its own key groups. Applying a full snapshot and then every
+/// later `Changed` one in order gives the state back.
+#[derive(Debug, Default, Clone)]
+pub struct Snapshot {
+    /// Named tables of an operator, in the order in which they must be restored.
+    pub tables: Vec<SnapshotTable>,
+}
+
+/// One table of a [`Snapshot`].
+#[derive(Debug, Clone)]
+pub struct SnapshotTable {
+    /// Which of the operator's tables this is, e.g. `"panes"`.
+    pub name: String,
+    /// Keys that no longer exist: `key_group` and the key columns. Applied before `upserts`.
+    pub deletes: Option<RecordBatch>,
+    /// Entries as they now are: `key_group`, key columns, value columns.
+    pub upserts: Option<RecordBatch>,
+}
+
+/// Why an operator could not go on. Each of these ends the job.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// An expression failed on a row.
+    #[error(transparent)]
+    Row(#[from] RowError),
+    /// Arrow refused; a bug in the plan rather than in the data.
+    #[error("{0}")]
+    Arrow(#[from] ArrowError),
+    /// The rows contradict what the plan promised about them.
+    #[error("{0}")]
+    Data(String),
+}
+
+/// A keyed, stateful step of the dataflow.
+///
+/// Rows reach the worker that owns their key group (see [`crate::key`]), so an operator never
+/// meets a key of another worker.
+pub trait Operator {
+    /// Applies one complete epoch: `inputs[port]` are the rows of that port in arrival order.
+    /// Called for every epoch in which there are rows or the watermark rose.
+    fn apply(
+        &mut self,
+        inputs: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        output: &mut Output,
+    ) -> Result<(), OperatorError>;
+
+    /// Hands over the state as it stands between two epochs.
+    fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError>;
+
+    /// Takes over state from a snapshot. Only ever called before the first `apply`; may be called
+    /// several times, oldest snapshot first, with the rows of other workers' key groups removed.
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError>;
+
+    /// Bytes of live state, roughly.
+    fn state_bytes(&self) -> usize;
+}
