@@ -10,4 +10,4 @@ pub mod record;
 pub mod table;
 
 pub use record::{BadRecord, Decoder, Encoded, Encoder};
-pub use table::{Changelog, OptionError, Table};
+pub use table::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};

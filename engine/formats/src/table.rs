@@ -74,6 +74,36 @@ pub enum Changelog {
     Upsert,
 }
 
+/// What a connector can do with a table, as the planner needs to know before anything runs.
+#[derive(Clone, Debug, Default)]
+pub struct Capabilities {
+    /// How it can be read, if it can.
+    pub source: Option<SourceCapability>,
+    /// What it can be sent, most capable kind first; empty if it can't be written.
+    /// [`Changelog::Upsert`] needs a primary key.
+    pub sink: Vec<Changelog>,
+}
+
+/// How a table can be read.
+#[derive(Clone, Debug)]
+pub struct SourceCapability {
+    /// Whether the input ends.
+    pub is_bounded: bool,
+    /// What kind of rows it gives.
+    pub changelog: Changelog,
+    /// Metadata keys that it offers, with their types.
+    pub metadata: Vec<(String, arrow::datatypes::DataType)>,
+}
+
+/// The connectors, as the planner sees them.
+pub trait Connectors {
+    /// Checks the options of `table` and says what its connector can do with it.
+    ///
+    /// # Errors
+    /// If the connector is unknown, or an option is unknown, missing or wrong.
+    fn describe(&self, table: &Table) -> Result<Capabilities, OptionError>;
+}
+
 /// An option that is unknown, missing, or has a value of the wrong kind.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("option '{option}': {problem}")]

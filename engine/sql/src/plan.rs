@@ -3,6 +3,7 @@
 //! One plan is one session: all of its `INSERT`s together, each table read once. Nodes stand in
 //! topological order, inputs before their readers.
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -48,6 +49,9 @@ pub struct Node {
 pub enum NodeKind {
     /// Reads a table.
     Source(SourcePlan),
+    /// Rows that stand in the job's text: given once, by one worker, in the first epoch; then it
+    /// is a source that has ended.
+    Values(RecordBatch),
     /// Filters, projects, unfolds into windows; keeps nothing.
     Map(MapSpec),
     /// Aggregates per window and key.
@@ -69,7 +73,9 @@ impl NodeKind {
     /// any row. An empty key sends everything to one worker.
     pub fn exchange(&self, port: usize) -> Option<&[usize]> {
         match self {
-            NodeKind::Source(_) | NodeKind::Map(_) | NodeKind::Union => None,
+            NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Map(_) | NodeKind::Union => {
+                None
+            },
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
             NodeKind::GroupAggregate(spec) => Some(&spec.keys),
             NodeKind::TopN(spec) => Some(&spec.partition),
