@@ -1,0 +1,164 @@
+-- Inventory: what a retail chain sells and moves becomes its stock, store by store.
+--
+-- Reads   pos_transactions      one JSON record per line of a receipt
+--         stock_movements       deliveries, transfers, counts, returns, each as a signed quantity
+--         items                 the table of items, as its database's change log (Debezium)
+-- Writes  stock_positions       pieces on hand per store and item: updated as they change
+--         reorder_alerts        what is below its reorder point, where: taken back when it no
+--                               longer is, by goods or by a new reorder point
+--         sales_by_store_hour   written once, when the hour is over
+--
+-- Variables: BROKERS (127.0.0.1:9092), TOPIC_PREFIX (nothing), BOUNDED (unbounded; latest-offset
+-- reads what the topics hold now and ends).
+
+SET 'table.local-time-zone' = 'UTC';
+
+CREATE TABLE pos_transactions (
+  store_id   STRING,
+  receipt_id BIGINT,
+  line       INT,
+  item_id    STRING,
+  quantity   BIGINT,
+  unit_price DECIMAL(10, 2),
+  ts         TIMESTAMP_LTZ(3),
+  WATERMARK FOR ts AS ts - INTERVAL '30' SECOND
+) WITH (
+  'connector' = 'kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}pos_transactions',
+  'scan.startup.mode' = 'earliest-offset',
+  'scan.bounded.mode' = '${BOUNDED:-unbounded}',
+  'format' = 'json',
+  'json.timestamp-format.standard' = 'ISO-8601'
+);
+
+CREATE TABLE stock_movements (
+  movement_id    BIGINT,
+  kind           STRING,
+  store_id       STRING,
+  other_store_id STRING,
+  item_id        STRING,
+  quantity       BIGINT,
+  ts             TIMESTAMP_LTZ(3),
+  WATERMARK FOR ts AS ts - INTERVAL '30' SECOND
+) WITH (
+  'connector' = 'kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}stock_movements',
+  'scan.startup.mode' = 'earliest-offset',
+  'scan.bounded.mode' = '${BOUNDED:-unbounded}',
+  'format' = 'json',
+  'json.timestamp-format.standard' = 'ISO-8601'
+);
+
+CREATE TABLE items (
+  item_id       STRING,
+  name          STRING,
+  reorder_point BIGINT,
+  PRIMARY KEY (item_id) NOT ENFORCED
+) WITH (
+  'connector' = 'kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}items',
+  'scan.startup.mode' = 'earliest-offset',
+  'scan.bounded.mode' = '${BOUNDED:-unbounded}',
+  'format' = 'debezium-json'
+);
+
+CREATE TABLE stock_positions (
+  store_id STRING,
+  item_id  STRING,
+  on_hand  BIGINT,
+  PRIMARY KEY (store_id, item_id) NOT ENFORCED
+) WITH (
+  'connector' = 'upsert-kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}stock_positions',
+  'key.format' = 'json',
+  'value.format' = 'json'
+);
+
+CREATE TABLE reorder_alerts (
+  store_id      STRING,
+  item_id       STRING,
+  name          STRING,
+  on_hand       BIGINT,
+  reorder_point BIGINT,
+  PRIMARY KEY (store_id, item_id) NOT ENFORCED
+) WITH (
+  'connector' = 'upsert-kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}reorder_alerts',
+  'key.format' = 'json',
+  'value.format' = 'json'
+);
+
+CREATE TABLE sales_by_store_hour (
+  window_start TIMESTAMP(3),
+  store_id     STRING,
+  receipts     BIGINT,
+  pieces       BIGINT,
+  revenue      DECIMAL(38, 2)
+) WITH (
+  'connector' = 'kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}sales_by_store_hour',
+  'format' = 'json',
+  'json.timestamp-format.standard' = 'ISO-8601'
+);
+
+-- Tills and scanners send again what was not acknowledged. Of equal ids the first record counts.
+-- A position must take in the receipts of a store whose line was down for an hour, too, so this
+-- looks at all ids there ever were, not at a window.
+CREATE VIEW distinct_sales AS
+SELECT store_id, item_id, quantity
+FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id, receipt_id, line ORDER BY ts ASC) AS copy
+  FROM pos_transactions
+)
+WHERE copy = 1;
+
+CREATE VIEW distinct_movements AS
+SELECT store_id, item_id, quantity
+FROM (
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY movement_id ORDER BY ts ASC) AS copy
+  FROM stock_movements
+)
+WHERE copy = 1;
+
+CREATE VIEW positions AS
+SELECT store_id, item_id, SUM(change) AS on_hand
+FROM (
+  SELECT store_id, item_id, -quantity AS change FROM distinct_sales
+  UNION ALL
+  SELECT store_id, item_id, quantity AS change FROM distinct_movements
+)
+GROUP BY store_id, item_id;
+
+EXECUTE STATEMENT SET
+BEGIN
+
+INSERT INTO stock_positions
+SELECT store_id, item_id, on_hand FROM positions;
+
+INSERT INTO reorder_alerts
+SELECT p.store_id, p.item_id, i.name, p.on_hand, i.reorder_point
+FROM positions AS p
+JOIN items AS i ON p.item_id = i.item_id
+WHERE p.on_hand < i.reorder_point;
+
+-- The inner group counts a line that was sent twice once, and lives as long as its hour.
+INSERT INTO sales_by_store_hour
+SELECT window_start, store_id,
+       COUNT(DISTINCT receipt_id) AS receipts,
+       SUM(quantity) AS pieces,
+       SUM(amount) AS revenue
+FROM (
+  SELECT window_start, window_end, store_id, receipt_id, line,
+         MAX(quantity) AS quantity, MAX(quantity * unit_price) AS amount
+  FROM TABLE(TUMBLE(TABLE pos_transactions, DESCRIPTOR(ts), INTERVAL '1' HOUR))
+  GROUP BY window_start, window_end, store_id, receipt_id, line
+)
+GROUP BY window_start, window_end, store_id;
+
+END;
