@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use tidemill_formats::Table;
-use tidemill_operators::Batch;
+use tidemill_operators::{Batch, Epoch};
 
 /// A partition of a source, the unit of order and of watermarks: a Kafka partition, a file.
 /// Numbered by the source, the same number on every worker and, for Kafka, after a restart.
@@ -74,11 +74,17 @@ pub struct BadInput {
 /// One worker's hand on a source. Several workers each have their own, made together by
 /// [`Source::readers`].
 pub trait Reader: Send {
-    /// Reads up to about `max_rows` rows without blocking.
-    fn poll(&mut self, max_rows: usize) -> Result<Poll, ConnectorError>;
+    /// Reads up to about `max_rows` rows without blocking. They belong to `epoch`.
+    ///
+    /// A lane may be shared by workers (a file is dealt out block by block). Its order survives
+    /// only if later blocks never get an earlier epoch, so a shared source refuses, with
+    /// [`Poll::Pending`], a worker whose idea of the epoch is behind one it has already served.
+    fn poll(&mut self, epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError>;
 
-    /// Lanes whose state changed since the last call, all of them at the first. Every lane of
-    /// the source is announced by at least one worker before its first row.
+    /// Lanes whose state changed since the last call; at the first call all that this reader
+    /// may give rows of. To be asked of every reader once before any of them is polled, so that
+    /// no watermark overtakes a lane not yet known, and after each poll.
+    /// [`LaneState::Finished`] is final, whoever else said something else of the same lane.
     fn lanes(&mut self) -> Vec<(Lane, LaneState)>;
 
     /// Takes the bad records met since the last call; `count` of them in all, some of them shown.
