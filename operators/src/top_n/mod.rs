@@ -1,0 +1,599 @@
+//! Top-N and deduplication: `ROW_NUMBER() OVER (PARTITION BY … ORDER BY …) <= n`.
+//!
+//! ```text
+//! input          (a, 3) (b, 1) (a, 5) (a, 4)      PARTITION BY 1 ORDER BY 2 DESC, rank <= 2
+//! state          a: 5 4    b: 1                    append-only: only what can still be shown
+//! output, set    +(a, 5) +(a, 4) +(b, 1)           one epoch says each change once
+//! next epoch     (a, 9):  -(a, 4) +(a, 9)
+//! with ranks              -(a, 5, 1) +(a, 9, 1) -(a, 4, 2) +(a, 5, 2)
+//! ```
+//!
+//! The invariant: **after every epoch, the sum of all output is the ranking of the sum of all
+//! input.** So an epoch is applied whole, and what a partition showed before is compared with
+//! what it shows after; how the rows of one epoch came about leaves no trace.
+//!
+//! Deduplication is the ranking with one row. A ranking per window waits for its window to close
+//! and then speaks once.
+
+mod changes;
+mod ranking;
+mod row_counts;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use crate::batch::Batch;
+use crate::key_index::KeyIndex;
+use crate::operator::{
+    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
+};
+use crate::row_codec::{RowBytes, RowCodec};
+use crate::time::Watermark;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::{SortOptions, cast, interleave};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::row::SortField;
+use changes::Change;
+use ranking::{ByRank, Kept, NOT_FRESH, Ranked, Tie};
+use row_counts::{Put, RowCounts, Taken};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// One term of an `ORDER BY`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SortTerm {
+    /// Input column.
+    pub column: usize,
+    /// Largest first.
+    pub descending: bool,
+    /// Whether NULLs come before everything else.
+    pub nulls_first: bool,
+}
+
+/// Which rows to keep per partition, and how to show their rank.
+///
+/// Output columns: the input's, then `Int64` rank if `rank_output`.
+#[derive(Clone, Debug)]
+pub struct TopNSpec {
+    /// Partition columns; none for one global ranking.
+    pub partition: Vec<usize>,
+    /// The order; ties go to the earlier arrival.
+    pub order: Vec<SortTerm>,
+    /// First rank kept, from 1.
+    pub first: u64,
+    /// Last rank kept, inclusive.
+    pub last: u64,
+    /// Whether the rank is a column of the output.
+    pub rank_output: bool,
+    /// Whether rows may be retracted: then every row is held, else only those that can still
+    /// be of the first `last`.
+    pub updating: bool,
+    /// Whether later arrivals win ties (deduplication by row time keeping the last row).
+    pub ties_to_last: bool,
+    /// `window_end` column, if the ranking is per window: state is dropped and the final ranking
+    /// emitted once, append-only, when the watermark closes the window.
+    pub window_end: Option<usize>,
+    /// Zone of the window's bounds.
+    pub zone: crate::window::Zone,
+    /// Column of arrival order, if known; else the order in which rows reach the operator.
+    pub arrival: Option<usize>,
+}
+
+/// Rows in one output batch, at most.
+const OUTPUT_ROWS_MAX: usize = 16_384;
+
+/// The operator. See the [module](self).
+#[derive(Debug)]
+pub struct TopN {
+    spec: TopNSpec,
+    input: SchemaRef,
+    output: SchemaRef,
+    first: usize,
+    last: usize,
+    order_codec: RowCodec,
+    row_codec: RowCodec,
+    keys: KeyIndex,
+    /// By slot of `keys`.
+    partitions: Vec<Partition>,
+    /// Only of an updating input.
+    counts: RowCounts,
+    /// Partitions by the instant at which their window ends, if the ranking is per window.
+    windows: BTreeMap<i64, Vec<u32>>,
+    sequence_next: i64,
+    touched: Touched,
+    journal: snapshot::Journal,
+    row_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Partition {
+    kept: Kept,
+    is_touched: bool,
+    is_journaled: bool,
+}
+
+/// The partitions that the current epoch changed, and what they showed before.
+#[derive(Debug, Default)]
+struct Touched {
+    partitions: Vec<(u32, std::ops::Range<usize>)>,
+    before: Vec<Ranked>,
+}
+
+/// One epoch's rows and what is read from them once for all.
+struct EpochRows {
+    rows: Batch,
+    slots: Vec<u32>,
+    orders: RowBytes,
+    arrivals: Option<Int64Array>,
+}
+
+impl TopN {
+    /// An operator without state.
+    ///
+    /// # Errors
+    /// If a column can't be compared.
+    pub fn new(spec: TopNSpec, input: SchemaRef) -> Result<Self, OperatorError> {
+        let order = spec.order.iter().map(|term| {
+            let options = SortOptions::new(term.descending, term.nulls_first);
+            SortField::new_with_options(input.field(term.column).data_type().clone(), options)
+        });
+        let types = spec.partition.iter().map(|&c| input.field(c).data_type().clone());
+        let first = spec.first.clamp(1, u32::MAX.into()) as usize;
+        let last = spec.last.min(u32::MAX.into()) as usize;
+        Ok(TopN {
+            output: output_schema(&spec, &input),
+            first,
+            last,
+            order_codec: RowCodec::new(order.collect())?,
+            row_codec: RowCodec::of_schema(&input)?,
+            keys: KeyIndex::new(types)?,
+            partitions: Vec::new(),
+            counts: RowCounts::default(),
+            windows: BTreeMap::new(),
+            sequence_next: 0,
+            touched: Touched::default(),
+            journal: snapshot::Journal::default(),
+            row_bytes: 0,
+            spec,
+            input,
+        })
+    }
+
+    /// The input's columns, then the rank if it is asked for.
+    pub fn output_schema(&self) -> SchemaRef {
+        self.output.clone()
+    }
+
+    /// Applies the epoch's rows, all of them in time.
+    fn rank(&mut self, rows: Batch) -> Result<(Batch, Vec<Change>), OperatorError> {
+        let rows = self.prepare(rows)?;
+        match self.spec.updating {
+            true => self.rank_updating(&rows)?,
+            false => {
+                self.rank_appended(&rows)?;
+                self.hold_fresh(&rows)?;
+            }
+        }
+        let changes = self.settle();
+        Ok((rows.rows, changes))
+    }
+
+    fn prepare(&mut self, rows: Batch) -> Result<EpochRows, OperatorError> {
+        let arrivals = match self.spec.arrival {
+            None => None,
+            Some(column) => {
+                let column = cast(rows.column(column), &DataType::Int64)?;
+                Some(column.as_primitive::<Int64Type>().clone())
+            }
+        };
+        let order: Vec<ArrayRef> =
+            self.spec.order.iter().map(|term| rows.column(term.column).clone()).collect();
+        let orders = self.order_codec.encode(&order)?;
+        let slots = self.assign(rows.columns())?;
+        Ok(EpochRows { rows, slots, orders, arrivals })
+    }
+
+    /// The partition of each row; makes those that are new.
+    fn assign(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
+        let columns: Vec<ArrayRef> =
+            self.spec.partition.iter().map(|&c| rows.column(c).clone()).collect();
+        let (mut slots, mut new) = (Vec::new(), Vec::new());
+        self.keys.assign(&columns, rows.num_rows(), None, &mut slots, |slot, row| {
+            new.push((slot, row));
+        })?;
+        let ends = self.window_ends(rows)?;
+        for (slot, row) in new {
+            let kept = match self.spec.updating {
+                true => Kept::All(BTreeSet::new()),
+                false => Kept::Best(Vec::with_capacity(1)),
+            };
+            let partition = Partition { kept, is_touched: false, is_journaled: false };
+            match self.partitions.get_mut(slot as usize) {
+                Some(place) => *place = partition,
+                None => self.partitions.push(partition),
+            }
+            if let Some(ends) = &ends {
+                self.windows.entry(ends[row]).or_default().push(slot);
+            }
+        }
+        Ok(slots)
+    }
+
+    /// The instant at which each row's window ends, if the ranking is per window.
+    fn window_ends(&self, rows: &RecordBatch) -> Result<Option<Vec<i64>>, OperatorError> {
+        let Some(column) = self.spec.window_end else { return Ok(None) };
+        let column = rows.column(column);
+        if column.null_count() > 0 {
+            return Err(OperatorError::Data("a window's end is NULL".into()));
+        }
+        let ends = cast(column, &DataType::Int64)?;
+        let mut last = (0, closing_instant(0, self.spec.zone));
+        let instant = |&end: &i64| {
+            // Rows of one window mostly come together.
+            if end != last.0 {
+                last = (end, closing_instant(end, self.spec.zone));
+            }
+            last.1
+        };
+        Ok(Some(ends.as_primitive::<Int64Type>().values().iter().map(instant).collect()))
+    }
+
+    fn tie(&mut self, rows: &EpochRows, row: usize) -> (i64, Tie) {
+        let sequence = self.sequence_next;
+        self.sequence_next += 1;
+        let arrival = match &rows.arrivals {
+            Some(arrivals) if arrivals.is_valid(row) => arrivals.value(row),
+            Some(_) => i64::MIN,
+            None => sequence,
+        };
+        (sequence, Tie::new(arrival, sequence, self.spec.ties_to_last))
+    }
+
+    /// Rows that are never taken back: a row that isn't among the best now never will be.
+    fn rank_appended(&mut self, rows: &EpochRows) -> Result<(), OperatorError> {
+        for row in 0..rows.rows.len() {
+            let weight = rows.rows.weight(row);
+            if weight < 0 {
+                return Err(OperatorError::Data(
+                    "a ranking planned for rows that are only added was sent a deletion".into(),
+                ));
+            }
+            for _ in 0..weight.min(self.last as i64) {
+                self.offer(rows, row);
+            }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn offer(&mut self, rows: &EpochRows, row: usize) {
+        let slot = rows.slots[row];
+        let (_, tie) = self.tie(rows, row);
+        let order = rows.orders.get(row);
+        let Kept::Best(kept) = &self.partitions[slot as usize].kept else { return };
+        let Some(position) = ranking::position(kept, self.last, order, tie, &rows.orders) else {
+            return;
+        };
+        self.touch(slot);
+        let Kept::Best(kept) = &mut self.partitions[slot as usize].kept else { return };
+        let order_length = order.len() as u32;
+        let new = Ranked { bytes: None, order_length, fresh: row as u32, tie };
+        let out = match kept.len() < self.last {
+            true => {
+                kept.insert(position, new);
+                None
+            }
+            false => {
+                // The worst makes room: move the rows between, allocate nothing.
+                kept[position..].rotate_right(1);
+                Some(std::mem::replace(&mut kept[position], new))
+            }
+        };
+        if let Some(Ranked { bytes: Some(bytes), tie, .. }) = out {
+            self.row_bytes -= bytes.len();
+            self.journal.removed(self.keys.group(slot), tie.sequence(self.spec.ties_to_last));
+        }
+    }
+
+    /// Gives rows of this epoch that stayed their bytes.
+    fn hold_fresh(&mut self, rows: &EpochRows) -> Result<(), OperatorError> {
+        let mut fresh = Vec::new();
+        for (slot, _) in &self.touched.partitions {
+            let kept = &self.partitions[*slot as usize].kept;
+            kept.for_each(|r| fresh.extend(r.bytes.is_none().then_some(r.fresh)));
+        }
+        if fresh.is_empty() {
+            return Ok(());
+        }
+        let taken = rows.rows.take(&UInt32Array::from(fresh))?;
+        let encoded = self.row_codec.encode(taken.columns().columns())?;
+        let (mut next, mut bytes) = (0, Vec::new());
+        for (slot, _) in &self.touched.partitions {
+            let Kept::Best(kept) = &mut self.partitions[*slot as usize].kept else { continue };
+            for ranked in kept.iter_mut().filter(|r| r.bytes.is_none()) {
+                bytes.clear();
+                bytes.extend_from_slice(rows.orders.get(ranked.fresh as usize));
+                bytes.extend_from_slice(encoded.get(next));
+                ranked.bytes = Some(bytes.as_slice().into());
+                self.row_bytes += bytes.len();
+                next += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows that may be taken back: all are kept. What an epoch adds goes in before what it takes
+    /// is taken, so that their order within the epoch doesn't matter.
+    fn rank_updating(&mut self, rows: &EpochRows) -> Result<(), OperatorError> {
+        let encoded = self.row_codec.encode(rows.rows.columns().columns())?;
+        let mut bytes = Vec::new();
+        for deletions in [false, true] {
+            for row in 0..rows.rows.len() {
+                let weight = rows.rows.weight(row);
+                if weight == 0 || (weight < 0) != deletions {
+                    continue;
+                }
+                let order = rows.orders.get(row);
+                bytes.clear();
+                bytes.extend_from_slice(order);
+                bytes.extend_from_slice(encoded.get(row));
+                let slot = rows.slots[row];
+                let order_length = order.len() as u32;
+                let found = row_counts::RowBytes { bytes: &bytes, order_length, slot };
+                self.touch(slot);
+                for _ in 0..weight.unsigned_abs() {
+                    let (sequence, tie) = self.tie(rows, row);
+                    match deletions {
+                        false => self.put(found, tie, sequence),
+                        true => self.take(found, sequence),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, row: row_counts::RowBytes<'_>, tie: Tie, sequence: i64) {
+        match self.counts.put(row, tie, sequence) {
+            Put::Paid(debt) => self.journal.removed(self.keys.group(row.slot), debt),
+            Put::Row(bytes) => {
+                self.row_bytes += bytes.len();
+                let Kept::All(kept) = &mut self.partitions[row.slot as usize].kept else { return };
+                let (bytes, order_length) = (Some(bytes), row.order_length);
+                kept.insert(ByRank(Ranked { bytes, order_length, fresh: NOT_FRESH, tie }));
+            }
+        }
+    }
+
+    fn take(&mut self, row: row_counts::RowBytes<'_>, sequence: i64) {
+        let group = self.keys.group(row.slot);
+        match self.counts.take(row, sequence) {
+            Taken::Owed(None) => {}
+            Taken::Owed(Some(debt)) => self.journal.removed(group, debt),
+            Taken::Row(bytes, tie) => {
+                self.row_bytes -= bytes.len();
+                self.journal.removed(group, tie.sequence(self.spec.ties_to_last));
+                let Kept::All(kept) = &mut self.partitions[row.slot as usize].kept else { return };
+                let (bytes, order_length) = (Some(bytes), row.order_length);
+                kept.remove(&ByRank(Ranked { bytes, order_length, fresh: NOT_FRESH, tie }));
+            }
+        }
+    }
+
+    /// Remembers what a partition shows before its first change of the epoch.
+    #[inline]
+    fn touch(&mut self, slot: u32) {
+        let partition = &mut self.partitions[slot as usize];
+        if !partition.is_journaled {
+            partition.is_journaled = true;
+            self.journal.touched(slot);
+        }
+        if partition.is_touched {
+            return;
+        }
+        partition.is_touched = true;
+        let start = self.touched.before.len();
+        if self.spec.window_end.is_none() {
+            partition.kept.shown(self.first, self.last, &mut self.touched.before);
+        }
+        self.touched.partitions.push((slot, start..self.touched.before.len()));
+    }
+
+    /// Ends the epoch for the partitions that it changed, and says how.
+    fn settle(&mut self) -> Vec<Change> {
+        let (mut changes, mut after) = (Vec::new(), Vec::new());
+        let Touched { partitions, before } = std::mem::take(&mut self.touched);
+        for (slot, range) in &partitions {
+            let partition = &mut self.partitions[*slot as usize];
+            partition.is_touched = false;
+            if self.spec.window_end.is_none() {
+                after.clear();
+                partition.kept.shown(self.first, self.last, &mut after);
+                let before = &before[range.clone()];
+                match self.spec.rank_output {
+                    true => changes::of_ranks(before, &after, self.first as i64, &mut changes),
+                    false => changes::of_rows(before, &after, &mut changes),
+                }
+            }
+            if let Kept::Best(kept) = &mut partition.kept {
+                kept.iter_mut().for_each(|ranked| ranked.fresh = NOT_FRESH);
+            }
+            // A window's partition stays until the window closes: it is listed there.
+            if self.spec.window_end.is_none() && partition.kept.is_empty() && !self.counts.owes() {
+                partition.is_journaled = false;
+                self.keys.remove(*slot);
+            }
+        }
+        self.touched = Touched { partitions, before };
+        self.touched.partitions.clear();
+        self.touched.before.clear();
+        changes
+    }
+
+    /// The final rankings of the windows that `watermark` closes, which are then forgotten.
+    fn fire(&mut self, watermark: Watermark) -> Vec<Change> {
+        let (mut changes, mut shown) = (Vec::new(), Vec::new());
+        while let Some(entry) = self.windows.first_entry()
+            && watermark.closes(*entry.key())
+        {
+            for slot in entry.remove() {
+                shown.clear();
+                self.partitions[slot as usize].kept.shown(self.first, self.last, &mut shown);
+                let ranked = shown.drain(..).zip(self.first as i64..);
+                changes.extend(ranked.map(|(row, rank)| Change { row, rank, weight: 1 }));
+                self.forget(slot);
+            }
+        }
+        changes
+    }
+
+    fn forget(&mut self, slot: u32) {
+        let group = self.keys.group(slot);
+        let kept =
+            std::mem::replace(&mut self.partitions[slot as usize].kept, Kept::Best(Vec::new()));
+        kept.for_each(|ranked| {
+            self.row_bytes -= ranked.bytes.as_ref().map_or(0, |b| b.len());
+            self.journal.removed(group, ranked.tie.sequence(self.spec.ties_to_last));
+            if self.spec.updating {
+                self.counts.drop_row(ranked.bytes.as_deref().unwrap_or_default());
+            }
+        });
+        self.counts.drop_debts(slot, |debt| {
+            self.journal.removed(group, debt);
+            true
+        });
+        self.partitions[slot as usize].is_journaled = false;
+        self.keys.remove(slot);
+    }
+
+    /// The output batches of `changes`; fresh rows are those of `epoch`.
+    fn emit(
+        &self,
+        epoch: Option<&Batch>,
+        changes: &[Change],
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        for changes in changes.chunks(OUTPUT_ROWS_MAX) {
+            let mut held = Vec::new();
+            let indices: Vec<(usize, usize)> = changes
+                .iter()
+                .map(|change| match (epoch, change.row.fresh) {
+                    (Some(_), row) if row != NOT_FRESH => (1, row as usize),
+                    _ => {
+                        held.push(change.row.row());
+                        (0, held.len() - 1)
+                    }
+                })
+                .collect();
+            let all_held = held.len() == changes.len();
+            let decoded = self.row_codec.decode(held)?;
+            let mut columns = match epoch {
+                Some(epoch) if !all_held => decoded
+                    .iter()
+                    .zip(epoch.columns().columns())
+                    .map(|(old, new)| interleave(&[old.as_ref(), new.as_ref()], &indices))
+                    .collect::<Result<Vec<_>, _>>()?,
+                _ => decoded,
+            };
+            if self.spec.rank_output {
+                columns
+                    .push(Arc::new(Int64Array::from_iter_values(changes.iter().map(|c| c.rank))));
+            }
+            let weights = changes
+                .iter()
+                .any(|c| c.weight != 1)
+                .then(|| changes.iter().map(|c| c.weight).collect());
+            let columns = RecordBatch::try_new(self.output.clone(), columns)?;
+            output.rows.push(Batch::new(columns, weights));
+        }
+        Ok(())
+    }
+
+    /// Takes out the rows whose window was closed before they came.
+    fn split_late(
+        &self,
+        rows: Batch,
+        watermark: Watermark,
+        output: &mut Output,
+    ) -> Result<Batch, OperatorError> {
+        let Some(ends) = self.window_ends(rows.columns())? else { return Ok(rows) };
+        if !ends.iter().any(|&end| watermark.closes(end)) {
+            return Ok(rows);
+        }
+        let late = |is: bool| -> BooleanArray {
+            ends.iter().map(|&end| Some(watermark.closes(end) == is)).collect()
+        };
+        output.late.push(LateRows { rows: rows.filter(&late(true))?, watermark });
+        Ok(rows.filter(&late(false))?)
+    }
+}
+
+impl Operator for TopN {
+    fn apply(
+        &mut self,
+        mut inputs: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        let mut batches = inputs.drain(..).next().unwrap_or_default();
+        batches.retain(|batch| !batch.is_empty());
+        if !batches.is_empty() && self.last >= self.first {
+            let rows = Batch::concat(&self.input, &batches)?;
+            let rows = self.split_late(rows, context.watermark_before, output)?;
+            let (rows, changes) = self.rank(rows)?;
+            self.emit(Some(&rows), &changes, output)?;
+        }
+        if !self.windows.is_empty() {
+            let changes = self.fire(context.watermark_after);
+            self.emit(None, &changes, output)?;
+        }
+        Ok(())
+    }
+
+    fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        self.take_snapshot(scope)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
+        self.restore_snapshot(snapshot)
+    }
+
+    fn state_bytes(&self) -> usize {
+        let partition = size_of::<Partition>() + size_of::<Ranked>();
+        self.keys.bytes()
+            + self.partitions.len() * partition
+            + self.row_bytes
+            + self.counts.state_bytes()
+    }
+}
+
+fn output_schema(spec: &TopNSpec, input: &SchemaRef) -> SchemaRef {
+    if !spec.rank_output {
+        return input.clone();
+    }
+    let mut fields: Vec<_> = input.fields().iter().cloned().collect();
+    fields.push(Arc::new(Field::new("rank", DataType::Int64, false)));
+    Arc::new(Schema::new_with_metadata(fields, input.metadata().clone()))
+}
+
+/// The instant at which a window with this wall-clock end is over: one past its last
+/// millisecond. Of a doubled hour the second counts, and an hour that is left out ends with the
+/// hour before it.
+fn closing_instant(end_ms: i64, zone: crate::window::Zone) -> i64 {
+    use chrono::{DateTime, MappedLocalTime, TimeZone};
+    let Some(zone) = zone else { return end_ms };
+    let Some(last) = DateTime::from_timestamp_millis(end_ms.saturating_sub(1)) else {
+        return end_ms;
+    };
+    match zone.from_local_datetime(&last.naive_utc()) {
+        MappedLocalTime::Single(t) | MappedLocalTime::Ambiguous(_, t) => t.timestamp_millis() + 1,
+        // The clock was moved forward over it, by less than a day: what it showed an hour or two
+        // earlier has the offset from before.
+        MappedLocalTime::None => {
+            let before =
+                zone.offset_from_utc_datetime(&(last.naive_utc() - chrono::TimeDelta::days(1)));
+            use chrono::Offset;
+            end_ms - i64::from(before.fix().local_minus_utc()) * 1000
+        }
+    }
+}

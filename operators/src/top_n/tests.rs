@@ -1,0 +1,342 @@
+//! Rankings against a naive oracle: the ranking of all rows, computed afresh for every epoch.
+
+use super::*;
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// `(partition, value, row number)`; the row number tells equal rows apart where it is unique.
+type Row = (Option<i64>, Option<i64>, i64);
+type Changelog = Vec<(Row, Option<i64>, i64)>;
+
+fn schema() -> SchemaRef {
+    let number = |name: &str| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![number("k"), number("v"), number("id")]))
+}
+
+fn batch(rows: &[(Row, i64)], weighted: bool) -> Batch {
+    let column = |value: fn(&Row) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(row, _)| value(row)).collect::<Int64Array>())
+    };
+    let columns = vec![column(|r| r.0), column(|r| r.1), column(|r| Some(r.2))];
+    let columns = RecordBatch::try_new(schema(), columns).unwrap();
+    Batch::new(columns, weighted.then(|| rows.iter().map(|(_, w)| *w).collect()))
+}
+
+fn spec(last: u64) -> TopNSpec {
+    TopNSpec {
+        partition: vec![0],
+        order: vec![SortTerm { column: 1, descending: false, nulls_first: true }],
+        first: 1,
+        last,
+        rank_output: false,
+        updating: false,
+        ties_to_last: false,
+        window_end: None,
+        zone: None,
+        arrival: None,
+    }
+}
+
+fn context(epoch: u64, before: i64, after: i64) -> EpochContext {
+    EpochContext {
+        epoch,
+        now_ms: 0,
+        watermark_before: Watermark(before),
+        watermark_after: Watermark(after),
+    }
+}
+
+fn apply_at(top: &mut TopN, batches: Vec<Batch>, context: &EpochContext) -> Output {
+    let mut output = Output::default();
+    top.apply(vec![batches], context, &mut output).unwrap();
+    output
+}
+
+fn apply(top: &mut TopN, batches: Vec<Batch>) -> Changelog {
+    let context = context(0, i64::MIN, i64::MIN);
+    read(&apply_at(top, batches, &context).rows)
+}
+
+fn read(batches: &[Batch]) -> Changelog {
+    let mut rows = Vec::new();
+    for batch in batches {
+        let column = |i: usize| batch.column(i).as_primitive::<Int64Type>().clone();
+        let value = |c: &Int64Array, row: usize| c.is_valid(row).then(|| c.value(row));
+        let (k, v, id) = (column(0), column(1), column(2));
+        let rank = (batch.columns().num_columns() > 3).then(|| column(3));
+        for row in 0..batch.len() {
+            let rank = rank.as_ref().map(|r| r.value(row));
+            rows.push(((value(&k, row), value(&v, row), id.value(row)), rank, batch.weight(row)));
+        }
+    }
+    rows
+}
+
+fn row(k: i64, v: i64, id: i64) -> (Row, i64) {
+    ((Some(k), Some(v), id), 1)
+}
+
+#[test]
+fn a_better_row_replaces_the_worst_in_one_pair() {
+    let mut top = TopN::new(spec(2), schema()).unwrap();
+    let first = apply(&mut top, vec![batch(&[row(1, 5, 0), row(1, 7, 1), row(1, 9, 2)], false)]);
+    assert_eq!(first, vec![(row(1, 5, 0).0, None, 1), (row(1, 7, 1).0, None, 1)]);
+    let next = apply(&mut top, vec![batch(&[row(1, 6, 3), row(1, 8, 4)], false)]);
+    assert_eq!(next, vec![(row(1, 7, 1).0, None, -1), (row(1, 6, 3).0, None, 1)]);
+}
+
+#[test]
+fn a_new_first_row_shifts_all_ranks_below_it() {
+    let spec = TopNSpec { rank_output: true, ..spec(2) };
+    let mut top = TopN::new(spec, schema()).unwrap();
+    apply(&mut top, vec![batch(&[row(1, 5, 0), row(1, 7, 1)], false)]);
+    let next = apply(&mut top, vec![batch(&[row(1, 4, 2)], false)]);
+    let (old, seven, new) = (row(1, 5, 0).0, row(1, 7, 1).0, row(1, 4, 2).0);
+    assert_eq!(
+        next,
+        vec![(old, Some(1), -1), (new, Some(1), 1), (seven, Some(2), -1), (old, Some(2), 1)]
+    );
+}
+
+#[test]
+fn ties_go_to_the_earlier_arrival_unless_told_otherwise() {
+    let rows = || vec![batch(&[row(1, 5, 0), row(1, 5, 1)], false)];
+    let mut top = TopN::new(spec(1), schema()).unwrap();
+    assert_eq!(apply(&mut top, rows()), vec![(row(1, 5, 0).0, None, 1)]);
+    let mut top = TopN::new(TopNSpec { ties_to_last: true, ..spec(1) }, schema()).unwrap();
+    assert_eq!(apply(&mut top, rows()), vec![(row(1, 5, 1).0, None, 1)]);
+}
+
+#[test]
+fn a_ranking_per_window_speaks_once_when_its_window_closes() {
+    // The partition column is the window's end.
+    let spec = TopNSpec { window_end: Some(0), rank_output: true, ..spec(1) };
+    let mut top = TopN::new(spec, schema()).unwrap();
+    let rows = batch(&[row(10, 2, 0), row(20, 1, 1), row(10, 1, 2)], false);
+    let output = apply_at(&mut top, vec![rows], &context(0, i64::MIN, 8));
+    assert!(output.rows.is_empty() && output.late.is_empty());
+    let output = apply_at(&mut top, vec![batch(&[row(10, 0, 3)], false)], &context(1, 8, 9));
+    assert_eq!(read(&output.rows), vec![(row(10, 0, 3).0, Some(1), 1)]);
+    assert!(output.rows[0].weights().is_none(), "append-only");
+    let late = batch(&[row(10, 0, 4), row(20, 5, 5)], false);
+    let output = apply_at(&mut top, vec![late], &context(2, 9, i64::MAX));
+    assert_eq!(read(&output.rows), vec![(row(20, 1, 1).0, Some(1), 1)]);
+    assert_eq!(read(&[output.late[0].rows.clone()]), vec![(row(10, 0, 4).0, None, 1)]);
+    assert_eq!(top.row_bytes, 0, "closed windows leave nothing");
+}
+
+#[test]
+fn a_window_ends_at_the_second_of_two_equal_wall_clock_hours() {
+    let zone = Some(chrono_tz::Europe::Berlin);
+    let wall =
+        |text: &str| text.parse::<chrono::NaiveDateTime>().unwrap().and_utc().timestamp_millis();
+    // 2026-10-25 03:00 CEST is 02:00 CET: 02:00 to 03:00 happens twice.
+    let utc = |end: &str| closing_instant(wall(end), zone) - wall(end);
+    assert_eq!(utc("2026-10-25T02:00:00"), -2 * 3_600_000);
+    assert_eq!(utc("2026-10-25T02:30:00"), -3_600_000);
+    assert_eq!(utc("2026-10-25T03:00:00"), -3_600_000);
+    // 2026-03-29 02:00 CET is 03:00 CEST: 02:30 never happens.
+    assert_eq!(closing_instant(wall("2026-03-29T03:00:00"), zone), wall("2026-03-29T02:00:00"));
+}
+
+#[test]
+fn a_deletion_may_come_before_its_row() {
+    let spec = TopNSpec { updating: true, ..spec(1) };
+    let mut top = TopN::new(spec, schema()).unwrap();
+    assert_eq!(apply(&mut top, vec![batch(&[(row(1, 5, 0).0, -2)], true)]), vec![]);
+    assert_eq!(apply(&mut top, vec![batch(&[(row(1, 5, 0).0, 2)], true)]), vec![]);
+    let after = apply(&mut top, vec![batch(&[row(1, 5, 0)], true)]);
+    assert_eq!(after, vec![(row(1, 5, 0).0, None, 1)]);
+}
+
+/// Everything that came, in order of arrival; what has been taken back is out of it.
+#[derive(Clone, Debug, Default)]
+struct Oracle {
+    rows: Vec<Row>,
+}
+
+impl Oracle {
+    fn push(&mut self, row: Row, weight: i64) {
+        for _ in 0..weight.max(0) {
+            self.rows.push(row);
+        }
+        for _ in weight..0 {
+            let place = self.rows.iter().position(|r| *r == row).expect("tests delete what is");
+            self.rows.remove(place);
+        }
+    }
+
+    fn shown(&self, spec: &TopNSpec) -> HashMap<(Row, Option<i64>), i64> {
+        let mut rows = self.rows.clone();
+        if spec.ties_to_last {
+            rows.reverse();
+        }
+        let term = spec.order[0];
+        rows.sort_by(|a, b| {
+            let values = match term.descending {
+                false => a.1.cmp(&b.1),
+                true => b.1.cmp(&a.1),
+            };
+            // `None` sorts first ascending by itself.
+            let nulls_first_by_itself = !term.descending;
+            match a.1.is_none() == b.1.is_none() || term.nulls_first == nulls_first_by_itself {
+                true => values,
+                false => values.reverse(),
+            }
+        });
+        let mut ranks: HashMap<Option<i64>, i64> = HashMap::new();
+        let mut shown = HashMap::new();
+        for row in rows {
+            let rank =
+                ranks.entry(if spec.partition.is_empty() { None } else { row.0 }).or_default();
+            *rank += 1;
+            if (spec.first as i64..=spec.last as i64).contains(rank) {
+                *shown.entry((row, spec.rank_output.then_some(*rank))).or_default() += 1;
+            }
+        }
+        shown
+    }
+}
+
+fn accumulate(view: &mut HashMap<(Row, Option<i64>), i64>, changes: Changelog) {
+    for (row, rank, weight) in changes {
+        *view.entry((row, rank)).or_default() += weight;
+    }
+    view.retain(|_, weight| *weight != 0);
+}
+
+fn any_spec(updating: bool) -> impl Strategy<Value = TopNSpec> {
+    let flags = (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>());
+    (1..3u64, 0..4u64, flags, any::<bool>()).prop_map(move |(first, more, flags, global)| {
+        let (descending, nulls_first, rank_output, ties_to_last) = flags;
+        TopNSpec {
+            partition: if global { vec![] } else { vec![0] },
+            order: vec![SortTerm { column: 1, descending, nulls_first }],
+            first,
+            last: first + more,
+            rank_output,
+            ties_to_last,
+            updating,
+            ..spec(1)
+        }
+    })
+}
+
+/// Epochs of batches of `(row, whether to take back a row that is there instead)`.
+fn any_epochs() -> impl Strategy<Value = Vec<Vec<Vec<(Row, bool)>>>> {
+    let number = |n: i64| prop_oneof![4 => (0..n).prop_map(Some), 1 => Just(None)];
+    let row = ((number(3), number(4), 0..3i64), prop::bool::weighted(0.4));
+    let batch = prop::collection::vec(row, 0..6);
+    prop::collection::vec(prop::collection::vec(batch, 0..3), 1..8)
+}
+
+/// Weighted rows of which every deletion has a row to delete.
+fn weigh(rows: &[(Row, bool)], oracle: &mut Oracle, updating: bool) -> Vec<(Row, i64)> {
+    let mut weighted = Vec::new();
+    for (row, delete) in rows {
+        let change = match updating && *delete && !oracle.rows.is_empty() {
+            true => (oracle.rows[row.2 as usize % oracle.rows.len()], -1),
+            false => (*row, 1 + i64::from(*delete)),
+        };
+        oracle.push(change.0, change.1);
+        weighted.push(change);
+    }
+    weighted
+}
+
+/// The parts of a snapshot whose key groups `mine` takes.
+fn part(snapshot: &Snapshot, mine: impl Fn(u8) -> bool) -> Snapshot {
+    let pick = |batch: &RecordBatch| {
+        let groups = batch.column(0).as_primitive::<arrow::datatypes::UInt8Type>();
+        let keep: BooleanArray = groups.values().iter().map(|&g| Some(mine(g))).collect();
+        arrow::compute::filter_record_batch(batch, &keep).unwrap()
+    };
+    let mut snapshot = snapshot.clone();
+    for table in &mut snapshot.tables {
+        table.deletes = table.deletes.as_ref().map(pick);
+        table.upserts = table.upserts.as_ref().map(pick);
+    }
+    snapshot
+}
+
+fn group_of(row: &Row) -> u8 {
+    let mut hashes = Vec::new();
+    let column: ArrayRef = Arc::new(Int64Array::from(vec![row.0]));
+    crate::key::hash_columns(&[column], 1, &mut hashes);
+    crate::KeyGroup::of(hashes[0]).0
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_sum_of_all_output_is_the_ranking_of_all_input(
+        spec in any::<bool>().prop_flat_map(any_spec),
+        epochs in any_epochs(),
+    ) {
+        let mut top = TopN::new(spec.clone(), schema()).unwrap();
+        let (mut oracle, mut view) = (Oracle::default(), HashMap::new());
+        for epoch in &epochs {
+            let batches = epoch
+                .iter()
+                .map(|rows| batch(&weigh(rows, &mut oracle, spec.updating), true))
+                .collect();
+            let changes = apply(&mut top, batches);
+            for (row, rank, weight) in &changes {
+                prop_assert!(!changes.contains(&(*row, *rank, -weight)), "says and takes back");
+            }
+            accumulate(&mut view, changes);
+            prop_assert_eq!(&view, &oracle.shown(&spec));
+        }
+    }
+
+    #[test]
+    fn a_restored_ranking_goes_on_as_if_nothing_had_happened(
+        spec in any::<bool>().prop_flat_map(any_spec),
+        epochs in any_epochs(),
+        cut in 0..8usize,
+    ) {
+        let spec = TopNSpec { partition: vec![0], ..spec };
+        let mut whole = TopN::new(spec.clone(), schema()).unwrap();
+        let mut oracle = Oracle::default();
+        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
+        let mut parts: Vec<TopN> = Vec::new();
+        for (number, epoch) in epochs.iter().enumerate() {
+            if number == cut {
+                for half in 0..2 {
+                    let mut part_of = TopN::new(spec.clone(), schema()).unwrap();
+                    for snapshot in &snapshots {
+                        let mine = part(snapshot, |g| usize::from(g >= 128) == half);
+                        part_of.restore(&mine).unwrap();
+                    }
+                    parts.push(part_of);
+                }
+            }
+            let rows: Vec<(Row, i64)> = epoch
+                .iter()
+                .flat_map(|rows| weigh(rows, &mut oracle, spec.updating))
+                .collect();
+            let mut expected = HashMap::new();
+            accumulate(&mut expected, apply(&mut whole, vec![batch(&rows, true)]));
+            let mut got = HashMap::new();
+            for (half, part) in parts.iter_mut().enumerate() {
+                let mine: Vec<(Row, i64)> = rows
+                    .iter()
+                    .filter(|(row, _)| usize::from(group_of(row) >= 128) == half)
+                    .copied()
+                    .collect();
+                accumulate(&mut got, apply(part, vec![batch(&mine, true)]));
+            }
+            if !parts.is_empty() {
+                prop_assert_eq!(got, expected);
+                let bytes: usize = parts.iter().map(|p| p.row_bytes).sum();
+                prop_assert_eq!(bytes, whole.row_bytes);
+            }
+            let scope = if number % 4 == 3 { SnapshotScope::Full } else { SnapshotScope::Changed };
+            if scope == SnapshotScope::Full {
+                snapshots.clear();
+            }
+            snapshots.push(whole.snapshot(scope).unwrap());
+        }
+    }
+}
