@@ -1,0 +1,291 @@
+//! One input's rows, as a bag that knows what the current epoch changed.
+//!
+//! Outside of `apply` every row has a count other than zero and no delta. Within it a row's
+//! `count` is the one after the epoch and `count - delta` the one before, and a row that the epoch
+//! removes stays until [`Side::settle`], so that both states can be read side by side.
+
+use super::keys::Keys;
+use crate::key::KeyGroup;
+use crate::key_index::{KeyIndex, NO_SLOT};
+use crate::operator::OperatorError;
+use crate::row_codec::RowCodec;
+use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::SchemaRef;
+use hashbrown::{DefaultHashBuilder, HashTable};
+use std::hash::BuildHasher;
+
+/// No row: pads the other side with NULLs. Also: not in the epoch's input.
+pub(super) const NONE: u32 = u32::MAX;
+
+/// A row and how often it counts.
+#[derive(Debug, Default)]
+pub(super) struct Row {
+    pub(super) bytes: Box<[u8]>,
+    /// Slot of its key.
+    pub(super) slot: u32,
+    /// Its place in the key's list.
+    position: u32,
+    pub(super) count: i64,
+    pub(super) delta: i64,
+    /// Rows of the other side that the residual lets it meet, if that is tracked.
+    pub(super) matches: i64,
+    pub(super) matches_delta: i64,
+    /// A row of the epoch's input that is equal to it.
+    fresh: u32,
+    /// Its number among the rows being decoded.
+    decoded: u32,
+    is_touched: bool,
+    /// Whether the last snapshot has it.
+    is_persisted: bool,
+    is_journaled: bool,
+}
+
+impl Row {
+    /// Whether it wasn't there before the epoch.
+    #[inline]
+    pub(super) fn is_new(&self) -> bool {
+        self.count == self.delta
+    }
+
+    /// Its count before the epoch.
+    #[inline]
+    pub(super) fn count_before(&self) -> i64 {
+        self.count - self.delta
+    }
+}
+
+/// The rows of one input.
+#[derive(Debug)]
+pub(super) struct Side {
+    pub(super) schema: SchemaRef,
+    pub(super) codec: RowCodec,
+    /// Which of a key's two lists is this side's.
+    port: usize,
+    pub(super) rows: Vec<Row>,
+    free: Vec<u32>,
+    table: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    /// Rows that the epoch gave a delta or other matches.
+    pub(super) touched: Vec<u32>,
+    /// The epoch's input.
+    epoch: Option<RecordBatch>,
+    row_bytes: usize,
+    journal: Vec<u32>,
+    pub(super) deleted: Vec<(KeyGroup, Box<[u8]>)>,
+}
+
+impl Side {
+    pub(super) fn new(schema: SchemaRef, port: usize) -> Result<Self, OperatorError> {
+        Ok(Side {
+            codec: RowCodec::of_schema(&schema)?,
+            schema,
+            port,
+            rows: Vec::new(),
+            free: Vec::new(),
+            table: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            touched: Vec::new(),
+            epoch: None,
+            row_bytes: 0,
+            journal: Vec::new(),
+            deleted: Vec::new(),
+        })
+    }
+
+    /// Adds the epoch's rows to the counts. Rows without a key are passed over.
+    pub(super) fn add(
+        &mut self,
+        rows: &RecordBatch,
+        weight: impl Fn(usize) -> i64,
+        slots: &[u32],
+        keys: &mut Keys,
+    ) -> Result<(), OperatorError> {
+        let encoded = self.codec.encode(rows.columns())?;
+        for (row, &slot) in slots.iter().enumerate() {
+            if slot == NO_SLOT {
+                continue;
+            }
+            let id = self.find_or_insert(encoded.get(row), slot, keys);
+            let held = &mut self.rows[id as usize];
+            let weight = weight(row);
+            held.count += weight;
+            held.delta += weight;
+            held.fresh = row as u32;
+            self.touch(id);
+            keys.add_total(slot, self.port, weight);
+        }
+        self.epoch = Some(rows.clone());
+        Ok(())
+    }
+
+    /// Notes that the epoch changes a row.
+    #[inline]
+    pub(super) fn touch(&mut self, id: u32) {
+        let row = &mut self.rows[id as usize];
+        if !row.is_touched {
+            row.is_touched = true;
+            self.touched.push(id);
+        }
+    }
+
+    /// The row of these bytes, new with count zero if there was none.
+    pub(super) fn find_or_insert(&mut self, bytes: &[u8], slot: u32, keys: &mut Keys) -> u32 {
+        let hash = self.hasher.hash_one(bytes);
+        if let Some(&id) = self.table.find(hash, |&id| *self.rows[id as usize].bytes == *bytes) {
+            return id;
+        }
+        let id = self.free.pop().unwrap_or(self.rows.len() as u32);
+        let position = keys.list(slot, self.port).push(id);
+        self.row_bytes += bytes.len();
+        let row = Row {
+            bytes: bytes.into(),
+            slot,
+            position,
+            fresh: NONE,
+            decoded: NONE,
+            ..Row::default()
+        };
+        match self.rows.get_mut(id as usize) {
+            Some(place) => *place = row,
+            None => self.rows.push(row),
+        }
+        let (rows, hasher) = (&self.rows, &self.hasher);
+        self.table.insert_unique(hash, id, |&id| hasher.hash_one(&*rows[id as usize].bytes));
+        id
+    }
+
+    /// The row of these bytes.
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
+        let hash = self.hasher.hash_one(bytes);
+        self.table.find(hash, |&id| *self.rows[id as usize].bytes == *bytes).copied()
+    }
+
+    /// Ends the epoch: rows that no longer count are removed.
+    pub(super) fn settle(&mut self, keys: &mut Keys, index: &KeyIndex) {
+        for id in std::mem::take(&mut self.touched) {
+            let row = &mut self.rows[id as usize];
+            row.is_touched = false;
+            row.fresh = NONE;
+            let changed = std::mem::take(&mut row.delta) | std::mem::take(&mut row.matches_delta);
+            if row.count == 0 {
+                self.remove(id, keys, index);
+            } else if changed != 0 && !row.is_journaled {
+                row.is_journaled = true;
+                self.journal.push(id);
+            }
+        }
+        self.epoch = None;
+    }
+
+    /// Removes a row.
+    pub(super) fn remove(&mut self, id: u32, keys: &mut Keys, index: &KeyIndex) {
+        let row = std::mem::take(&mut self.rows[id as usize]);
+        let hash = self.hasher.hash_one(&*row.bytes);
+        if let Ok(entry) = self.table.find_entry(hash, |&other| other == id) {
+            entry.remove();
+        }
+        if let Some(moved) = keys.list(row.slot, self.port).swap_remove(row.position) {
+            self.rows[moved as usize].position = row.position;
+        }
+        self.row_bytes -= row.bytes.len();
+        self.free.push(id);
+        if row.is_persisted {
+            self.deleted.push((index.group(row.slot), row.bytes));
+        }
+    }
+
+    /// The columns of the rows `ids`, of which [`NONE`] is a row of NULLs.
+    pub(super) fn gather(
+        &mut self,
+        ids: impl ExactSizeIterator<Item = u32>,
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        const DECODED: usize = 0;
+        const EPOCH: usize = 1;
+        const NULL: usize = 2;
+        let (mut held, mut used) = (Vec::new(), [false; 3]);
+        let mut places = Vec::with_capacity(ids.len());
+        for id in ids {
+            let place = match id {
+                NONE => (NULL, 0),
+                id => {
+                    let row = &mut self.rows[id as usize];
+                    if row.fresh != NONE {
+                        (EPOCH, row.fresh as usize)
+                    } else {
+                        // A row is decoded once however many partners it has.
+                        if row.decoded == NONE {
+                            row.decoded = held.len() as u32;
+                            held.push(id);
+                        }
+                        (DECODED, row.decoded as usize)
+                    }
+                }
+            };
+            used[place.0] = true;
+            places.push(place);
+        }
+        held.iter().for_each(|&id| self.rows[id as usize].decoded = NONE);
+        let decoded = match used[DECODED] {
+            false => Vec::new(),
+            true => self.codec.decode(held.iter().map(|&id| &*self.rows[id as usize].bytes))?,
+        };
+        let epoch = self.epoch.as_ref().map_or(&[][..], |rows| rows.columns());
+        match (used[DECODED], used[EPOCH]) {
+            (true, true) => (decoded.iter().zip(epoch).zip(self.schema.fields()))
+                .map(|((old, new), field)| {
+                    let null = new_null_array(field.data_type(), 1);
+                    Ok(interleave(&[old.as_ref(), new.as_ref(), null.as_ref()], &places)?)
+                })
+                .collect(),
+            (false, false) => Ok(self
+                .schema
+                .fields()
+                .iter()
+                .map(|field| new_null_array(field.data_type(), places.len()))
+                .collect()),
+            (is_decoded, _) => {
+                let source = if is_decoded { &decoded[..] } else { epoch };
+                let indices: UInt32Array = places
+                    .iter()
+                    .map(|&(from, row)| (from != NULL).then_some(row as u32))
+                    .collect();
+                source.iter().map(|column| Ok(take(column.as_ref(), &indices, None)?)).collect()
+            }
+        }
+    }
+
+    /// The rows that changed since the last call and are there; marks them as persisted.
+    pub(super) fn take_changed(&mut self) -> Vec<u32> {
+        let mut changed = std::mem::take(&mut self.journal);
+        // A row may have been removed since and its number given to another.
+        changed.retain(|&id| {
+            let row = &mut self.rows[id as usize];
+            row.is_persisted |= row.is_journaled;
+            std::mem::take(&mut row.is_journaled)
+        });
+        changed
+    }
+
+    /// All rows; marks them as persisted.
+    pub(super) fn take_all(&mut self) -> Vec<u32> {
+        self.take_changed();
+        let all: Vec<u32> = self.table.iter().copied().collect();
+        all.iter().for_each(|&id| self.rows[id as usize].is_persisted = true);
+        all
+    }
+
+    /// Marks a row as persisted: it comes from a snapshot.
+    pub(super) fn set_persisted(&mut self, id: u32) {
+        self.rows[id as usize].is_persisted = true;
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.table.is_empty() && self.row_bytes == 0 && self.free.len() == self.rows.len()
+    }
+
+    pub(super) fn state_bytes(&self) -> usize {
+        self.rows.capacity() * size_of::<Row>() + self.row_bytes + self.table.allocation_size()
+    }
+}

@@ -1,0 +1,320 @@
+//! Joins against a naive oracle: the nested loop over all rows, afresh for every epoch.
+
+use super::*;
+use crate::expression::RowError;
+use crate::time::Watermark;
+use arrow::array::{Int64Array, UInt8Array};
+use arrow::datatypes::{DataType, Int64Type};
+use proptest::prelude::*;
+use std::collections::HashMap;
+
+/// `(key, value)`.
+type Row = (Option<i64>, Option<i64>);
+type Bag = HashMap<Row, i64>;
+type View = HashMap<(Option<Row>, Option<Row>), i64>;
+
+fn schema(names: [&str; 2]) -> SchemaRef {
+    Arc::new(Schema::new(names.map(|n| Field::new(n, DataType::Int64, true)).to_vec()))
+}
+
+fn batch(schema: &SchemaRef, rows: &[(Row, i64)]) -> Batch {
+    let column = |value: fn(&Row) -> Option<i64>| -> ArrayRef {
+        Arc::new(rows.iter().map(|(row, _)| value(row)).collect::<Int64Array>())
+    };
+    let columns = vec![column(|r| r.0), column(|r| r.1)];
+    let columns = RecordBatch::try_new(schema.clone(), columns).unwrap();
+    let plain = rows.iter().all(|(_, weight)| *weight == 1);
+    Batch::new(columns, (!plain).then(|| rows.iter().map(|(_, w)| *w).collect()))
+}
+
+/// `left.value < right.value`.
+#[derive(Debug)]
+struct Less;
+
+fn less(left: Option<i64>, right: Option<i64>) -> Option<bool> {
+    left.zip(right).map(|(l, r)| l < r)
+}
+
+impl Expression for Less {
+    fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
+        let column = |i: usize| rows.column(i).as_primitive::<Int64Type>();
+        let pairs = column(1).iter().zip(column(3));
+        Ok(Arc::new(pairs.map(|(l, r)| less(l, r)).collect::<BooleanArray>()))
+    }
+
+    fn describe(&self) -> String {
+        "left.v < right.v".into()
+    }
+}
+
+fn join(kind: JoinKind, residual: bool) -> Join {
+    let residual: Option<Arc<dyn Expression>> = if residual { Some(Arc::new(Less)) } else { None };
+    let spec = JoinSpec { kind, left_keys: vec![0], right_keys: vec![0], residual };
+    Join::new(spec, schema(["lk", "lv"]), schema(["rk", "rv"])).unwrap()
+}
+
+/// Applies an epoch; the output's rows, in order.
+fn apply(
+    join: &mut Join,
+    left: &[(Row, i64)],
+    right: &[(Row, i64)],
+) -> Vec<(Vec<Option<i64>>, i64)> {
+    let watermark = Watermark::MIN;
+    let context = EpochContext {
+        epoch: 0,
+        now_ms: 0,
+        watermark_before: watermark,
+        watermark_after: watermark,
+    };
+    let inputs = vec![
+        // Two batches, to have a border between rows.
+        left.chunks(left.len() / 2 + 1).map(|rows| batch(&schema(["lk", "lv"]), rows)).collect(),
+        vec![batch(&schema(["rk", "rv"]), right)],
+    ];
+    let mut output = Output::default();
+    join.apply(inputs, &context, &mut output).unwrap();
+    let mut rows = Vec::new();
+    for batch in output.rows {
+        assert_eq!(batch.schema(), join.output_schema());
+        for row in 0..batch.len() {
+            let columns = batch.columns().columns().iter();
+            let values = columns
+                .map(|c| c.as_primitive::<Int64Type>())
+                .map(|c| c.is_valid(row).then(|| c.value(row)));
+            rows.push((values.collect(), batch.weight(row)));
+        }
+    }
+    rows
+}
+
+fn row(key: i64, value: i64) -> (Row, i64) {
+    ((Some(key), Some(value)), 1)
+}
+
+fn values<const N: usize>(values: [i64; N]) -> Vec<Option<i64>> {
+    // Zero stands for NULL: no test needs it otherwise.
+    values.iter().map(|&v| (v != 0).then_some(v)).collect()
+}
+
+#[test]
+fn padding_goes_when_a_partner_comes_and_returns_when_it_goes() {
+    let mut join = join(JoinKind::Left, false);
+    assert_eq!(apply(&mut join, &[row(1, 5)], &[]), vec![(values([1, 5, 0, 0]), 1)]);
+    assert_eq!(
+        apply(&mut join, &[], &[row(1, 7)]),
+        vec![(values([1, 5, 0, 0]), -1), (values([1, 5, 1, 7]), 1)]
+    );
+    assert_eq!(apply(&mut join, &[], &[row(1, 8)]), vec![(values([1, 5, 1, 8]), 1)]);
+    let gone = [((Some(1), Some(7)), -1), ((Some(1), Some(8)), -1)];
+    let back = apply(&mut join, &[], &gone);
+    assert_eq!(back.len(), 3);
+    assert_eq!(back[2], (values([1, 5, 0, 0]), 1));
+}
+
+#[test]
+fn null_keys_meet_nothing_and_are_padded() {
+    let null = ((None, Some(5)), 1);
+    assert_eq!(apply(&mut join(JoinKind::Inner, false), &[null], &[null]), vec![]);
+    assert_eq!(
+        apply(&mut join(JoinKind::Full, false), &[null], &[null]),
+        vec![(values([0, 5, 0, 0]), 1), (values([0, 0, 0, 5]), 1)]
+    );
+    assert_eq!(apply(&mut join(JoinKind::LeftSemi, false), &[null], &[null]), vec![]);
+    let anti = apply(&mut join(JoinKind::LeftAnti, false), &[null], &[null]);
+    assert_eq!(anti, vec![(values([0, 5]), 1)]);
+}
+
+#[test]
+fn a_left_row_whose_partners_all_fail_the_residual_has_none() {
+    let mut join = join(JoinKind::Left, true);
+    let first = apply(&mut join, &[row(1, 5)], &[row(1, 3)]);
+    assert_eq!(first, vec![(values([1, 5, 0, 0]), 1)]);
+    let next = apply(&mut join, &[], &[row(1, 9)]);
+    assert_eq!(next, vec![(values([1, 5, 0, 0]), -1), (values([1, 5, 1, 9]), 1)]);
+}
+
+#[test]
+fn what_is_deleted_again_leaves_no_state() {
+    let mut join = join(JoinKind::Full, true);
+    apply(&mut join, &[row(1, 5), row(2, 5)], &[row(1, 9)]);
+    let delete = |(row, weight): (Row, i64)| (row, -weight);
+    apply(&mut join, &[delete(row(1, 5)), delete(row(2, 5))], &[delete(row(1, 9))]);
+    assert_eq!(join.index.slots().count(), 0);
+    assert!(join.sides.iter().all(|side| side.is_empty()));
+}
+
+fn oracle(kind: JoinKind, residual: bool, left: &Bag, right: &Bag) -> View {
+    let matches = |l: &Row, r: &Row| {
+        l.0.is_some() && l.0 == r.0 && (!residual || less(l.1, r.1) == Some(true))
+    };
+    let mut view = View::new();
+    let mut add = |l: Option<&Row>, r: Option<&Row>, weight: i64| {
+        *view.entry((l.copied(), r.copied())).or_default() += weight;
+    };
+    for (l, count) in left {
+        let any = right.keys().any(|r| matches(l, r));
+        match kind {
+            JoinKind::LeftSemi if any => add(Some(l), None, *count),
+            JoinKind::LeftAnti | JoinKind::Left | JoinKind::Full if !any => {
+                add(Some(l), None, *count);
+            }
+            _ => {}
+        }
+    }
+    for (r, count) in right {
+        let any = left.keys().any(|l| matches(l, r));
+        if matches!(kind, JoinKind::Right | JoinKind::Full) && !any {
+            add(None, Some(r), *count);
+        }
+        if kind.has_pairs() {
+            for (l, left_count) in left.iter().filter(|(l, _)| matches(l, r)) {
+                add(Some(l), Some(r), left_count * count);
+            }
+        }
+    }
+    view
+}
+
+/// The oracle's view in the operator's columns.
+fn columns(view: &View, kind: JoinKind) -> HashMap<Vec<Option<i64>>, i64> {
+    let mut rows = HashMap::new();
+    for ((left, right), weight) in view {
+        let (l, r) = (left.unwrap_or_default(), right.unwrap_or_default());
+        let mut columns = vec![l.0, l.1];
+        if kind.has_pairs() {
+            columns.extend([r.0, r.1]);
+        }
+        *rows.entry(columns).or_default() += weight;
+    }
+    rows
+}
+
+fn accumulate(view: &mut HashMap<Vec<Option<i64>>, i64>, changes: Vec<(Vec<Option<i64>>, i64)>) {
+    for (row, weight) in changes {
+        *view.entry(row).or_default() += weight;
+    }
+    view.retain(|_, weight| *weight != 0);
+}
+
+/// Weighted rows of which every deletion has a row to delete.
+fn weigh(rows: &[(Row, bool)], bag: &mut Bag) -> Vec<(Row, i64)> {
+    let mut weighted = Vec::new();
+    for (row, delete) in rows {
+        let weight = if *delete && bag.contains_key(row) { -1 } else { 1 + i64::from(*delete) };
+        *bag.entry(*row).or_default() += weight;
+        bag.retain(|_, count| *count != 0);
+        weighted.push((*row, weight));
+    }
+    weighted
+}
+
+type Epochs = Vec<[Vec<(Row, bool)>; 2]>;
+
+fn any_epochs() -> impl Strategy<Value = Epochs> {
+    let number = |n: i64| prop_oneof![6 => (1..n).prop_map(Some), 1 => Just(None)];
+    let row = ((number(4), number(4)), prop::bool::weighted(0.4));
+    let rows = prop::collection::vec(row, 0..6);
+    prop::collection::vec([rows.clone(), rows], 1..8)
+}
+
+fn any_kind() -> impl Strategy<Value = JoinKind> {
+    use JoinKind::*;
+    prop::sample::select(vec![Inner, Left, Right, Full, LeftSemi, LeftAnti])
+}
+
+/// The parts of a snapshot whose key groups are in one half.
+fn half_of(snapshot: &Snapshot, half: usize) -> Snapshot {
+    let pick = |batch: &RecordBatch| {
+        let groups = batch.column(0).as_any().downcast_ref::<UInt8Array>().unwrap();
+        let keep: BooleanArray =
+            groups.values().iter().map(|&g| Some(usize::from(g >= 128) == half)).collect();
+        arrow::compute::filter_record_batch(batch, &keep).unwrap()
+    };
+    let mut snapshot = snapshot.clone();
+    for table in &mut snapshot.tables {
+        table.deletes = table.deletes.as_ref().map(pick);
+        table.upserts = table.upserts.as_ref().map(pick);
+    }
+    snapshot
+}
+
+fn half_of_rows(rows: &[(Row, i64)], half: usize) -> Vec<(Row, i64)> {
+    let keys: ArrayRef = Arc::new(rows.iter().map(|(row, _)| row.0).collect::<Int64Array>());
+    let mut hashes = Vec::new();
+    crate::key::hash_columns(&[keys], rows.len(), &mut hashes);
+    let groups = hashes.iter().map(|&hash| crate::KeyGroup::of(hash).0);
+    rows.iter()
+        .zip(groups)
+        .filter(|(_, g)| usize::from(*g >= 128) == half)
+        .map(|(r, _)| *r)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_sum_of_all_output_is_the_join_of_all_input(
+        kind in any_kind(),
+        residual in any::<bool>(),
+        epochs in any_epochs(),
+    ) {
+        let mut join = join(kind, residual);
+        let mut bags = [Bag::new(), Bag::new()];
+        let mut view = HashMap::new();
+        for [left, right] in &epochs {
+            let (left, right) = (weigh(left, &mut bags[0]), weigh(right, &mut bags[1]));
+            let changes = apply(&mut join, &left, &right);
+            for (row, weight) in &changes {
+                let taken_back = changes.contains(&(row.clone(), -weight));
+                // Rows without a key pass as they are.
+                prop_assert!(!taken_back || row.contains(&None), "says and takes back");
+            }
+            accumulate(&mut view, changes);
+            let expected = columns(&oracle(kind, residual, &bags[0], &bags[1]), kind);
+            prop_assert_eq!(&view, &expected);
+        }
+    }
+
+    #[test]
+    fn a_restored_join_goes_on_as_if_nothing_had_happened(
+        kind in any_kind(),
+        residual in any::<bool>(),
+        epochs in any_epochs(),
+        cut in 0..8usize,
+    ) {
+        let mut whole = join(kind, residual);
+        let mut bags = [Bag::new(), Bag::new()];
+        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
+        let mut parts: Vec<Join> = Vec::new();
+        for (number, [left, right]) in epochs.iter().enumerate() {
+            if number == cut {
+                for half in 0..2 {
+                    let mut part = join(kind, residual);
+                    for snapshot in &snapshots {
+                        part.restore(&half_of(snapshot, half)).unwrap();
+                    }
+                    parts.push(part);
+                }
+            }
+            let (left, right) = (weigh(left, &mut bags[0]), weigh(right, &mut bags[1]));
+            let (mut expected, mut got) = (HashMap::new(), HashMap::new());
+            accumulate(&mut expected, apply(&mut whole, &left, &right));
+            for (half, part) in parts.iter_mut().enumerate() {
+                let (left, right) = (half_of_rows(&left, half), half_of_rows(&right, half));
+                accumulate(&mut got, apply(part, &left, &right));
+            }
+            if !parts.is_empty() {
+                prop_assert_eq!(got, expected);
+                let keys = |join: &Join| join.index.slots().count();
+                prop_assert_eq!(parts.iter().map(keys).sum::<usize>(), keys(&whole));
+            }
+            let is_full = number % 4 == 3;
+            if is_full {
+                snapshots.clear();
+            }
+            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
+            snapshots.push(whole.snapshot(scope).unwrap());
+        }
+    }
+}
