@@ -14,6 +14,7 @@ pub mod aggregate;
 pub mod batch;
 pub mod dataflow;
 pub mod expression;
+mod gather;
 pub mod group_aggregate;
 pub mod join;
 pub mod key;

@@ -5,12 +5,12 @@
 //! removes stays until [`Side::settle`], so that both states can be read side by side.
 
 use super::keys::Keys;
+use crate::gather::Gather;
 use crate::key::KeyGroup;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::OperatorError;
 use crate::row_codec::RowCodec;
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array, new_null_array};
-use arrow::compute::{interleave, take};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use hashbrown::{DefaultHashBuilder, HashTable};
 use std::hash::BuildHasher;
@@ -33,8 +33,6 @@ pub(super) struct Row {
     pub(super) matches_delta: i64,
     /// A row of the epoch's input that is equal to it.
     fresh: u32,
-    /// Its number among the rows being decoded.
-    decoded: u32,
     is_touched: bool,
     /// Whether the last snapshot has it.
     is_persisted: bool,
@@ -70,6 +68,8 @@ pub(super) struct Side {
     pub(super) touched: Vec<u32>,
     /// The epoch's input.
     epoch: Option<RecordBatch>,
+    /// For [`Side::gather`]: by row, its number among the rows being decoded.
+    decoded: Vec<u32>,
     row_bytes: usize,
     journal: Vec<u32>,
     pub(super) deleted: Vec<(KeyGroup, Box<[u8]>)>,
@@ -87,6 +87,7 @@ impl Side {
             hasher: DefaultHashBuilder::default(),
             touched: Vec::new(),
             epoch: None,
+            decoded: Vec::new(),
             row_bytes: 0,
             journal: Vec::new(),
             deleted: Vec::new(),
@@ -138,14 +139,7 @@ impl Side {
         let id = self.free.pop().unwrap_or(self.rows.len() as u32);
         let position = keys.list(slot, self.port).push(id);
         self.row_bytes += bytes.len();
-        let row = Row {
-            bytes: bytes.into(),
-            slot,
-            position,
-            fresh: NONE,
-            decoded: NONE,
-            ..Row::default()
-        };
+        let row = Row { bytes: bytes.into(), slot, position, fresh: NONE, ..Row::default() };
         match self.rows.get_mut(id as usize) {
             Some(place) => *place = row,
             None => self.rows.push(row),
@@ -198,61 +192,28 @@ impl Side {
     /// The columns of the rows `ids`, of which [`NONE`] is a row of NULLs.
     pub(super) fn gather(
         &mut self,
-        ids: impl ExactSizeIterator<Item = u32>,
+        ids: impl Iterator<Item = u32>,
     ) -> Result<Vec<ArrayRef>, OperatorError> {
-        const DECODED: usize = 0;
-        const EPOCH: usize = 1;
-        const NULL: usize = 2;
-        let (mut held, mut used) = (Vec::new(), [false; 3]);
-        let mut places = Vec::with_capacity(ids.len());
+        // A row is decoded once however many partners it has: it remembers its number meanwhile.
+        let mut numbered = Vec::new();
+        let mut gather = Gather::with_capacity(ids.size_hint().0);
+        let (rows, decoded) = (&self.rows, &mut self.decoded);
+        decoded.resize(rows.len(), NONE);
         for id in ids {
-            let place = match id {
-                NONE => (NULL, 0),
-                id => {
-                    let row = &mut self.rows[id as usize];
-                    if row.fresh != NONE {
-                        (EPOCH, row.fresh as usize)
-                    } else {
-                        // A row is decoded once however many partners it has.
-                        if row.decoded == NONE {
-                            row.decoded = held.len() as u32;
-                            held.push(id);
-                        }
-                        (DECODED, row.decoded as usize)
-                    }
+            let number = id as usize;
+            match id {
+                NONE => gather.null(),
+                _ if rows[number].fresh != NONE => gather.epoch(rows[number].fresh),
+                _ if decoded[number] != NONE => gather.again(decoded[number]),
+                _ => {
+                    decoded[number] = gather.held(&rows[number].bytes);
+                    numbered.push(id);
                 }
-            };
-            used[place.0] = true;
-            places.push(place);
-        }
-        held.iter().for_each(|&id| self.rows[id as usize].decoded = NONE);
-        let decoded = match used[DECODED] {
-            false => Vec::new(),
-            true => self.codec.decode(held.iter().map(|&id| &*self.rows[id as usize].bytes))?,
-        };
-        let epoch = self.epoch.as_ref().map_or(&[][..], |rows| rows.columns());
-        match (used[DECODED], used[EPOCH]) {
-            (true, true) => (decoded.iter().zip(epoch).zip(self.schema.fields()))
-                .map(|((old, new), field)| {
-                    let null = new_null_array(field.data_type(), 1);
-                    Ok(interleave(&[old.as_ref(), new.as_ref(), null.as_ref()], &places)?)
-                })
-                .collect(),
-            (false, false) => Ok(self
-                .schema
-                .fields()
-                .iter()
-                .map(|field| new_null_array(field.data_type(), places.len()))
-                .collect()),
-            (is_decoded, _) => {
-                let source = if is_decoded { &decoded[..] } else { epoch };
-                let indices: UInt32Array = places
-                    .iter()
-                    .map(|&(from, row)| (from != NULL).then_some(row as u32))
-                    .collect();
-                source.iter().map(|column| Ok(take(column.as_ref(), &indices, None)?)).collect()
             }
         }
+        let columns = gather.columns(&self.codec, &self.schema, self.epoch.as_ref());
+        numbered.iter().for_each(|&id| self.decoded[id as usize] = NONE);
+        Ok(columns?)
     }
 
     /// The rows that changed since the last call and are there; marks them as persisted.

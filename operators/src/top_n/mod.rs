@@ -23,6 +23,7 @@ mod snapshot;
 mod tests;
 
 use crate::batch::Batch;
+use crate::gather::Gather;
 use crate::key_index::KeyIndex;
 use crate::operator::{
     EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
@@ -30,7 +31,7 @@ use crate::operator::{
 use crate::row_codec::{RowBytes, RowCodec};
 use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
-use arrow::compute::{SortOptions, cast, interleave};
+use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::SortField;
 use changes::Change;
@@ -474,27 +475,17 @@ impl TopN {
         output: &mut Output,
     ) -> Result<(), OperatorError> {
         for changes in changes.chunks(OUTPUT_ROWS_MAX) {
-            let mut held = Vec::new();
-            let indices: Vec<(usize, usize)> = changes
-                .iter()
-                .map(|change| match (epoch, change.row.fresh) {
-                    (Some(_), row) if row != NOT_FRESH => (1, row as usize),
-                    _ => {
-                        held.push(change.row.row());
-                        (0, held.len() - 1)
+            let mut gather = Gather::with_capacity(changes.len());
+            for Change { row, .. } in changes {
+                match row.fresh {
+                    NOT_FRESH => {
+                        gather.held(row.row());
                     }
-                })
-                .collect();
-            let all_held = held.len() == changes.len();
-            let decoded = self.row_codec.decode(held)?;
-            let mut columns = match epoch {
-                Some(epoch) if !all_held => decoded
-                    .iter()
-                    .zip(epoch.columns().columns())
-                    .map(|(old, new)| interleave(&[old.as_ref(), new.as_ref()], &indices))
-                    .collect::<Result<Vec<_>, _>>()?,
-                _ => decoded,
-            };
+                    fresh => gather.epoch(fresh),
+                }
+            }
+            let epoch = epoch.map(Batch::columns);
+            let mut columns = gather.columns(&self.row_codec, &self.input, epoch)?;
             if self.spec.rank_output {
                 columns
                     .push(Arc::new(Int64Array::from_iter_values(changes.iter().map(|c| c.rank))));
