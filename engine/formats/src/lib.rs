@@ -6,8 +6,20 @@
 //! **a record either contributes all of its rows or none**, and a bad one never disturbs its
 //! neighbours.
 
+mod columns;
+mod csv;
+mod debezium;
+mod json;
+mod options;
+mod raw;
 pub mod record;
+pub mod registry;
+mod rows;
 pub mod table;
+#[cfg(test)]
+mod testing;
+mod text;
 
 pub use record::{BadRecord, Decoder, Encoded, Encoder};
+pub use registry::{FormatInfo, FormatRole, check, decoder, encoder};
 pub use table::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};
