@@ -1,0 +1,190 @@
+//! [`EventClock`]: the watermarks of all sources, as every worker computes them from the same
+//! reports.
+//!
+//! A source's watermark is the least of its lanes' that are neither idle nor finished, and a
+//! lane's is the greatest that any worker reported. It only ever rises. Applying the reports of
+//! one epoch in any order of workers gives the same clock, which is what keeps workers agreed.
+
+use super::report::{News, Report};
+use crate::time::Watermark;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// Which source: its number among the nodes of a plan.
+pub type SourceId = usize;
+
+/// What time it is at a source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceTime {
+    /// Its watermark.
+    pub watermark: Watermark,
+    /// Whether it has nothing to read at the moment: then it does not hold other sources up.
+    pub is_idle: bool,
+}
+
+impl Default for SourceTime {
+    fn default() -> Self {
+        SourceTime { watermark: Watermark::MIN, is_idle: false }
+    }
+}
+
+/// The time at all sources after an epoch, shared by all operators of a worker.
+pub(super) type Tick = Arc<BTreeMap<SourceId, SourceTime>>;
+
+/// The clocks of all sources of a job.
+#[derive(Clone, Debug)]
+pub struct EventClock {
+    workers: usize,
+    sources: BTreeMap<SourceId, Source>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Source {
+    lanes: BTreeMap<u32, Lane>,
+    finished_workers: BTreeSet<usize>,
+    time: SourceTime,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Lane {
+    watermark: Option<Watermark>,
+    /// Who says that the lane has something to read.
+    active: BTreeSet<usize>,
+    is_finished: bool,
+}
+
+impl EventClock {
+    /// The clock of a job of so many workers before its first epoch.
+    pub fn new(workers: usize) -> Self {
+        EventClock { workers, sources: BTreeMap::new() }
+    }
+
+    /// Takes note of the reports of one epoch.
+    pub fn apply<'a>(&mut self, reports: impl IntoIterator<Item = &'a Report>) {
+        let mut touched = BTreeSet::new();
+        for report in reports {
+            self.sources.entry(report.source).or_default().note(report);
+            touched.insert(report.source);
+        }
+        for source in touched {
+            let source = self.sources.get_mut(&source).expect("just touched");
+            source.time = source.tell(self.workers);
+        }
+    }
+
+    /// What time it is at each source that was ever heard of.
+    pub fn times(&self) -> BTreeMap<SourceId, SourceTime> {
+        self.sources.iter().map(|(&id, source)| (id, source.time)).collect()
+    }
+}
+
+impl Source {
+    fn note(&mut self, report: &Report) {
+        match report.news {
+            News::Active(lane, watermark) => {
+                let lane = self.lanes.entry(lane).or_default();
+                lane.watermark = lane.watermark.max(Some(watermark));
+                lane.active.insert(report.worker);
+            }
+            News::Idle(lane) => {
+                let lane = self.lanes.entry(lane).or_default();
+                lane.active.remove(&report.worker);
+            }
+            News::LaneFinished(lane) => self.lanes.entry(lane).or_default().is_finished = true,
+            News::WorkerFinished => {
+                self.finished_workers.insert(report.worker);
+            }
+        }
+    }
+
+    fn tell(&self, workers: usize) -> SourceTime {
+        if self.finished_workers.len() == workers {
+            return SourceTime { watermark: Watermark::MAX, is_idle: false };
+        }
+        let lanes = || self.lanes.values().filter(|lane| !lane.is_finished);
+        let active = || lanes().filter(|lane| !lane.active.is_empty());
+        let least = active().filter_map(|lane| lane.watermark).min();
+        SourceTime {
+            watermark: least.unwrap_or(self.time.watermark).max(self.time.watermark),
+            is_idle: active().next().is_none() && lanes().next().is_some(),
+        }
+    }
+}
+
+/// The watermark of an operator downstream of `upstream`, whose watermark was `before`: the
+/// least of its sources that are not idle; unchanged if all of them are.
+pub(super) fn watermark_of(
+    upstream: &[SourceId],
+    times: &BTreeMap<SourceId, SourceTime>,
+    before: Watermark,
+) -> Watermark {
+    let times = upstream.iter().map(|source| times.get(source).copied().unwrap_or_default());
+    let least = times.filter(|time| !time.is_idle).map(|time| time.watermark).min();
+    least.unwrap_or(before).max(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report(worker: usize, news: News) -> Report {
+        Report { source: 0, worker, news }
+    }
+
+    fn time(reports: &[(usize, News)]) -> SourceTime {
+        let mut clock = EventClock::new(2);
+        let reports: Vec<Report> = reports.iter().map(|&(w, news)| report(w, news)).collect();
+        clock.apply(&reports);
+        clock.times()[&0]
+    }
+
+    #[test]
+    fn the_slowest_active_lane_holds_the_watermark() {
+        use News::{Active, Idle, LaneFinished};
+        let at = |ms| Watermark(ms);
+        let cases: &[(&[(usize, News)], Watermark, bool)] = &[
+            (&[(0, Active(0, at(5))), (1, Active(1, at(3)))], at(3), false),
+            (&[(0, Active(0, at(5))), (1, Active(0, at(3)))], at(5), false),
+            (&[(0, Active(0, at(5))), (1, Idle(1))], at(5), false),
+            (&[(0, Active(0, at(5))), (1, Active(1, Watermark::MIN))], Watermark::MIN, false),
+            (&[(0, Active(0, at(5))), (1, LaneFinished(1))], at(5), false),
+            (&[(0, LaneFinished(0)), (1, Active(0, at(3)))], Watermark::MIN, false),
+            (&[(0, Idle(0)), (1, Idle(1))], Watermark::MIN, true),
+        ];
+        for &(reports, watermark, is_idle) in cases {
+            assert_eq!(time(reports), SourceTime { watermark, is_idle }, "{reports:?}");
+        }
+    }
+
+    #[test]
+    fn a_source_is_over_only_when_every_worker_says_so() {
+        let one = [(0, News::Active(0, Watermark(5))), (0, News::WorkerFinished)];
+        assert_eq!(time(&one).watermark, Watermark(5));
+        let both = [(0, News::WorkerFinished), (1, News::WorkerFinished)];
+        assert_eq!(time(&both).watermark, Watermark::MAX);
+    }
+
+    #[test]
+    fn a_lane_that_comes_late_to_the_party_does_not_turn_the_watermark_back() {
+        let mut clock = EventClock::new(1);
+        clock.apply(&[report(0, News::Active(0, Watermark(9)))]);
+        clock.apply(&[report(0, News::Active(1, Watermark(2)))]);
+        assert_eq!(clock.times()[&0].watermark, Watermark(9));
+    }
+
+    #[test]
+    fn an_idle_source_does_not_hold_up_another() {
+        let at = |watermark, is_idle| SourceTime { watermark, is_idle };
+        let times = BTreeMap::from([
+            (0, at(Watermark(7), false)),
+            (1, at(Watermark(2), true)),
+            (2, at(Watermark(3), false)),
+        ]);
+        let of = |upstream: &[usize], before| watermark_of(upstream, &times, Watermark(before));
+        assert_eq!(of(&[0, 1], 0), Watermark(7));
+        assert_eq!(of(&[0, 1, 2], 0), Watermark(3));
+        assert_eq!(of(&[1], 1), Watermark(1));
+        assert_eq!(of(&[0, 2], 5), Watermark(5));
+        assert_eq!(watermark_of(&[0, 9], &times, Watermark::MIN), Watermark::MIN);
+    }
+}

@@ -1,0 +1,159 @@
+//! From timely's frontiers to complete epochs: the one adaptor under all operators and sinks.
+//!
+//! Batches are stashed under their epoch, with the capability to answer at that epoch. An epoch
+//! is complete when no port's frontier is at or before it; complete epochs are handed to the
+//! logic in order, once, whole. A tick alone opens an epoch too: it may fire what no row does.
+//!
+//! When the logic fails, the stash and its capabilities stay where they are, so that nobody
+//! downstream ever takes the epoch for complete.
+
+use super::clock::Tick;
+use super::exchange::KeyDistributor;
+use super::graph::{Rows, Upstream};
+use super::message::Message;
+use crate::batch::Batch;
+use crate::time::Epoch;
+use std::collections::BTreeMap;
+use timely::container::NoopBuilder;
+use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::{Capability, InputCapability};
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
+
+/// The ticks of a worker's clock.
+pub(super) type Ticks<'scope> = Stream<'scope, Epoch, Vec<Tick>>;
+
+/// One complete epoch.
+pub(super) struct Complete {
+    pub epoch: Epoch,
+    /// Rows per port, in order of arrival.
+    pub inputs: Vec<Vec<Batch>>,
+    /// The sources' times after the epoch, if any of them changed.
+    pub tick: Option<Tick>,
+}
+
+/// The job has failed: stop here and keep everything.
+pub(super) struct Failed;
+
+/// What is done with each complete epoch.
+pub(super) type Logic = Box<dyn FnMut(Complete) -> Result<Vec<Batch>, Failed>>;
+
+struct Pending {
+    answer: Capability<Epoch>,
+    inputs: Vec<Vec<Batch>>,
+    tick: Option<Tick>,
+}
+
+#[derive(Default)]
+struct Stash {
+    ports: usize,
+    epochs: BTreeMap<Epoch, Pending>,
+}
+
+impl Stash {
+    fn epoch(&mut self, capability: &InputCapability<Epoch>) -> &mut Pending {
+        let ports = self.ports;
+        let epoch = *capability.least().expect("every message has a stamp");
+        self.epochs.entry(epoch).or_insert_with(|| Pending {
+            answer: capability.retain_least(0).expect("every message has a stamp"),
+            inputs: vec![Vec::new(); ports],
+            tick: None,
+        })
+    }
+
+    fn pop_complete(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> Option<Pending> {
+        let entry = self.epochs.first_entry()?;
+        let is_open = frontiers.iter().any(|frontier| frontier.less_equal(entry.key()));
+        (!is_open).then(|| entry.remove())
+    }
+}
+
+/// Takes what has arrived at a port into the stash.
+type Drain = Box<dyn FnMut(&mut Stash)>;
+
+/// Builds an operator around `logic`.
+pub(super) fn build<'scope>(
+    scope: Scope<'scope, Epoch>,
+    name: String,
+    inputs: Vec<Upstream<'scope>>,
+    ticks: Option<Ticks<'scope>>,
+    mut logic: Logic,
+) -> Rows<'scope> {
+    let mut builder = OperatorBuilder::new(name, scope);
+    let mut stash = Stash { ports: inputs.len(), epochs: BTreeMap::new() };
+    let ports = inputs.into_iter().enumerate();
+    let mut drains: Vec<Drain> = ports.map(|(port, up)| rows(&mut builder, port, up)).collect();
+    drains.extend(ticks.map(|ticks| tick(&mut builder, ticks)));
+    let (output, stream) = builder.new_output::<Message>();
+    let mut output = OutputBuilder::<Epoch, NoopBuilder<Message>>::from(output);
+    let mut has_failed = false;
+    builder.build(move |initial| {
+        drop(initial);
+        move |frontiers| {
+            if has_failed {
+                return;
+            }
+            drains.iter_mut().for_each(|drain| drain(&mut stash));
+            let mut output = output.activate();
+            while let Some(pending) = stash.pop_complete(frontiers) {
+                let Pending { answer, inputs, tick } = pending;
+                match logic(Complete { epoch: *answer.time(), inputs, tick }) {
+                    Ok(rows) => {
+                        let mut session = output.session_with_builder(&answer);
+                        for batch in rows {
+                            session.give_container(&mut batch.into());
+                        }
+                    }
+                    Err(Failed) => {
+                        has_failed = true;
+                        let epoch = *answer.time();
+                        let kept = Pending { answer, inputs: Vec::new(), tick: None };
+                        stash.epochs.insert(epoch, kept);
+                        return;
+                    }
+                }
+            }
+        }
+    });
+    stream
+}
+
+fn rows<'scope>(
+    builder: &mut OperatorBuilder<'scope, Epoch>,
+    port: usize,
+    upstream: Upstream<'scope>,
+) -> Drain {
+    macro_rules! drain {
+        ($pact:expr) => {{
+            let mut input = builder.new_input(upstream.rows, $pact);
+            Box::new(move |stash: &mut Stash| {
+                input.for_each(|capability, message| {
+                    let Some(batch) = message.take() else { return };
+                    if !batch.is_empty() {
+                        stash.epoch(&capability).inputs[port].push(batch);
+                    }
+                });
+            })
+        }};
+    }
+    match upstream.keys {
+        // A worker alone exchanges nothing.
+        Some(keys) if upstream.peers > 1 => {
+            drain!(DistributorPact(move |peers| KeyDistributor::new(keys, peers)))
+        }
+        _ => drain!(Pipeline),
+    }
+}
+
+fn tick<'scope>(builder: &mut OperatorBuilder<'scope, Epoch>, ticks: Ticks<'scope>) -> Drain {
+    let mut input = builder.new_input(ticks, Pipeline);
+    Box::new(move |stash: &mut Stash| {
+        input.for_each(|capability, ticks| {
+            if let Some(tick) = ticks.pop() {
+                stash.epoch(&capability).tick = Some(tick);
+            }
+        });
+    })
+}

@@ -1,0 +1,243 @@
+//! The bridge against a plain computation: any number of workers, the same answer.
+
+use super::*;
+use crate::operator::{
+    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
+};
+use crate::{Batch, Watermark};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use proptest::prelude::*;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+/// `(epoch, key, value)`: a count so far, or a watermark under key -1.
+type Results = Arc<Mutex<Vec<(u64, i64, i64)>>>;
+
+fn batch(keys: Vec<i64>, values: Vec<i64>) -> Batch {
+    let field = |name| Field::new(name, DataType::Int64, false);
+    let schema = Arc::new(Schema::new(vec![field("key"), field("value")]));
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(Int64Array::from(keys)), Arc::new(Int64Array::from(values))];
+    RecordBatch::try_new(schema, columns).unwrap().into()
+}
+
+/// Counts per key; gives the counts that changed, and tells each new watermark as key -1.
+#[derive(Default)]
+struct Count {
+    counts: BTreeMap<i64, i64>,
+    last: Option<u64>,
+    fails_at: Option<u64>,
+}
+
+impl Operator for Count {
+    fn apply(
+        &mut self,
+        inputs: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        assert!(self.last < Some(context.epoch), "epochs come once and in order");
+        self.last = Some(context.epoch);
+        if self.fails_at.is_some_and(|epoch| epoch <= context.epoch) {
+            return Err(OperatorError::Data("no further".to_owned()));
+        }
+        let mut changed = BTreeMap::new();
+        for batch in inputs.iter().flatten() {
+            for &key in batch.column(0).as_primitive::<Int64Type>().values() {
+                let count = self.counts.entry(key).or_default();
+                *count += 1;
+                changed.insert(key, *count);
+            }
+        }
+        if context.watermark_after != context.watermark_before {
+            changed.insert(-1, context.watermark_after.0);
+        }
+        output.rows.push(batch(changed.keys().copied().collect(), changed.into_values().collect()));
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        Ok(Snapshot::default())
+    }
+
+    fn restore(&mut self, _: &Snapshot) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.counts.len() * 16
+    }
+}
+
+struct Flag {
+    failed: Arc<AtomicBool>,
+    rows_in: Cell<u64>,
+}
+
+impl Host for Flag {
+    fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    fn fail(&self, _: usize, _: OperatorError) {
+        self.failed.store(true, Ordering::SeqCst);
+    }
+
+    fn applied(&self, _: usize, applied: Applied) {
+        self.rows_in.set(self.rows_in.get() + applied.rows_in);
+    }
+
+    fn late(&self, _: usize, _: LateRows) {}
+}
+
+/// What a worker reads: for each epoch from 1 some batches of keys.
+type Script = Vec<Vec<Vec<i64>>>;
+
+/// Runs `script[worker]` with a count per key; epoch `e` ends with watermark `e * 10 + worker`.
+fn run(scripts: &[Script], fails_at: Option<u64>) -> (Vec<(u64, i64, i64)>, bool) {
+    let results = Results::default();
+    let failed = Arc::new(AtomicBool::new(false));
+    let exits = Arc::new(std::sync::Barrier::new(scripts.len()));
+    std::thread::scope(|threads| {
+        for (index, (seat, script)) in seats(scripts.len()).into_iter().zip(scripts).enumerate() {
+            let (results, failed, exits) = (results.clone(), failed.clone(), exits.clone());
+            threads.spawn(move || work(index, seat, script, fails_at, results, failed, &exits));
+        }
+    });
+    let mut results = results.lock().unwrap().clone();
+    results.sort_unstable();
+    (results, failed.load(Ordering::SeqCst))
+}
+
+fn work(
+    index: usize,
+    seat: Seat,
+    script: &Script,
+    fails_at: Option<u64>,
+    results: Results,
+    failed: Arc<AtomicBool>,
+    exits: &std::sync::Barrier,
+) {
+    let mut worker = seat.take();
+    let host = Rc::new(Flag { failed: failed.clone(), rows_in: Cell::default() });
+    let (mut reports, (mut input, probe)) = worker.build(host, |graph| {
+        let (input, rows) = graph.source();
+        let rows = graph.map(1, "pass", rows, Box::new(|batch, _| Ok(batch.clone())));
+        let rows = graph.union(vec![rows]);
+        let count = Box::new(Count { fails_at, ..Count::default() });
+        let keyed = graph.by_key(rows, &[0]);
+        let counts = graph.operator(2, "count", vec![keyed], &[0], count);
+        let write = move |epoch, batches: Vec<Batch>| {
+            for batch in batches {
+                let keys = batch.column(0).as_primitive::<Int64Type>().values();
+                let values = batch.column(1).as_primitive::<Int64Type>().values();
+                let rows = keys.iter().zip(values).map(|(&k, &v)| (epoch, k, v));
+                results.lock().unwrap().extend(rows);
+            }
+            Ok(())
+        };
+        graph.sink(3, "results", graph.local(counts), Box::new(write));
+        (input, graph.probe())
+    });
+    for (before, batches) in script.iter().enumerate() {
+        let epoch = before as u64 + 1;
+        input.advance_to(epoch);
+        reports.advance_to(epoch);
+        for keys in batches {
+            input.send(batch(keys.clone(), vec![0; keys.len()]));
+        }
+        let watermark = Watermark(epoch as i64 * 10 + index as i64);
+        let news = News::Active(index as u32, watermark);
+        reports.send(&[Report { source: 0, worker: index, news }]);
+        if epoch % 3 == 0 && !failed.load(Ordering::SeqCst) {
+            worker.step(Duration::ZERO);
+        }
+    }
+    reports.send(&[Report { source: 0, worker: index, news: News::WorkerFinished }]);
+    if fails_at.is_none() {
+        drop((input, reports));
+        while worker.is_running() {
+            worker.step(Duration::from_millis(10));
+        }
+        assert_eq!(probe.frontier(), None);
+    } else {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        input.advance_to(script.len() as u64 + 1);
+        reports.advance_to(script.len() as u64 + 1);
+        while !failed.load(Ordering::SeqCst) && Instant::now() < deadline {
+            worker.step(Duration::from_millis(1));
+        }
+        assert!(probe.frontier() <= fails_at, "a failed epoch never completes");
+        exits.wait();
+    }
+}
+
+/// The same, without workers.
+fn oracle(scripts: &[Script]) -> Vec<(u64, i64, i64)> {
+    let mut counts = BTreeMap::new();
+    let mut results = Vec::new();
+    let epochs = scripts.iter().map(Vec::len).max().unwrap_or_default();
+    for epoch in 0..epochs {
+        let mut changed = BTreeMap::new();
+        let read = scripts.iter().filter_map(|script| script.get(epoch)).flatten().flatten();
+        for &key in read {
+            let count = counts.entry(key).or_insert(0);
+            *count += 1;
+            changed.insert(key, *count);
+        }
+        results.extend(changed.into_iter().map(|(key, count)| (epoch as u64 + 1, key, count)));
+    }
+    results.sort_unstable();
+    results
+}
+
+fn scripts() -> impl Strategy<Value = Vec<Script>> {
+    let batch = prop::collection::vec(0i64..12, 0..20);
+    let epoch = prop::collection::vec(batch, 0..3);
+    let script = prop::collection::vec(epoch, 1..6);
+    prop::collection::vec(script, 1..=4)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn counts_per_epoch_are_the_oracles_for_any_number_of_workers(scripts in scripts()) {
+        let (results, failed) = run(&scripts, None);
+        prop_assert!(!failed);
+        let counts: Vec<_> = results.iter().copied().filter(|&(_, key, _)| key >= 0).collect();
+        prop_assert_eq!(counts, oracle(&scripts));
+    }
+}
+
+#[test]
+fn all_workers_see_the_same_watermarks_in_the_same_epochs() {
+    let script: Script = vec![vec![vec![1, 2, 3]], vec![], vec![]];
+    let (results, _) = run(&[script.clone(), script], None);
+    let watermarks: Vec<_> = results.into_iter().filter(|&(_, key, _)| key == -1).collect();
+    let expected = [(1, 10), (1, 10), (2, 20), (2, 20), (3, i64::MAX), (3, i64::MAX)];
+    assert_eq!(watermarks, expected.map(|(epoch, watermark)| (epoch, -1, watermark)));
+}
+
+#[test]
+fn after_a_failure_no_later_epoch_completes_on_any_worker() {
+    let script: Script = vec![vec![vec![1, 2, 3, 4, 5, 6, 7]]; 5];
+    for workers in 1..=3 {
+        let scripts = vec![script.clone(); workers];
+        let (results, failed) = run(&scripts, Some(3));
+        assert!(failed);
+        assert!(results.iter().all(|&(epoch, ..)| epoch < 3), "{results:?}");
+    }
+}
+
+#[test]
+fn a_batch_without_rows_passes_through_exchanges() {
+    let (results, _) = run(&[vec![vec![vec![]]], vec![vec![vec![], vec![4]]]], None);
+    let counts: Vec<_> = results.into_iter().filter(|&(_, key, _)| key >= 0).collect();
+    assert_eq!(counts, [(1, 4, 1)]);
+}
