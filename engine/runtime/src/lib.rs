@@ -1,1 +1,40 @@
-//! Placeholder until this crate's first module lands.
+//! Running a plan: workers, epochs, backpressure, and what becomes of input that can't be used.
+//!
+//! ```text
+//!  Coordinator: the epoch number, published to all workers
+//!       │
+//!  worker 0 ┌─ readers ─► inputs ─► dataflow (plan, node by node) ─► sinks: whole epochs ─► writers
+//!  worker 1 └─ …                          │ failures, late rows, counters
+//!                                         ▼
+//!                           Poison · DeadLetters · Metrics
+//! ```
+//!
+//! One job is one cluster of workers. The invariant: **a job either writes complete epochs or
+//! fails as a whole**; after a failure no worker takes another step.
+
+mod consolidate;
+mod coordinator;
+mod dead_letters;
+mod error;
+mod graph;
+mod input;
+mod job;
+mod metrics;
+mod options;
+mod output;
+mod outside;
+mod state_directory;
+mod summary;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use coordinator::Limits;
+pub use error::JobError;
+pub use job::{RunOptions, run};
+pub use metrics::{Metrics, NodeMetrics, Role, Totals};
+pub use options::parallelism;
+pub use outside::Outside;
+pub use state_directory::{Start, StateDirectory};
+pub use summary::{Exit, Summary, Usage};

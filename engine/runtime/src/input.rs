@@ -1,0 +1,228 @@
+//! [`SourceDriver`]: one worker's reader of one table, on its way into the dataflow.
+//!
+//! Rows are sent under the epoch they were read for. What they mean for event time is collected
+//! per lane and reported once, before the worker leaves the epoch: a lane's watermark is the
+//! greatest value of the watermark expression over its rows.
+
+use crate::error::JobError;
+use crate::job::Shared;
+use crate::options::Policy;
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::{cast, max};
+use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use tidemill_connectors::source::{Lane, LaneRows, LaneState, Poll, Reader};
+use tidemill_operators::dataflow::{Input, News, Report, processing_time_ms};
+use tidemill_operators::{Batch, Epoch, Expression, Watermark};
+use tidemill_sql::plan::NodeId;
+
+/// A source is asked for so many rows at once, so that sources take turns and the dataflow keeps
+/// moving in between.
+const ROWS_PER_POLL: usize = 4096;
+
+/// One worker's hand on a source, with its end of the dataflow.
+pub(crate) struct SourceDriver {
+    pub(crate) node: NodeId,
+    table: String,
+    reader: Box<dyn Reader>,
+    /// None once the source has ended on this worker.
+    input: Option<Input>,
+    watermark: Option<Arc<dyn Expression>>,
+    bad_records: Policy,
+    lanes: BTreeMap<Lane, LaneNews>,
+    has_finished: bool,
+    worker: usize,
+}
+
+/// What is known of a lane here, and whether everybody knows it already.
+#[derive(Debug, Clone, Copy)]
+struct LaneNews {
+    watermark: Watermark,
+    state: LaneState,
+    is_told: bool,
+}
+
+impl Default for LaneNews {
+    fn default() -> Self {
+        LaneNews { watermark: Watermark::MIN, state: LaneState::Active, is_told: false }
+    }
+}
+
+impl SourceDriver {
+    pub(crate) fn new(
+        worker: usize,
+        node: NodeId,
+        table: String,
+        reader: Box<dyn Reader>,
+        input: Input,
+        watermark: Option<Arc<dyn Expression>>,
+        bad_records: Policy,
+    ) -> Self {
+        SourceDriver {
+            node,
+            table,
+            reader,
+            input: Some(input),
+            watermark,
+            bad_records,
+            lanes: BTreeMap::new(),
+            has_finished: false,
+            worker,
+        }
+    }
+
+    /// Whether there may be more to read.
+    pub(crate) fn is_open(&self) -> bool {
+        self.input.is_some()
+    }
+
+    /// Asks what lanes there are. Before anything is read.
+    pub(crate) fn announce(&mut self) {
+        for (lane, state) in self.reader.lanes() {
+            let lane = self.lanes.entry(lane).or_default();
+            // Finished is final, whoever else says something else.
+            if lane.state != LaneState::Finished && (lane.state != state || !lane.is_told) {
+                *lane = LaneNews { state, is_told: false, ..*lane };
+            }
+        }
+    }
+
+    /// Reads once and sends what there was. Says how many rows.
+    pub(crate) fn poll(
+        &mut self,
+        epoch: Epoch,
+        rows_max: usize,
+        shared: &Shared,
+    ) -> Result<usize, JobError> {
+        if self.has_finished || self.input.is_none() {
+            return Ok(0);
+        }
+        let mut rows_read = 0;
+        match self.reader.poll(epoch, rows_max.min(ROWS_PER_POLL))? {
+            Poll::Rows(lanes) => {
+                for rows in lanes {
+                    rows_read += rows.rows.len();
+                    self.send(rows, epoch, shared)?;
+                }
+            }
+            Poll::Pending => {}
+            Poll::Finished => self.has_finished = true,
+        }
+        self.announce();
+        self.settle_bad_records(shared)?;
+        let metrics = &shared.metrics.nodes[self.node];
+        metrics.rows_out.fetch_add(rows_read as u64, Ordering::Relaxed);
+        metrics.set_lag(self.worker, self.reader.lag());
+        Ok(rows_read)
+    }
+
+    fn send(&mut self, rows: LaneRows, epoch: Epoch, shared: &Shared) -> Result<(), JobError> {
+        let LaneRows { lane, rows } = rows;
+        if rows.is_empty() {
+            return Ok(());
+        }
+        shared.coordinator.read(rows.len(), rows.bytes());
+        if let Some(watermark) = &self.watermark {
+            let greatest = greatest_ms(watermark.as_ref(), &rows, processing_time_ms(epoch));
+            let greatest = greatest
+                .map_err(|error| JobError::Watermark { table: self.table.clone(), error })?;
+            let lane = self.lanes.entry(lane).or_default();
+            if let Some(ms) = greatest
+                && Watermark(ms) > lane.watermark
+            {
+                // The end of time is for sources to say, not for rows.
+                lane.watermark = Watermark(ms.min(i64::MAX - 1));
+                lane.is_told = false;
+            }
+        }
+        self.input.as_mut().expect("an open source").send(rows);
+        Ok(())
+    }
+
+    /// What everybody has to know of the epoch that this worker is about to leave.
+    pub(crate) fn report(&mut self, reports: &mut Vec<Report>) {
+        let (source, worker) = (self.node, self.worker);
+        let mut tell = |news| reports.push(Report { source, worker, news });
+        // Without a declared watermark a source has none until its end, idle or not.
+        if self.watermark.is_some() {
+            for (&number, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.is_told) {
+                tell(News::Active(number, lane.watermark));
+                match lane.state {
+                    LaneState::Active => {}
+                    LaneState::Idle => tell(News::Idle(number)),
+                    LaneState::Finished => tell(News::LaneFinished(number)),
+                }
+                lane.is_told = true;
+            }
+        }
+        if self.has_finished && self.input.take().is_some() {
+            tell(News::WorkerFinished);
+        }
+    }
+
+    pub(crate) fn advance_to(&mut self, epoch: Epoch) {
+        if let Some(input) = &mut self.input {
+            input.advance_to(epoch);
+        }
+    }
+
+    /// Stops reading for good, without saying that the source has ended.
+    pub(crate) fn close(&mut self) {
+        self.input = None;
+    }
+
+    fn settle_bad_records(&mut self, shared: &Shared) -> Result<(), JobError> {
+        let bad = self.reader.take_bad();
+        if bad.count == 0 {
+            return Ok(());
+        }
+        let metrics = &shared.metrics.nodes[self.node];
+        metrics.bad_records.fetch_add(bad.count, Ordering::Relaxed);
+        match self.bad_records {
+            Policy::Skip => {}
+            Policy::DeadLetter => {
+                bad.records.iter().for_each(|bad| shared.dead_letters.bad(&self.table, bad));
+            }
+            Policy::Fail => {
+                if let Some(first) = bad.records.into_iter().next() {
+                    return Err(JobError::BadRecord {
+                        table: self.table.clone(),
+                        place: first.place,
+                        position: first.position,
+                        reason: first.reason,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The greatest value of a watermark expression over some rows, if any is not NULL.
+fn greatest_ms(
+    watermark: &dyn Expression,
+    rows: &Batch,
+    now_ms: i64,
+) -> Result<Option<i64>, tidemill_operators::RowError> {
+    let values = watermark.evaluate(rows.columns(), now_ms)?;
+    let values = in_milliseconds(values).map_err(|error| tidemill_operators::RowError {
+        expression: watermark.describe(),
+        reason: error.to_string(),
+    })?;
+    Ok(max(values.as_primitive::<TimestampMillisecondType>()))
+}
+
+fn in_milliseconds(values: ArrayRef) -> Result<ArrayRef, arrow::error::ArrowError> {
+    match values.data_type() {
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Ok(values),
+        _ => cast(&values, &DataType::Timestamp(TimeUnit::Millisecond, None)),
+    }
+}
+
+impl std::fmt::Debug for SourceDriver {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SourceDriver").field("table", &self.table).finish_non_exhaustive()
+    }
+}

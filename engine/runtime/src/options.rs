@@ -1,0 +1,111 @@
+//! What the session's options (`SET 'key' = 'value'`) mean to the runtime.
+
+use crate::coordinator::Limits;
+use crate::error::JobError;
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+use tidemill_formats::Table;
+
+/// What becomes of input that can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Policy {
+    /// Counted, shown and kept aside.
+    #[default]
+    DeadLetter,
+    /// Counted only.
+    Skip,
+    /// The job fails.
+    Fail,
+}
+
+/// The policy for records of `table` that can't be decoded: `'scan.bad-records'`.
+pub(crate) fn bad_records(table: &Table) -> Result<Policy, JobError> {
+    policy("scan.bad-records", table.option("scan.bad-records"), "skip")
+}
+
+/// The policy for rows that come too late: `'tidemill.late-rows'`.
+pub(crate) fn late_rows(options: &BTreeMap<String, String>) -> Result<Policy, JobError> {
+    let option = "tidemill.late-rows";
+    policy(option, options.get(option).map(String::as_str), "drop")
+}
+
+fn policy(option: &str, value: Option<&str>, skip: &str) -> Result<Policy, JobError> {
+    match value {
+        None | Some("dead-letter") => Ok(Policy::DeadLetter),
+        Some("fail") => Ok(Policy::Fail),
+        Some(value) if value == skip => Ok(Policy::Skip),
+        Some(value) => {
+            Err(wrong(option, value, &format!("write 'dead-letter', '{skip}' or 'fail'")))
+        }
+    }
+}
+
+/// When epochs end and reading pauses: `'tidemill.epoch.*'`.
+pub(crate) fn limits(options: &BTreeMap<String, String>) -> Result<Limits, JobError> {
+    let default = Limits::default();
+    let interval_ms = default.epoch_interval.as_millis() as u64;
+    let interval_ms = number(options, "tidemill.epoch.interval-ms", interval_ms)?;
+    Ok(Limits {
+        epoch_interval: Duration::from_millis(interval_ms),
+        epoch_rows_max: number(options, "tidemill.epoch.max-rows", default.epoch_rows_max)?.max(1),
+        epoch_bytes_max: number(options, "tidemill.epoch.max-bytes", default.epoch_bytes_max)?
+            .max(1),
+        ..default
+    })
+}
+
+/// The number of workers that the session asks for: `'parallelism.default'`.
+pub fn parallelism(options: &BTreeMap<String, String>) -> Result<Option<usize>, JobError> {
+    let option = "parallelism.default";
+    match options.get(option) {
+        None => Ok(None),
+        Some(_) => match number(options, option, 0)? {
+            0 => Err(wrong(option, "0", "write a number from 1 to 256")),
+            workers => Ok(Some(workers)),
+        },
+    }
+}
+
+fn number<N: FromStr>(
+    options: &BTreeMap<String, String>,
+    option: &str,
+    default: N,
+) -> Result<N, JobError> {
+    let Some(value) = options.get(option) else { return Ok(default) };
+    value.trim().parse().map_err(|_| wrong(option, value, "write a whole number"))
+}
+
+fn wrong(option: &str, value: &str, expected: &str) -> JobError {
+    JobError::Option {
+        option: option.to_owned(),
+        value: value.to_owned(),
+        expected: expected.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(key: &str, value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(key.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn late_rows_are_kept_unless_the_job_says_otherwise() {
+        assert_eq!(late_rows(&BTreeMap::new()).unwrap(), Policy::DeadLetter);
+        assert_eq!(late_rows(&options("tidemill.late-rows", "drop")).unwrap(), Policy::Skip);
+        assert_eq!(late_rows(&options("tidemill.late-rows", "fail")).unwrap(), Policy::Fail);
+        let error = late_rows(&options("tidemill.late-rows", "skip")).unwrap_err();
+        assert!(error.to_string().contains("'drop'"), "{error}");
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_refused_with_its_option() {
+        let error = limits(&options("tidemill.epoch.max-rows", "many")).unwrap_err();
+        assert!(error.to_string().contains("tidemill.epoch.max-rows"), "{error}");
+        assert_eq!(parallelism(&options("parallelism.default", "3")).unwrap(), Some(3));
+        assert!(parallelism(&options("parallelism.default", "0")).is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! [`Outside`]: where sources and sinks come from.
+
+use tidemill_connectors::sink::{Sink, WriteSpec};
+use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
+
+/// Opens the ends of a job. Tests put their own in place of the [`Connectors`].
+pub trait Outside {
+    /// Opens a table for reading.
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError>;
+
+    /// Opens a table for writing.
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+}

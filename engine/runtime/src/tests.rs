@@ -1,0 +1,349 @@
+//! Whole jobs between sources and sinks in memory.
+
+use crate::{Exit, JobError, Metrics, Outside, RunOptions, Summary, run};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+use tidemill_connectors::sink::{Console, Sink, WriteSpec, Writer};
+use tidemill_connectors::source::{
+    BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
+    Reader, Source,
+};
+use tidemill_formats::{Changelog, Table};
+use tidemill_operators::{Batch, Epoch, Expression, RowError};
+use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan, SourcePlan};
+
+fn schema() -> SchemaRef {
+    let field = |name| Field::new(name, DataType::Int64, true);
+    Arc::new(Schema::new(vec![field("key"), field("value")]))
+}
+
+fn rows(pairs: &[(i64, i64)]) -> RecordBatch {
+    let column = |pick: fn(&(i64, i64)) -> i64| -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(pairs.iter().map(pick)))
+    };
+    RecordBatch::try_new(schema(), vec![column(|p| p.0), column(|p| p.1)]).unwrap()
+}
+
+fn table(name: &str, options: &[(&str, &str)]) -> Table {
+    let options = options.iter().map(|&(k, v)| (k.to_owned(), v.to_owned())).collect();
+    Table {
+        name: name.to_owned(),
+        schema: schema(),
+        metadata: Vec::new(),
+        primary_key: vec![0],
+        partitioned_by: Vec::new(),
+        options,
+    }
+}
+
+fn node(kind: NodeKind, inputs: Vec<usize>) -> Node {
+    let changelog = Changelog::AppendOnly;
+    Node { kind, inputs, schema: schema(), changelog, sources: vec![0], operator_id: 0 }
+}
+
+fn source(options: &[(&str, &str)]) -> Node {
+    let plan = SourcePlan {
+        table: table("numbers", options),
+        columns: vec![0, 1],
+        arrival: false,
+        watermark: Some(Arc::new(ValueAsTime)),
+    };
+    node(NodeKind::Source(plan), vec![])
+}
+
+fn sink(changelog: Changelog, input: usize) -> Node {
+    node(NodeKind::Sink(SinkPlan { table: table("results", &[]), changelog }), vec![input])
+}
+
+#[derive(Debug)]
+struct ValueAsTime;
+
+impl Expression for ValueAsTime {
+    fn evaluate(&self, rows: &RecordBatch, _: i64) -> Result<ArrayRef, RowError> {
+        let values = rows.column(1).as_primitive::<Int64Type>().values().clone();
+        Ok(Arc::new(TimestampMillisecondArray::new(values, None)))
+    }
+
+    fn describe(&self) -> String {
+        "value".to_owned()
+    }
+}
+
+/// How the world outside behaves, and what it was given.
+#[derive(Clone, Default)]
+struct World {
+    /// Rows that each worker reads, batch by batch.
+    inputs: Vec<Vec<Vec<(i64, i64)>>>,
+    is_endless: bool,
+    bad_records: u64,
+    reader_panics: bool,
+    writer_fails: bool,
+    written: Arc<Mutex<Vec<(Epoch, i64, i64, i64)>>>,
+    finished: Arc<Mutex<usize>>,
+}
+
+impl Outside for World {
+    fn source(&self, _: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn sink(&self, _: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Source for World {
+    fn is_bounded(&self) -> bool {
+        !self.is_endless
+    }
+
+    fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
+        Ok((0..workers)
+            .map(|worker| {
+                let mut batches = self.inputs.get(worker).cloned().unwrap_or_default();
+                batches.reverse();
+                let bad = self.bad_records;
+                Box::new(MemoryReader { world: self.clone(), lane: worker as Lane, batches, bad })
+                    as Box<dyn Reader>
+            })
+            .collect())
+    }
+}
+
+struct MemoryReader {
+    world: World,
+    lane: Lane,
+    batches: Vec<Vec<(i64, i64)>>,
+    bad: u64,
+}
+
+impl Reader for MemoryReader {
+    fn poll(&mut self, _: Epoch, _: usize) -> Result<Poll, ConnectorError> {
+        if self.world.reader_panics {
+            panic!("lost my place");
+        }
+        match self.batches.pop() {
+            Some(pairs) => {
+                let rows = rows(&pairs).into();
+                Ok(Poll::Rows(vec![LaneRows { lane: self.lane, rows }]))
+            }
+            None if self.world.is_endless => Ok(Poll::Pending),
+            None => Ok(Poll::Finished),
+        }
+    }
+
+    fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
+        vec![(self.lane, LaneState::Active)]
+    }
+
+    fn take_bad(&mut self) -> BadInputs {
+        let count = std::mem::take(&mut self.bad);
+        let bad = BadInput {
+            place: "memory".to_owned(),
+            position: 7,
+            reason: "unreadable".to_owned(),
+            record: b"?".to_vec(),
+        };
+        BadInputs { count, records: vec![bad; count as usize] }
+    }
+
+    fn positions(&self) -> Positions {
+        Positions::new()
+    }
+}
+
+impl Sink for World {
+    fn writer(&self, _: usize, _: usize) -> Result<Box<dyn Writer>, ConnectorError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+impl Writer for World {
+    fn write(&mut self, epoch: Epoch, batches: &[Batch]) -> Result<(), ConnectorError> {
+        if self.writer_fails {
+            let cause = "disk full".to_owned();
+            return Err(ConnectorError { what: "writing results".to_owned(), cause });
+        }
+        let mut written = self.written.lock().unwrap();
+        for batch in batches {
+            let keys = batch.column(0).as_primitive::<Int64Type>();
+            let values = batch.column(1).as_primitive::<Int64Type>();
+            let all =
+                (0..keys.len()).map(|i| (epoch, keys.value(i), values.value(i), batch.weight(i)));
+            written.extend(all);
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn pending_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self) -> Result<(), ConnectorError> {
+        *self.finished.lock().unwrap() += 1;
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct Silence;
+
+impl Console for Silence {
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+struct Job {
+    plan: Plan,
+    world: World,
+    stop: Arc<AtomicBool>,
+}
+
+impl Job {
+    fn new(nodes: Vec<Node>, world: World) -> Self {
+        let plan = Plan { nodes, options: BTreeMap::new() };
+        Job { plan, world, stop: Arc::default() }
+    }
+
+    fn run(&self, workers: usize, folder: &Path) -> Result<Summary, JobError> {
+        let options = RunOptions {
+            workers,
+            dead_letters: folder.to_owned(),
+            stop: self.stop.clone(),
+            console: Arc::new(Silence),
+            metrics: Arc::new(Metrics::new(&self.plan, workers)),
+        };
+        run(&self.plan, options, &self.world)
+    }
+
+    fn run_anywhere(&self, workers: usize) -> Result<Summary, JobError> {
+        self.run(workers, tempfile::tempdir().unwrap().path())
+    }
+
+    fn pairs(&self) -> Vec<(i64, i64)> {
+        let written = self.world.written.lock().unwrap();
+        let mut pairs: Vec<(i64, i64)> = written.iter().map(|w| (w.1, w.2)).collect();
+        pairs.sort_unstable();
+        pairs
+    }
+}
+
+fn world(inputs: Vec<Vec<Vec<(i64, i64)>>>) -> World {
+    World { inputs, ..World::default() }
+}
+
+#[test]
+fn every_row_read_is_written_by_any_number_of_workers() {
+    for workers in 1..=4 {
+        let inputs: Vec<Vec<Vec<(i64, i64)>>> = (0..workers as i64)
+            .map(|w| (0..20).map(|b| (0..50).map(|i| (w, b * 50 + i)).collect()).collect())
+            .collect();
+        let mut expected: Vec<(i64, i64)> = inputs.iter().flatten().flatten().copied().collect();
+        expected.sort_unstable();
+        let job = Job::new(vec![source(&[]), sink(Changelog::AppendOnly, 0)], world(inputs));
+        let summary = job.run_anywhere(workers).unwrap();
+        assert_eq!(job.pairs(), expected);
+        assert_eq!(
+            (summary.rows_in, summary.rows_out),
+            (1000 * workers as u64, 1000 * workers as u64)
+        );
+        assert_eq!(summary.exit, Exit::Finished);
+        assert_eq!(*job.world.finished.lock().unwrap(), workers);
+    }
+}
+
+#[test]
+fn values_are_given_once_whatever_the_number_of_workers() {
+    let nodes = vec![
+        node(NodeKind::Values(rows(&[(1, 1), (2, 2)])), vec![]),
+        node(NodeKind::Values(rows(&[(3, 3)])), vec![]),
+        node(NodeKind::Union, vec![0, 1]),
+        sink(Changelog::AppendOnly, 2),
+    ];
+    let job = Job::new(nodes, World::default());
+    job.run_anywhere(3).unwrap();
+    assert_eq!(job.pairs(), [(1, 1), (2, 2), (3, 3)]);
+}
+
+#[test]
+fn an_upserting_sink_gets_one_row_for_each_key_and_epoch() {
+    let inputs = vec![vec![vec![(1, 10), (2, 20), (1, 11)]], vec![vec![(2, 20), (3, 30)]]];
+    let job = Job::new(vec![source(&[]), sink(Changelog::Upsert, 0)], world(inputs));
+    job.run_anywhere(2).unwrap();
+    let mut keys: Vec<(Epoch, i64)> =
+        job.world.written.lock().unwrap().iter().map(|w| (w.0, w.1)).collect();
+    let all = keys.len();
+    keys.sort_unstable();
+    keys.dedup();
+    assert_eq!(keys.len(), all, "no key twice in an epoch");
+    assert!(job.pairs().contains(&(1, 11)));
+    assert!(!job.pairs().contains(&(1, 10)));
+}
+
+#[test]
+fn a_stopped_job_writes_what_it_has_read() {
+    let inputs = vec![vec![vec![(1, 1)], vec![(2, 2)]]];
+    let world = World { is_endless: true, ..world(inputs) };
+    let job = Arc::new(Job::new(vec![source(&[]), sink(Changelog::AppendOnly, 0)], world));
+    let running = std::thread::spawn({
+        let job = job.clone();
+        move || job.run_anywhere(2)
+    });
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while job.pairs().len() < 2 && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    job.stop.store(true, Ordering::Release);
+    let summary = running.join().unwrap().unwrap();
+    assert_eq!(summary.exit, Exit::Stopped);
+    assert_eq!(job.pairs(), [(1, 1), (2, 2)]);
+    assert_eq!(*job.world.finished.lock().unwrap(), 2);
+}
+
+#[test]
+fn whatever_fails_ends_the_job_with_one_message_and_finishes_no_sink() {
+    let inputs = vec![vec![vec![(1, 1)]], vec![]];
+    let cases: [(World, &str); 2] = [
+        (World { writer_fails: true, ..world(inputs.clone()) }, "writing results: disk full"),
+        (World { reader_panics: true, ..world(inputs) }, "lost my place"),
+    ];
+    for (world, message) in cases {
+        let job = Job::new(vec![source(&[]), sink(Changelog::AppendOnly, 0)], world);
+        let error = job.run_anywhere(2).unwrap_err();
+        assert!(error.to_string().contains(message), "{error}");
+        assert_eq!(*job.world.finished.lock().unwrap(), 0);
+    }
+}
+
+#[test]
+fn bad_records_are_kept_skipped_or_fatal_as_the_table_says() {
+    let bad = || World { bad_records: 2, ..world(vec![vec![vec![(1, 1)]]]) };
+    let job = |options: &[(&str, &str)]| {
+        Job::new(vec![source(options), sink(Changelog::AppendOnly, 0)], bad())
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let summary = job(&[]).run(1, folder.path()).unwrap();
+    assert_eq!((summary.bad_rows, summary.rows_out), (2, 1));
+    let letters = std::fs::read_to_string(folder.path().join("numbers.jsonl")).unwrap();
+    assert_eq!(letters.lines().count(), 2);
+
+    let folder = tempfile::tempdir().unwrap();
+    let summary = job(&[("scan.bad-records", "skip")]).run(1, folder.path()).unwrap();
+    assert_eq!(summary.bad_rows, 2);
+    assert!(!folder.path().join("numbers.jsonl").exists());
+
+    let error = job(&[("scan.bad-records", "fail")]).run_anywhere(1).unwrap_err();
+    assert!(error.to_string().contains("memory:7"), "{error}");
+    let error = job(&[("scan.bad-records", "ignore")]).run_anywhere(1).unwrap_err();
+    assert!(error.to_string().contains("dead-letter"), "{error}");
+}
