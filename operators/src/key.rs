@@ -5,10 +5,12 @@
 //! are cut by key group, so this hash is a persistent format: it is pinned by a golden test and
 //! carries a version.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
+use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use std::sync::Arc;
 
 /// The version of the hash below, written into every checkpoint.
 pub const HASH_VERSION: u32 = 1;
@@ -119,11 +121,8 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) {
             each(column, hashes, |row| mix(values[row] as u64, (values[row] >> 64) as u64));
         }
         kind if as_integer(kind).is_some() => {
-            let wide =
-                as_integer(kind).expect("just asked").iter().fold(column.clone(), |c, to| {
-                    cast(&c, to).expect("integers and times are 64-bit values at heart")
-                });
-            let values = wide.as_primitive::<Int64Type>().values();
+            let wide = to_int64(column);
+            let values = wide.values();
             each(column, hashes, |row| values[row] as u64);
         }
         _ => {
@@ -135,8 +134,32 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) {
     }
 }
 
+/// A column of a type that is a 64-bit integer at heart (see [`as_integer`]), as one.
+pub(crate) fn to_int64(column: &ArrayRef) -> Int64Array {
+    let casts = as_integer(column.data_type()).unwrap_or_default();
+    let wide = casts.iter().fold(column.clone(), |column, to| {
+        cast(&column, to).expect("integers and times are 64-bit values at heart")
+    });
+    wide.as_primitive::<Int64Type>().clone()
+}
+
+/// The way back from [`to_int64`].
+pub(crate) fn from_int64(column: &Int64Array, kind: &DataType) -> Result<ArrayRef, ArrowError> {
+    let mut column: ArrayRef = Arc::new(column.clone());
+    for to in as_integer(kind).unwrap_or_default().iter().rev() {
+        column = cast(&column, to)?;
+    }
+    cast(&column, kind)
+}
+
+/// A hash with one more value mixed in.
+#[inline]
+pub(crate) fn hash_with(hash: u64, value: u64) -> u64 {
+    mix(hash, value)
+}
+
 /// The casts that make a 64-bit integer of a type that is one at heart.
-fn as_integer(kind: &DataType) -> Option<&'static [DataType]> {
+pub(crate) fn as_integer(kind: &DataType) -> Option<&'static [DataType]> {
     const DIRECT: &[DataType] = &[DataType::Int64];
     const BY_INT32: &[DataType] = &[DataType::Int32, DataType::Int64];
     match kind {
@@ -174,8 +197,7 @@ fn each(column: &ArrayRef, hashes: &mut [u64], value: impl Fn(usize) -> u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int32Array, Int64Array, StringArray};
-    use std::sync::Arc;
+    use arrow::array::{Int32Array, StringArray};
 
     fn hashes(columns: &[ArrayRef]) -> Vec<u64> {
         let mut out = Vec::new();
@@ -191,13 +213,59 @@ mod tests {
     }
 
     #[test]
-    fn groups_of_string_keys_spread_evenly() {
-        let keys: ArrayRef =
-            Arc::new(StringArray::from_iter_values((0..25_600).map(|i| format!("u-{i:06}"))));
+    fn the_hash_is_pinned_because_checkpoints_are_cut_by_it() {
+        let ints: ArrayRef = Arc::new(Int64Array::from(vec![Some(0), Some(-1), None]));
+        let strings: ArrayRef =
+            Arc::new(StringArray::from(vec![Some(""), Some("tidemill"), Some("tidemill rises")]));
+        let floats: ArrayRef =
+            Arc::new(arrow::array::Float64Array::from(vec![0.0, -0.0, f64::NAN]));
+        let decimals: ArrayRef =
+            Arc::new(arrow::array::Decimal128Array::from(vec![Some(1), Some(-1), None]));
+        let golden = [
+            [0xfd19_b9f3_193f_b19f_u64, 0xfdd5_b5fa_91be_2c1f, 0x4865_a537_aa2e_e906],
+            [0xe690_1f69_dcbd_731b, 0xb33e_c6e8_8a23_a90c, 0x1467_fbad_eb0f_1f91],
+            [0xfd19_b9f3_193f_b19f, 0xfd19_b9f3_193f_b19f, 0x7b04_2ca2_16b7_3a90],
+            [0x9828_a475_8f07_5f37, 0xf8f6_d9e4_c48f_16df, 0x4865_a537_aa2e_e906],
+            [0x2508_6c01_52e3_7527, 0x982a_5fb3_2cd2_1794, 0x5302_e103_4a51_9a72],
+            [0x3959_dc29_9de5_1446, 0x7448_9877_cf28_81bb, 0x9a07_728e_36d3_a195],
+        ];
+        let found = [
+            hashes(&[ints.clone()]),
+            hashes(&[strings.clone()]),
+            hashes(&[floats]),
+            hashes(&[decimals]),
+            hashes(&[ints.clone(), strings.clone()]),
+            hashes(&[strings, ints]),
+        ];
+        assert_eq!(found, golden, "a new hash needs a new HASH_VERSION: {found:#x?}");
+    }
+
+    fn spread(keys: ArrayRef) -> [usize; KEY_GROUPS] {
         let mut counts = [0usize; KEY_GROUPS];
         for hash in hashes(&[keys]) {
             counts[KeyGroup::of(hash).0 as usize] += 1;
         }
+        counts
+    }
+
+    #[test]
+    fn groups_of_string_keys_spread_evenly() {
+        let keys = (0..25_600).map(|i| format!("u-{i:06}"));
+        let counts = spread(Arc::new(StringArray::from_iter_values(keys)));
         assert!(counts.iter().all(|&n| (50..200).contains(&n)), "{counts:?}");
+    }
+
+    #[test]
+    fn groups_and_buckets_of_integer_keys_spread_evenly() {
+        for stride in [1, 10, 256, 1000, 65_536, 3_600_000, 1 << 40] {
+            let keys = (0..25_600).map(|i| i * stride);
+            let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(keys));
+            let counts = spread(keys.clone());
+            assert!(counts.iter().all(|&n| (50..200).contains(&n)), "{stride}: {counts:?}");
+            let mut buckets = vec![0u32; 1 << 15];
+            hashes(&[keys]).iter().for_each(|h| buckets[(h & 0x7fff) as usize] += 1);
+            let most = buckets.iter().max().copied();
+            assert!(most < Some(12), "{stride}: {most:?} keys in one bucket");
+        }
     }
 }

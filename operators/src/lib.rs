@@ -19,6 +19,7 @@ pub mod group_aggregate;
 pub mod join;
 pub mod key;
 mod key_index;
+pub mod key_table;
 pub mod map;
 pub mod operator;
 mod row_codec;

@@ -4,9 +4,22 @@
 //! not offer: reading a group without resetting it, taking rows back, dropping single groups and
 //! a state layout that a later version can still read. Hence [`Aggregate`].
 
+mod codec;
+mod collect;
+mod count;
+mod distinct;
+mod extreme;
+mod moments;
+mod ordered;
+mod position;
+mod total;
+
 use crate::operator::OperatorError;
-use arrow::array::{ArrayRef, BooleanArray};
+use crate::time::Epoch;
+use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
+use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
+use codec::with_codec;
 
 /// Which aggregate, as SQL names it; types are decided by the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,10 +81,99 @@ pub struct AggregateCall {
     pub name: String,
 }
 
+impl AggregateFunction {
+    /// Whether the result depends on the order in which rows came.
+    pub fn needs_order(&self) -> bool {
+        use AggregateFunction::*;
+        matches!(self, First | Last | ListAgg { .. } | ArrayAgg)
+    }
+}
+
+/// Whether rows may be taken back. An aggregate that never has to keeps less.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retraction {
+    /// All weights are positive.
+    Never,
+    /// Weights may be negative.
+    Possible,
+}
+
+impl Retraction {
+    /// The value for a stream that is updating, or not.
+    pub fn of(updating: bool) -> Self {
+        if updating { Retraction::Possible } else { Retraction::Never }
+    }
+}
+
+/// Rows on their way into an [`Aggregate`]: row `i` belongs to `groups[i]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The group of each row.
+    pub groups: &'a [u32],
+    /// The argument; none for `COUNT(*)`.
+    pub values: Option<&'a ArrayRef>,
+    /// How often each row counts; none means once.
+    pub weights: Option<&'a [i64]>,
+    /// Rows for which this is not true do not count.
+    pub filter: Option<&'a BooleanArray>,
+    /// The epoch in which the rows came.
+    pub epoch: Epoch,
+    /// Order of arrival within the epoch; none means as they stand here.
+    pub arrival: Option<&'a Int64Array>,
+}
+
+impl Rows<'_> {
+    /// Which rows count if NULLs do not; none if all do.
+    fn mask(&self) -> Option<BooleanBuffer> {
+        let valid = self.values.and_then(|v| v.logical_nulls()).map(|n| n.into_inner());
+        match (self.filter_mask(), valid) {
+            (Some(a), Some(b)) => Some(&a & &b),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// Which rows the filter lets pass; none if all.
+    fn filter_mask(&self) -> Option<BooleanBuffer> {
+        self.filter.map(|f| match f.nulls() {
+            Some(nulls) => f.values() & nulls.inner(),
+            None => f.values().clone(),
+        })
+    }
+
+    /// When a row came: its epoch, and its place within that.
+    #[inline]
+    fn position(&self, row: usize) -> (i64, i64) {
+        (self.epoch as i64, self.arrival.map_or(row as i64, |a| a.value(row)))
+    }
+
+    /// Calls `apply(row, group, weight)` for the rows of `mask`.
+    #[inline]
+    fn each(&self, mask: Option<&BooleanBuffer>, mut apply: impl FnMut(usize, usize, i64)) {
+        let groups = self.groups;
+        match (mask, self.weights) {
+            (None, None) => {
+                for (row, &group) in groups.iter().enumerate() {
+                    apply(row, group as usize, 1);
+                }
+            }
+            (None, Some(weights)) => {
+                for (row, (&group, &weight)) in groups.iter().zip(weights).enumerate() {
+                    apply(row, group as usize, weight);
+                }
+            }
+            (Some(mask), weights) => {
+                for row in mask.set_indices() {
+                    apply(row, groups[row] as usize, weights.map_or(1, |w| w[row]));
+                }
+            }
+        }
+    }
+}
+
 /// The state of one aggregate for any number of groups, numbered from zero.
 ///
 /// ```text
-///   update(groups, values, weights)   rows in, or out again with negative weight
+///   update(rows)                      rows in, or out again with negative weight
 ///   state(groups) -> columns          what the groups hold, as Arrow columns
 ///   merge(groups, columns)            the same columns back in: panes, exchange, restore
 ///   read(groups) -> column            the result, without changing anything
@@ -83,15 +185,8 @@ pub trait Aggregate {
     /// Makes room for groups `0..groups`; new ones are empty.
     fn resize(&mut self, groups: usize);
 
-    /// Applies row `i` to `groups[i]`. `values` is the argument (none for `COUNT(*)`), `weights`
-    /// none means all `+1`, rows whose `filter` is not true do not count.
-    fn update(
-        &mut self,
-        groups: &[u32],
-        values: Option<&ArrayRef>,
-        weights: Option<&[i64]>,
-        filter: Option<&BooleanArray>,
-    ) -> Result<(), OperatorError>;
+    /// Applies rows to their groups, or takes them out again if their weight is negative.
+    fn update(&mut self, rows: &Rows<'_>) -> Result<(), OperatorError>;
 
     /// Merges state columns, as [`Aggregate::state`] wrote them, into `groups`.
     fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<(), OperatorError>;
@@ -110,4 +205,52 @@ pub trait Aggregate {
 
     /// Bytes held.
     fn bytes(&self) -> usize;
+}
+
+/// An aggregate without groups, for `call`.
+///
+/// # Errors
+/// If the function is not defined for the types of the call.
+pub fn create(
+    call: &AggregateCall,
+    retraction: Retraction,
+) -> Result<Box<dyn Aggregate>, OperatorError> {
+    use AggregateFunction::*;
+    Ok(match &call.function {
+        Count | Sum | Avg | VarPop | VarSamp | StddevPop | StddevSamp if call.distinct => {
+            let plain = AggregateCall { distinct: false, ..call.clone() };
+            Box::new(distinct::Distinct::new(&call.input_type, create(&plain, retraction)?)?)
+        }
+        CountRows | Count => Box::new(count::Count::default()),
+        Sum => total::create(call, total::Reading::Sum)?,
+        Avg => total::create(call, total::Reading::Average)?,
+        VarPop | VarSamp | StddevPop | StddevSamp => moments::create(call)?,
+        Min => with_codec!(call, codec => extreme::create(codec, extreme::Side::Least, retraction)),
+        Max => {
+            with_codec!(call, codec => extreme::create(codec, extreme::Side::Greatest, retraction))
+        }
+        First if retraction == Retraction::Never => {
+            with_codec!(call, codec => position::create(codec, position::End::Earliest))
+        }
+        Last if retraction == Retraction::Never => {
+            with_codec!(call, codec => position::create(codec, position::End::Latest))
+        }
+        First | Last | ListAgg { .. } | ArrayAgg | SingleValue => {
+            with_codec!(call, codec => ordered::create(codec, call, retraction))
+        }
+        Collect => Box::new(collect::Collect::new(call)?),
+    })
+}
+
+/// The error for a function that is not defined for a type.
+fn undefined(call: &AggregateCall) -> OperatorError {
+    OperatorError::Data(format!(
+        "{:?} of {} to {} is not defined ({})",
+        call.function, call.input_type, call.output_type, call.name
+    ))
+}
+
+/// The error for state columns that are not what [`Aggregate::state_types`] said.
+fn foreign_state(what: &str) -> OperatorError {
+    OperatorError::Data(format!("the state of {what} is not in the layout of this version"))
 }
