@@ -4,5 +4,22 @@
 //! knows nothing of epochs' contents, windows or SQL. Readers and writers are driven by a worker
 //! thread and never block it: whatever waits, waits elsewhere and is polled.
 
+mod blackhole;
+mod datagen;
+mod filesystem;
+mod kafka;
+mod options;
+mod print;
+mod record_rows;
+pub mod registry;
 pub mod sink;
 pub mod source;
+#[cfg(test)]
+mod testing;
+
+pub use registry::{Registry, open_sink, open_source};
+pub use sink::{Console, Sink, WriteSpec, Writer};
+pub use source::{
+    BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
+    Reader, Source,
+};

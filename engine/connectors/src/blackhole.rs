@@ -1,0 +1,59 @@
+//! `blackhole`: takes everything and keeps nothing, for measuring what stands before it.
+
+use crate::options::{Known, refuse_unknown};
+use crate::registry::{Connector, not_a_source};
+use crate::sink::{Sink, WriteSpec, Writer};
+use crate::source::{ConnectorError, ReadSpec, Source};
+use std::collections::BTreeSet;
+use tidemill_formats::{Capabilities, Changelog, OptionError, Table};
+use tidemill_operators::{Batch, Epoch};
+
+/// The connector `blackhole`.
+pub(crate) struct Blackhole;
+
+impl Connector for Blackhole {
+    fn name(&self) -> &'static str {
+        "blackhole"
+    }
+
+    fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
+        refuse_unknown(table, &Known { keys: &[], prefixes: &[] }, &BTreeSet::new())?;
+        Ok(Capabilities { source: None, sink: vec![Changelog::Retract, Changelog::AppendOnly] })
+    }
+
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+        Err(not_a_source(&spec.table))
+    }
+
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+        self.describe(&spec.table)?;
+        Ok(Box::new(Nothing))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Nothing;
+
+impl Sink for Nothing {
+    fn writer(&self, _worker: usize, _workers: usize) -> Result<Box<dyn Writer>, ConnectorError> {
+        Ok(Box::new(*self))
+    }
+}
+
+impl Writer for Nothing {
+    fn write(&mut self, _epoch: Epoch, _rows: &[Batch]) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn pending_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,143 @@
+//! [`Dealer`]: hands the lines of all files to the workers, block by block.
+//!
+//! Two invariants keep one worker's answer and several workers' the same:
+//! * **the blocks of a file never go back in epochs**: a worker that asks for an epoch older than
+//!   one already served gets nothing and asks again with a newer one;
+//! * **that a file has ended is said no earlier than its last block's epoch**, for it is learnt
+//!   under the same lock, in the same turn.
+
+use super::lines::{Block, Lines};
+use super::paths::InputFile;
+use crate::source::{ConnectorError, Lane};
+use std::sync::{Mutex, PoisonError};
+use tidemill_operators::Epoch;
+
+/// How many files are read interleaved.
+const OPEN_FILES_MAX: usize = 32;
+
+/// All files of a source, shared by its readers.
+pub(crate) struct Dealer {
+    hand: Mutex<Hand>,
+}
+
+struct Hand {
+    served: Epoch,
+    /// Files not yet finished, in order; the first `OPEN_FILES_MAX` take turns.
+    waiting: Vec<(Lane, Lines)>,
+    turn: usize,
+    /// Lanes that have ended, in the order in which they did.
+    finished: Vec<Lane>,
+}
+
+/// What one reader knows and holds.
+#[derive(Default)]
+pub(crate) struct Share {
+    /// The lines it was given.
+    pub block: Block,
+    /// Lanes of which it has not yet said that they have ended.
+    pub newly_finished: Vec<Lane>,
+    finished_seen: usize,
+}
+
+/// What a reader got.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Dealt {
+    /// Lines of a file.
+    Lines(Lane),
+    /// Nothing: its epoch is behind.
+    Behind,
+    /// Nothing: all files have ended.
+    Finished,
+}
+
+impl Dealer {
+    /// Deals files, each from a line on; the n-th is lane n.
+    pub(crate) fn new(files: impl IntoIterator<Item = (InputFile, i64)>) -> Self {
+        let lines = files.into_iter().map(|(file, from_line)| Lines::new(file, from_line));
+        let waiting = (0..).zip(lines).collect();
+        let hand = Hand { served: 0, waiting, turn: 0, finished: vec![] };
+        Dealer { hand: Mutex::new(hand) }
+    }
+
+    /// Gives up to `max_lines` lines of one file, the next one's turn.
+    pub(crate) fn deal(
+        &self,
+        epoch: Epoch,
+        max_lines: usize,
+        share: &mut Share,
+    ) -> Result<Dealt, ConnectorError> {
+        // A panic in another worker ends the job anyway; what it left is consistent.
+        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
+        if epoch < hand.served {
+            return Ok(Dealt::Behind);
+        }
+        hand.served = epoch;
+        let dealt = hand.next(max_lines.max(1), &mut share.block);
+        share.newly_finished.extend_from_slice(&hand.finished[share.finished_seen..]);
+        share.finished_seen = hand.finished.len();
+        dealt
+    }
+}
+
+impl Hand {
+    fn next(&mut self, max_lines: usize, block: &mut Block) -> Result<Dealt, ConnectorError> {
+        while !self.waiting.is_empty() {
+            let turn = self.turn % self.waiting.len().min(OPEN_FILES_MAX);
+            let (lane, lines) = &mut self.waiting[turn];
+            let lane = *lane;
+            lines.next(max_lines, block)?;
+            if lines.is_finished() {
+                self.waiting.remove(turn);
+                self.finished.push(lane);
+                self.turn = turn;
+            } else {
+                self.turn = turn + 1;
+            }
+            if block.lines > 0 {
+                return Ok(Dealt::Lines(lane));
+            }
+        }
+        Ok(Dealt::Finished)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    fn dealer(texts: &[&str]) -> (tempfile::TempDir, Dealer) {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |(i, text): (usize, &&str)| {
+            let path = dir.path().join(i.to_string());
+            fs::write(&path, text).unwrap();
+            (InputFile { path, size: text.len() as u64 }, 1)
+        };
+        let files: Vec<_> = texts.iter().enumerate().map(file).collect();
+        (dir, Dealer::new(files))
+    }
+
+    #[test]
+    fn a_worker_whose_epoch_is_behind_gets_nothing() {
+        let (_dir, dealer) = dealer(&["a\nb\nc\n"]);
+        let (mut one, mut two) = (Share::default(), Share::default());
+        assert_eq!(dealer.deal(5, 1, &mut one).unwrap(), Dealt::Lines(0));
+        assert_eq!(dealer.deal(4, 1, &mut two).unwrap(), Dealt::Behind);
+        assert_eq!(dealer.deal(5, 1, &mut two).unwrap(), Dealt::Lines(0));
+        assert_eq!(two.block.bytes, b"b\n");
+    }
+
+    #[test]
+    fn the_end_of_a_file_is_said_once_by_each_worker_and_not_before_its_last_block() {
+        let (_dir, dealer) = dealer(&["a\nb\n", ""]);
+        let (mut one, mut two) = (Share::default(), Share::default());
+        assert_eq!(dealer.deal(1, 1, &mut one).unwrap(), Dealt::Lines(0));
+        assert_eq!(one.newly_finished, [] as [Lane; 0]);
+        assert_eq!(dealer.deal(2, 9, &mut one).unwrap(), Dealt::Lines(0));
+        assert_eq!(one.newly_finished, [1, 0]);
+        assert_eq!(dealer.deal(1, 9, &mut two).unwrap(), Dealt::Behind);
+        assert_eq!(two.newly_finished, [] as [Lane; 0]);
+        assert_eq!(dealer.deal(2, 9, &mut two).unwrap(), Dealt::Finished);
+        assert_eq!(two.newly_finished, [1, 0]);
+    }
+}

@@ -1,0 +1,165 @@
+//! [`Producer`]: the one producer of a process for a cluster, shared by all workers and tables
+//! that write there with the same properties.
+//!
+//! A record that could not be delivered is not forgotten: the failure stays, and every later
+//! [`Producer::check`] reports it, so that a job can't end as if all had arrived.
+
+use super::client::{Log, failed};
+use super::partitions::{REQUEST_TIMEOUT, STARTUP_TIMEOUT, retry};
+use super::settings::Settings;
+use crate::source::ConnectorError;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+/// How long a full queue, or the last flush, may take.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// A record on its way; the number is its size.
+pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+
+type ByProperties = BTreeMap<BTreeMap<String, String>, Weak<Producer>>;
+
+static PRODUCERS: Mutex<ByProperties> = Mutex::new(BTreeMap::new());
+
+/// Sends records.
+pub(crate) struct Producer {
+    inner: ThreadedProducer<Deliveries>,
+    deliveries: Arc<Outcome>,
+    brokers: String,
+}
+
+/// What became of the records.
+#[derive(Default)]
+struct Outcome {
+    pending_bytes: AtomicUsize,
+    failure: Mutex<Option<String>>,
+}
+
+struct Deliveries(Arc<Outcome>);
+
+impl ClientContext for Deliveries {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        Log.log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        Log.error(error, reason);
+    }
+}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, bytes: usize) {
+        self.0.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        if let Err((error, message)) = result {
+            let mut failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner);
+            failure.get_or_insert_with(|| format!("topic '{}': {error}", message.topic()));
+        }
+    }
+}
+
+impl Producer {
+    /// The producer for these properties.
+    pub(crate) fn shared(settings: &Settings) -> Result<Arc<Producer>, ConnectorError> {
+        let mut producers = PRODUCERS.lock().unwrap_or_else(PoisonError::into_inner);
+        producers.retain(|_, producer| producer.strong_count() > 0);
+        if let Some(producer) = producers.get(&settings.properties).and_then(Weak::upgrade) {
+            return Ok(producer);
+        }
+        let producer = Arc::new(Producer::new(settings)?);
+        producers.insert(settings.properties.clone(), Arc::downgrade(&producer));
+        Ok(producer)
+    }
+
+    fn new(settings: &Settings) -> Result<Producer, ConnectorError> {
+        let deliveries = Arc::new(Outcome::default());
+        let mut config = ClientConfig::new();
+        config.set("enable.idempotence", "true");
+        config.set("queue.buffering.max.messages", "0");
+        config.set("queue.buffering.max.kbytes", "524288");
+        config.set("batch.size", "262144");
+        config.set("linger.ms", "5");
+        let not_ours = ["group.id", "isolation.level"];
+        let properties =
+            settings.properties.iter().filter(|(k, _)| !not_ours.contains(&k.as_str()));
+        config.extend(properties.map(|(k, v)| (k.clone(), v.clone())));
+        // As Java clients partition, so that records of a key meet those that others wrote.
+        config.set("partitioner", "murmur2_random");
+        let inner = config
+            .create_with_context(Deliveries(deliveries.clone()))
+            .map_err(|e| failed(settings, "connecting to write", &e))?;
+        Ok(Producer { inner, deliveries, brokers: settings.brokers().to_owned() })
+    }
+
+    /// The number of partitions of a topic, once it is there. Asking makes the brokers create it,
+    /// if they are configured so.
+    pub(crate) fn partitions(
+        &self,
+        topic: &str,
+        settings: &Settings,
+    ) -> Result<i32, ConnectorError> {
+        retry(Instant::now() + STARTUP_TIMEOUT, settings, || {
+            let client = self.inner.client();
+            let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
+            let metadata = metadata.map_err(|e| e.to_string())?;
+            let topics = metadata.topics().iter();
+            match topics.map(|topic| topic.partitions().len()).next() {
+                Some(partitions) if partitions > 0 => Ok(partitions as i32),
+                _ => Err(format!("there is no topic '{topic}', and the brokers don't create it")),
+            }
+        })
+    }
+
+    /// Hands a record to librdkafka, which copies it. Waits only while its queue is full.
+    pub(crate) fn send(&self, record: Record<'_>) -> Result<(), ConnectorError> {
+        let bytes = record.delivery_opaque;
+        let deadline = Instant::now() + DELIVERY_TIMEOUT;
+        let mut record = record;
+        self.deliveries.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        loop {
+            let (error, refused) = match self.inner.send(record) {
+                Ok(()) => return Ok(()),
+                Err(refused) => refused,
+            };
+            let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+            if !is_full || Instant::now() >= deadline {
+                self.deliveries.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                return Err(self.failed(&format!("topic '{}': {error}", refused.topic)));
+            }
+            self.check()?;
+            std::thread::sleep(Duration::from_millis(1));
+            record = refused;
+        }
+    }
+
+    /// Bytes not yet acknowledged.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        self.deliveries.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether everything so far was delivered or is on its way.
+    pub(crate) fn check(&self) -> Result<(), ConnectorError> {
+        let failure = self.deliveries.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.as_ref().map_or(Ok(()), |failure| Err(self.failed(failure)))
+    }
+
+    /// Waits until everything was delivered.
+    pub(crate) fn finish(&self) -> Result<(), ConnectorError> {
+        self.inner.flush(DELIVERY_TIMEOUT).map_err(|e| self.failed(&e.to_string()))?;
+        self.check()
+    }
+
+    fn failed(&self, cause: &str) -> ConnectorError {
+        let what = format!("writing to Kafka at {}", self.brokers);
+        ConnectorError { what, cause: cause.to_owned() }
+    }
+}

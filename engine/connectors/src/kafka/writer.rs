@@ -1,0 +1,294 @@
+//! Writing a topic: rows become records with their keys; in `upsert-kafka` a deleted row becomes a
+//! tombstone.
+
+use super::producer::{Producer, Record};
+use super::settings::{Flavour, Partitioner, Settings};
+use crate::sink::{Sink, Writer};
+use crate::source::ConnectorError;
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::BaseRecord;
+use std::collections::HashMap;
+use std::sync::Arc;
+use tidemill_formats::{BadRecord, Encoded, Encoder, FormatRole, Table, encoder};
+use tidemill_operators::{Batch, Epoch};
+
+/// What a record takes besides key and value, about.
+const RECORD_OVERHEAD_BYTES: usize = 32;
+
+/// A topic to write.
+pub(crate) struct Topic {
+    table: Table,
+    settings: Settings,
+    topic: String,
+    partitions: i32,
+    producer: Arc<Producer>,
+}
+
+impl Topic {
+    pub(crate) fn new(table: Table, settings: Settings) -> Result<Self, ConnectorError> {
+        let Some(topic) = settings.topics.single().map(str::to_owned) else {
+            return Err(ConnectorError {
+                what: format!("writing table '{}'", table.name),
+                cause: "a table is written to one topic; it names several".to_owned(),
+            });
+        };
+        let producer = Producer::shared(&settings)?;
+        let partitions = producer.partitions(&topic, &settings)?;
+        Ok(Topic { table, settings, topic, partitions, producer })
+    }
+}
+
+impl Sink for Topic {
+    fn writer(&self, worker: usize, _workers: usize) -> Result<Box<dyn Writer>, ConnectorError> {
+        let has_key = self.table.option("key.format").is_some();
+        let key = has_key.then(|| encoder(&self.table, FormatRole::Key)).transpose()?;
+        Ok(Box::new(TopicWriter {
+            out: Out {
+                topic: self.topic.clone(),
+                producer: self.producer.clone(),
+                partitioner: self.settings.partitioner,
+                partitions: self.partitions,
+                next: worker as i32 % self.partitions,
+            },
+            flavour: self.settings.flavour,
+            physical: self.table.schema.fields().len(),
+            surroundings: surroundings(&self.table),
+            key,
+            value: encoder(&self.table, FormatRole::Value)?,
+            keys: Encoded::default(),
+            values: Encoded::default(),
+        }))
+    }
+}
+
+/// The writable metadata columns: their keys, in the order behind the physical columns.
+fn surroundings(table: &Table) -> Vec<String> {
+    let writable = table.metadata.iter().filter(|column| !column.is_virtual);
+    writable.map(|column| column.key.clone()).collect()
+}
+
+struct TopicWriter {
+    out: Out,
+    flavour: Flavour,
+    physical: usize,
+    surroundings: Vec<String>,
+    key: Option<Box<dyn Encoder>>,
+    value: Box<dyn Encoder>,
+    keys: Encoded,
+    values: Encoded,
+}
+
+/// The way out.
+struct Out {
+    topic: String,
+    producer: Arc<Producer>,
+    partitioner: Partitioner,
+    partitions: i32,
+    next: i32,
+}
+
+impl Out {
+    fn send(
+        &mut self,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        around: &Surroundings,
+        row: usize,
+    ) -> Result<(), ConnectorError> {
+        let partition = match self.partitioner {
+            Partitioner::Default => None,
+            Partitioner::Fixed => Some(self.next),
+            Partitioner::RoundRobin => {
+                self.next = (self.next + 1) % self.partitions;
+                Some(self.next)
+            }
+        };
+        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
+        let mut record: Record<'_> =
+            BaseRecord::with_opaque_to(&self.topic, bytes + RECORD_OVERHEAD_BYTES);
+        record.key = key;
+        record.payload = value;
+        record.partition = partition;
+        record.timestamp = around.timestamp(row);
+        record.headers = around.headers(row);
+        self.producer.send(record)
+    }
+
+    fn wrong(&self, bad: BadRecord) -> ConnectorError {
+        ConnectorError { what: format!("writing topic '{}'", self.topic), cause: bad.reason }
+    }
+}
+
+/// The metadata columns of a batch on its way out.
+#[derive(Default)]
+struct Surroundings {
+    timestamps: Option<ArrayRef>,
+    headers: Option<ArrayRef>,
+}
+
+impl Surroundings {
+    fn new(batch: &Batch, physical: usize, keys: &[String]) -> Result<Self, ConnectorError> {
+        let column = |key: &str, to: &DataType| {
+            let Some(place) = keys.iter().position(|k| k == key) else { return Ok(None) };
+            let Some(column) = batch.columns().columns().get(physical + place) else {
+                return Ok(None);
+            };
+            cast(column, to).map(Some).map_err(|e| ConnectorError {
+                what: format!("writing metadata '{key}'"),
+                cause: e.to_string(),
+            })
+        };
+        Ok(Surroundings {
+            timestamps: column("timestamp", &DataType::Timestamp(TimeUnit::Millisecond, None))?,
+            headers: column("headers", &super::metadata::headers_type())?,
+        })
+    }
+
+    fn timestamp(&self, row: usize) -> Option<i64> {
+        let column = self.timestamps.as_ref()?.as_primitive::<TimestampMillisecondType>();
+        column.is_valid(row).then(|| column.value(row))
+    }
+
+    fn headers(&self, row: usize) -> Option<OwnedHeaders> {
+        let column = self.headers.as_ref()?.as_map();
+        if column.is_null(row) {
+            return None;
+        }
+        let entries = column.value(row);
+        let (keys, values) = (entries.column(0).as_string::<i32>(), entries.column(1));
+        let values = values.as_binary::<i32>();
+        let mut headers = OwnedHeaders::new_with_capacity(entries.len());
+        for i in 0..entries.len() {
+            let value = values.is_valid(i).then(|| values.value(i));
+            headers = headers.insert(Header { key: keys.value(i), value });
+        }
+        Some(headers)
+    }
+}
+
+impl TopicWriter {
+    /// The columns that belong in key and value.
+    fn physical(&self, batch: &Batch) -> Result<Batch, ConnectorError> {
+        if batch.columns().num_columns() == self.physical {
+            return Ok(batch.clone());
+        }
+        let columns: Vec<usize> = (0..self.physical).collect();
+        batch.project(&columns).map_err(|e| self.out.wrong(BadRecord { reason: e.to_string() }))
+    }
+
+    /// Records as the format makes them: a row of weight `n` is `n` records.
+    fn append(&mut self, batch: &Batch) -> Result<(), ConnectorError> {
+        let around = Surroundings::new(batch, self.physical, &self.surroundings)?;
+        let physical = self.physical(batch)?;
+        self.values.clear();
+        self.keys.clear();
+        self.value.encode(&physical, &mut self.values).map_err(|e| self.out.wrong(e))?;
+        if let Some(key) = &mut self.key {
+            key.encode(&physical, &mut self.keys).map_err(|e| self.out.wrong(e))?;
+        }
+        let mut keys = self.keys.iter();
+        let mut values = self.values.iter();
+        for row in 0..batch.len() {
+            for _ in 0..batch.weight(row).unsigned_abs() {
+                let Some(value) = values.next() else { break };
+                self.out.send(keys.next(), Some(value), &around, row)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// One record for each key of an epoch: its new row, or a tombstone if there is none.
+    fn upsert(&mut self, batches: &[Batch]) -> Result<(), ConnectorError> {
+        let mut encoded = Vec::with_capacity(batches.len());
+        for batch in batches {
+            encoded.push(self.encode_upserts(batch)?);
+        }
+        let mut latest: HashMap<&[u8], Option<(usize, usize)>> = HashMap::new();
+        for (b, rows) in encoded.iter().enumerate() {
+            for (key, value) in rows.keys.iter().zip(&rows.values) {
+                let slot = latest.entry(key).or_insert(None);
+                *slot = value.map(|value| (b, value)).or(*slot);
+            }
+        }
+        // In the order of the rows, each key once, where its last row stands (or its deletion).
+        for (b, rows) in encoded.iter().enumerate() {
+            for (row, (key, value)) in rows.keys.iter().zip(&rows.values).enumerate() {
+                match latest.get(key) {
+                    Some(None) => {
+                        latest.remove(key);
+                        self.out.send(Some(key), None, &rows.around, row)?;
+                    }
+                    Some(Some(place)) if value.map(|value| (b, value)) == Some(*place) => {
+                        let value = record(&rows.records, place.1);
+                        self.out.send(Some(key), Some(value), &rows.around, row)?;
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn encode_upserts(&mut self, batch: &Batch) -> Result<Upserts, ConnectorError> {
+        let around = Surroundings::new(batch, self.physical, &self.surroundings)?;
+        let weights: Vec<i64> = (0..batch.len()).map(|row| batch.weight(row)).collect();
+        let rows = Batch::append_only(self.physical(batch)?.columns().clone());
+        let wrong = |e: &dyn std::fmt::Display| BadRecord { reason: e.to_string() };
+        let is_positive: BooleanArray = weights.iter().map(|&weight| Some(weight > 0)).collect();
+        let positive = rows.filter(&is_positive).map_err(|e| self.out.wrong(wrong(&e)))?;
+        let (mut keys, mut records) = (Encoded::default(), Encoded::default());
+        if let Some(key) = &mut self.key {
+            key.encode(&rows, &mut keys).map_err(|e| self.out.wrong(e))?;
+        }
+        self.value.encode(&positive, &mut records).map_err(|e| self.out.wrong(e))?;
+        let mut next = 0;
+        let value = |&weight: &i64| {
+            (weight > 0).then(|| {
+                next += 1;
+                next - 1
+            })
+        };
+        let values = weights.iter().map(value).collect();
+        Ok(Upserts { keys, values, records, around })
+    }
+}
+
+/// The n-th record.
+fn record(records: &Encoded, n: usize) -> &[u8] {
+    let start = n.checked_sub(1).map_or(0, |before| records.ends[before]);
+    &records.bytes[start..records.ends[n]]
+}
+
+/// A batch of an updating sink, encoded.
+struct Upserts {
+    /// The key of each row.
+    keys: Encoded,
+    /// The record of each row, if it has one.
+    values: Vec<Option<usize>>,
+    records: Encoded,
+    around: Surroundings,
+}
+
+impl Writer for TopicWriter {
+    fn write(&mut self, _epoch: Epoch, rows: &[Batch]) -> Result<(), ConnectorError> {
+        match self.flavour {
+            Flavour::Upsert => self.upsert(rows),
+            Flavour::Append => rows.iter().try_for_each(|batch| self.append(batch)),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        self.out.producer.check()
+    }
+
+    fn pending_bytes(&self) -> usize {
+        self.out.producer.pending_bytes()
+    }
+
+    fn finish(&mut self) -> Result<(), ConnectorError> {
+        self.out.producer.finish()
+    }
+}

@@ -1,0 +1,235 @@
+//! Reading a table's options, and saying what is wrong with them.
+//!
+//! Every option of a table is accounted for: it belongs to its connector, to its format, or it is
+//! an error that names the closest known one. A silently ignored option would be a job that does
+//! something else than its text says.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::time::Duration;
+use tidemill_formats::{OptionError, Table};
+
+/// Options that every connector accepts: the engine reads them, not the connector.
+const ENGINE_OPTIONS: &[&str] = &[
+    "connector",
+    "scan.bad-records",
+    "scan.bad-records.topic",
+    "scan.parallelism",
+    "sink.parallelism",
+    "scan.watermark.alignment.group",
+    "scan.watermark.alignment.max-drift",
+    "scan.watermark.alignment.update-interval",
+    "scan.watermark.emit.strategy",
+    "scan.watermark.emit.on-event.gap",
+    "scan.watermark.idle-timeout",
+];
+
+/// The options that a connector knows.
+pub(crate) struct Known {
+    /// Keys, in full.
+    pub keys: &'static [&'static str],
+    /// Beginnings of keys, such as `properties.`.
+    pub prefixes: &'static [&'static str],
+}
+
+/// Refuses the first option that is known neither to the connector nor to the engine, nor named
+/// in `format` (what the table's format has consumed).
+pub(crate) fn refuse_unknown(
+    table: &Table,
+    known: &Known,
+    format: &BTreeSet<String>,
+) -> Result<(), OptionError> {
+    for key in table.options.keys() {
+        let is_known = known.keys.contains(&key.as_str())
+            || ENGINE_OPTIONS.contains(&key.as_str())
+            || known.prefixes.iter().any(|prefix| key.starts_with(prefix))
+            || format.contains(key);
+        if !is_known {
+            return Err(unknown(table, key, known, format));
+        }
+    }
+    Ok(())
+}
+
+fn unknown(table: &Table, key: &str, known: &Known, format: &BTreeSet<String>) -> OptionError {
+    let own = known.keys.iter().copied().chain(ENGINE_OPTIONS.iter().copied());
+    let all: Vec<&str> = own.chain(format.iter().map(String::as_str)).collect();
+    let connector = table.option("connector").unwrap_or_default();
+    OptionError {
+        option: key.to_owned(),
+        problem: format!("is not known to the connector '{connector}' or its format"),
+        hint: match closest(key, all) {
+            Some(close) => format!("did you mean '{close}'?"),
+            None => format!("it knows {}", listed(known.keys.iter().copied())),
+        },
+    }
+}
+
+/// `'a', 'b', 'c'`.
+pub(crate) fn listed<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
+}
+
+/// The candidate that `word` was probably meant to be: the one of the fewest edits, if they
+/// touch no more than a third of it.
+pub(crate) fn closest<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let limit = (word.chars().count() / 3).max(2);
+    let close = candidates.into_iter().map(|c| (edits(word, c), c)).min_by_key(|(d, _)| *d)?;
+    (close.0 <= limit).then_some(close.1)
+}
+
+/// Levenshtein's distance.
+fn edits(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != *y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+/// The value of an option that must be set.
+pub(crate) fn required<'a>(table: &'a Table, key: &str) -> Result<&'a str, OptionError> {
+    table.option(key).ok_or_else(|| OptionError {
+        option: key.to_owned(),
+        problem: "is missing".to_owned(),
+        hint: format!("the connector '{}' needs it", table.option("connector").unwrap_or("?")),
+    })
+}
+
+/// An option that names one of a few choices (in any case), or `default`.
+pub(crate) fn choice<T: Copy>(
+    table: &Table,
+    key: &str,
+    choices: &[(&str, T)],
+    default: T,
+) -> Result<T, OptionError> {
+    let Some(text) = table.option(key) else { return Ok(default) };
+    match choices.iter().find(|(name, _)| text.eq_ignore_ascii_case(name)) {
+        Some((_, choice)) => Ok(*choice),
+        None => Err(OptionError {
+            option: key.to_owned(),
+            problem: format!("'{text}' is none of its values"),
+            hint: format!("write one of {}", listed(choices.iter().map(|(name, _)| *name))),
+        }),
+    }
+}
+
+/// A number, if the option is set.
+pub(crate) fn number<T: FromStr>(table: &Table, key: &str) -> Result<Option<T>, OptionError> {
+    let Some(text) = table.option(key) else { return Ok(None) };
+    text.trim().parse().map(Some).map_err(|_| OptionError {
+        option: key.to_owned(),
+        problem: format!("'{text}' is no number, or not one in range"),
+        hint: "write a plain number".to_owned(),
+    })
+}
+
+/// A duration as Flink writes it: `5 s`, `100ms`, `1 min`; a bare number is milliseconds.
+pub(crate) fn duration(table: &Table, key: &str) -> Result<Option<Duration>, OptionError> {
+    let Some(text) = table.option(key) else { return Ok(None) };
+    parse_duration(text).map(Some).ok_or_else(|| OptionError {
+        option: key.to_owned(),
+        problem: format!("'{text}' is no duration"),
+        hint: "write a number and a unit, such as '500 ms', '5 s', '10 min', '1 h'".to_owned(),
+    })
+}
+
+fn parse_duration(text: &str) -> Option<Duration> {
+    let (number, unit) = split_unit(text)?;
+    let nanos: u64 = match unit.as_str() {
+        "d" | "day" | "days" => 86_400_000_000_000,
+        "h" | "hour" | "hours" => 3_600_000_000_000,
+        "m" | "min" | "minute" | "minutes" => 60_000_000_000,
+        "s" | "sec" | "secs" | "second" | "seconds" => 1_000_000_000,
+        "" | "ms" | "milli" | "millis" | "millisecond" | "milliseconds" => 1_000_000,
+        "us" | "µs" | "micro" | "micros" | "microsecond" | "microseconds" => 1_000,
+        "ns" | "nano" | "nanos" | "nanosecond" | "nanoseconds" => 1,
+        _ => return None,
+    };
+    Some(Duration::from_nanos(number.checked_mul(nanos)?))
+}
+
+/// A size in bytes as Flink writes it: `128MB`, `64 kb`; a bare number is bytes. Units are powers
+/// of 1,024.
+pub(crate) fn bytes(table: &Table, key: &str) -> Result<Option<u64>, OptionError> {
+    let Some(text) = table.option(key) else { return Ok(None) };
+    parse_bytes(text).map(Some).ok_or_else(|| OptionError {
+        option: key.to_owned(),
+        problem: format!("'{text}' is no size"),
+        hint: "write a number and a unit, such as '128 MB' or '64 kb'".to_owned(),
+    })
+}
+
+fn parse_bytes(text: &str) -> Option<u64> {
+    let (number, unit) = split_unit(text)?;
+    let shift = match unit.as_str() {
+        "" | "b" | "bytes" => 0,
+        "k" | "kb" | "kibibytes" => 10,
+        "m" | "mb" | "mebibytes" => 20,
+        "g" | "gb" | "gibibytes" => 30,
+        "t" | "tb" | "tebibytes" => 40,
+        _ => return None,
+    };
+    number.checked_mul(1 << shift)
+}
+
+fn split_unit(text: &str) -> Option<(u64, String)> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    Some((text[..digits].parse().ok()?, text[digits..].trim().to_lowercase()))
+}
+
+/// A list as Flink writes it: `a;b;c`.
+pub(crate) fn list(text: &str) -> Vec<&str> {
+    text.split(';').map(str::trim).filter(|item| !item.is_empty()).collect()
+}
+
+/// An option whose value is wrong.
+pub(crate) fn wrong(key: &str, problem: impl Into<String>, hint: impl Into<String>) -> OptionError {
+    OptionError { option: key.to_owned(), problem: problem.into(), hint: hint.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::table;
+
+    #[test]
+    fn durations_and_sizes_are_read_as_flink_writes_them() {
+        let ms = |text| parse_duration(text).map(|d| d.as_millis());
+        assert_eq!(ms("5 s"), Some(5_000));
+        assert_eq!(ms("100ms"), Some(100));
+        assert_eq!(ms("250"), Some(250));
+        assert_eq!(ms("2 MIN"), Some(120_000));
+        assert_eq!(ms("soon"), None);
+        assert_eq!(parse_bytes("128MB"), Some(128 << 20));
+        assert_eq!(parse_bytes("64 kb"), Some(64 << 10));
+        assert_eq!(parse_bytes("99999999999999999999"), None);
+    }
+
+    #[test]
+    fn an_unknown_option_is_refused_and_the_closest_known_one_named() {
+        let known =
+            Known { keys: &["path", "source.monitor-interval"], prefixes: &["properties."] };
+        let ok = table(&[("path", "x"), ("properties.any", "y"), ("connector", "z")]);
+        assert!(refuse_unknown(&ok, &known, &BTreeSet::new()).is_ok());
+        let error = refuse_unknown(&table(&[("pth", "x")]), &known, &BTreeSet::new()).unwrap_err();
+        assert_eq!((error.option.as_str(), error.hint.as_str()), ("pth", "did you mean 'path'?"));
+    }
+
+    #[test]
+    fn a_word_far_from_all_candidates_has_no_closest() {
+        assert_eq!(closest("kafak", ["kafka", "print"]), Some("kafka"));
+        assert_eq!(closest("nosuch", ["kafka", "print"]), None);
+    }
+}

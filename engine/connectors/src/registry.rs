@@ -1,0 +1,124 @@
+//! [`Registry`]: the one list of connectors.
+//!
+//! A connector is one type that implements `Connector`; adding one is a folder or file and a line
+//! in `CONNECTORS`. What [`Registry`] says of a table when it is planned holds when the table is
+//! opened: both ask the same connector, which reads its options in one place.
+
+use crate::blackhole::Blackhole;
+use crate::datagen::Datagen;
+use crate::filesystem::Filesystem;
+use crate::kafka::{Kafka, UpsertKafka};
+use crate::options::{closest, listed};
+use crate::print::Print;
+use crate::sink::{Sink, WriteSpec};
+use crate::source::{ConnectorError, ReadSpec, Source};
+use tidemill_formats::{Capabilities, Connectors, OptionError, Table};
+
+/// Every connector there is, in the order in which they are listed to people.
+static CONNECTORS: &[&dyn Connector] =
+    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Print, &Blackhole];
+
+/// A kind of source or sink.
+pub(crate) trait Connector: Sync {
+    /// The value of `connector` that means it.
+    fn name(&self) -> &'static str;
+
+    /// Checks the options of a table and says what can be done with it.
+    fn describe(&self, table: &Table) -> Result<Capabilities, OptionError>;
+
+    /// Opens a table to read it.
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError>;
+
+    /// Opens a table to write it.
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+}
+
+/// The connectors of this crate.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Registry;
+
+impl Connectors for Registry {
+    fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
+        find(table)?.describe(table)
+    }
+}
+
+/// Opens a table to read it.
+///
+/// # Errors
+/// If its options are wrong, or what it names can't be reached.
+pub fn open_source(spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+    find(&spec.table)?.source(spec)
+}
+
+/// Opens a table to write it.
+///
+/// # Errors
+/// If its options are wrong, or what it names can't be reached.
+pub fn open_sink(spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+    find(&spec.table)?.sink(spec)
+}
+
+fn find(table: &Table) -> Result<&'static dyn Connector, OptionError> {
+    let names = || CONNECTORS.iter().map(|connector| connector.name());
+    let Some(name) = table.option("connector") else {
+        return Err(OptionError {
+            option: "connector".to_owned(),
+            problem: format!("is missing, so nobody knows where table '{}' is", table.name),
+            hint: format!("write one of {}", listed(names())),
+        });
+    };
+    match CONNECTORS.iter().find(|connector| connector.name() == name) {
+        Some(connector) => Ok(*connector),
+        None => Err(OptionError {
+            option: "connector".to_owned(),
+            problem: format!("there is no connector '{name}'"),
+            hint: match closest(name, names()) {
+                Some(close) => format!("did you mean '{close}'?"),
+                None => format!("write one of {}", listed(names())),
+            },
+        }),
+    }
+}
+
+impl From<OptionError> for ConnectorError {
+    fn from(error: OptionError) -> Self {
+        ConnectorError {
+            what: format!("option '{}'", error.option),
+            cause: format!("{}; {}", error.problem, error.hint),
+        }
+    }
+}
+
+/// The answer of a connector that is only read.
+pub(crate) fn not_a_sink(table: &Table) -> ConnectorError {
+    ConnectorError {
+        what: format!("writing table '{}'", table.name),
+        cause: format!("the connector '{}' is only read", table.option("connector").unwrap_or("?")),
+    }
+}
+
+/// The answer of a connector that is only written.
+pub(crate) fn not_a_source(table: &Table) -> ConnectorError {
+    ConnectorError {
+        what: format!("reading table '{}'", table.name),
+        cause: format!(
+            "the connector '{}' is only written",
+            table.option("connector").unwrap_or("?")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::table;
+
+    #[test]
+    fn an_unknown_connector_is_refused_with_the_closest_or_all_names() {
+        let hint = |name| Registry.describe(&table(&[("connector", name)])).unwrap_err().hint;
+        assert_eq!(hint("filesytem"), "did you mean 'filesystem'?");
+        assert!(hint("nosuch").contains("'kafka', 'upsert-kafka', 'filesystem'"));
+        assert!(Registry.describe(&table(&[])).unwrap_err().problem.starts_with("is missing"));
+    }
+}

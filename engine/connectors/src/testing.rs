@@ -1,0 +1,82 @@
+//! What the unit tests of several connectors share.
+
+use crate::sink::{Console, WriteSpec};
+use crate::source::{LaneRows, Poll, ReadSpec, Reader};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::{Arc, Mutex};
+use tidemill_formats::Table;
+use tidemill_operators::Batch;
+
+/// A table `t` of `id BIGINT, name STRING` with these options.
+pub(crate) fn table(options: &[(&str, &str)]) -> Table {
+    let schema = Schema::new(vec![
+        Field::new("id", DataType::Int64, true),
+        Field::new("name", DataType::Utf8, true),
+    ]);
+    Table {
+        name: "t".to_owned(),
+        schema: Arc::new(schema),
+        metadata: vec![],
+        primary_key: vec![],
+        partitioned_by: vec![],
+        options: options.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+    }
+}
+
+/// What it takes to read all physical columns of a table.
+pub(crate) fn read_all(table: Table) -> ReadSpec {
+    let columns = (0..table.schema.fields().len()).collect();
+    ReadSpec { table, columns, arrival: false, positions: None }
+}
+
+/// Polls readers in turn, one epoch a round, until all have finished.
+pub(crate) fn drain(readers: &mut [Box<dyn Reader>], max_rows: usize) -> Vec<LaneRows> {
+    let mut all = Vec::new();
+    for epoch in 0..1_000_000 {
+        let mut finished = 0;
+        for reader in readers.iter_mut() {
+            match reader.poll(epoch, max_rows).expect("poll") {
+                Poll::Rows(rows) => all.extend(rows),
+                Poll::Pending => {}
+                Poll::Finished => finished += 1,
+            }
+        }
+        if finished == readers.len() {
+            return all;
+        }
+    }
+    panic!("the readers never finish");
+}
+
+/// Rows of [`table`]: these numbers, each with a name `n` and the number.
+pub(crate) fn numbers(ids: &[i64]) -> Batch {
+    let names = StringArray::from_iter_values(ids.iter().map(|id| format!("n{id}")));
+    let ids = Int64Array::from(ids.to_vec());
+    let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(names)];
+    RecordBatch::try_new(table(&[]).schema, columns).expect("columns of the table").into()
+}
+
+/// What it takes to write a table, with a console that nobody reads.
+pub(crate) fn write_spec(table: Table) -> WriteSpec {
+    WriteSpec { table, console: Arc::new(Lines::default()) }
+}
+
+/// A console that remembers.
+#[derive(Debug, Default)]
+pub(crate) struct Lines(Mutex<Vec<u8>>);
+
+impl Lines {
+    /// What was written, line by line.
+    pub(crate) fn lines(&self) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().unwrap().clone()).expect("text");
+        text.lines().map(str::to_owned).collect()
+    }
+}
+
+impl Console for Lines {
+    fn write(&self, lines: &[u8]) -> std::io::Result<()> {
+        self.0.lock().unwrap().extend_from_slice(lines);
+        Ok(())
+    }
+}
