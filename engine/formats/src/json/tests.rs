@@ -366,8 +366,10 @@ mod oracle {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             (-100i64..100).prop_map(Value::from),
-            any::<f64>().prop_filter_map("finite", |f| {
-                serde_json::Number::from_f64(f).map(Value::Number)
+            // Where a float's text is an integer that no f64 holds exactly, the oracle is wrong.
+            any::<f64>().prop_filter_map("finite and exact", |f| {
+                let is_exact = !(9e15..1e19).contains(&f.abs());
+                serde_json::Number::from_f64(f).filter(|_| is_exact).map(Value::Number)
             }),
             ".{0,12}".prop_map(Value::from),
             Just(Value::from("12")),

@@ -40,6 +40,15 @@ pub(crate) fn integer(text: &[u8]) -> Result<i64, Expected> {
 
 /// A decimal, as an integer of `10^-scale`.
 pub(crate) fn decimal(text: &[u8], precision: u8, scale: i8) -> Result<i128, Expected> {
+    let scale_places = usize::try_from(scale).unwrap_or(0);
+    if let Some((negative, mantissa, places)) = short(text).filter(|s| s.2 <= scale_places)
+        && scale_places - places <= 18
+    {
+        // At most 19 digits times 10^18 is far from the end of i128.
+        let value = i128::from(mantissa) * i128::from(10u64.pow((scale_places - places) as u32));
+        let fits = value < 10i128.pow(u32::from(precision));
+        return if fits { Ok(if negative { -value } else { value }) } else { Err(FITTING) };
+    }
     let parts = Parts::new(text).ok_or(NUMBER)?;
     let (value, _) = parts.scaled(i64::from(scale)).ok_or(FITTING)?;
     let fits = value.unsigned_abs() < 10u128.pow(u32::from(precision));
@@ -71,11 +80,12 @@ fn has_digit(text: &[u8]) -> bool {
     text.iter().any(u8::is_ascii_digit)
 }
 
-/// Up to 15 digits without exponent: both the digits and the power of ten are exact as `f64`, so
-/// their quotient is rounded once, that is correctly.
-fn short_float(text: &[u8]) -> Option<f64> {
+/// A number of up to 18 digits without exponent, as nearly all are: sign, digits without the point,
+/// and how many of them stand behind it.
+#[inline]
+fn short(text: &[u8]) -> Option<(bool, u64, usize)> {
     let (negative, digits) = sign(text);
-    if digits.len() > 16 || digits.is_empty() {
+    if digits.len() > 19 || digits.is_empty() {
         return None;
     }
     let mut mantissa = 0u64;
@@ -87,10 +97,14 @@ fn short_float(text: &[u8]) -> Option<f64> {
             _ => return None,
         }
     }
-    if mantissa >= 1 << 53 {
-        return None;
-    }
-    let places = point.map_or(0, |at| digits.len() - at - 1);
+    Some((negative, mantissa, point.map_or(0, |at| digits.len() - at - 1)))
+}
+
+/// Both the digits and the power of ten are exact as `f64`, so their quotient is rounded once,
+/// that is correctly.
+fn short_float(text: &[u8]) -> Option<f64> {
+    let (negative, mantissa, places) =
+        short(text).filter(|(_, mantissa, _)| *mantissa < 1 << 53)?;
     let value = mantissa as f64 / EXACT_POWERS[places];
     Some(if negative { -value } else { value })
 }
