@@ -7,6 +7,7 @@ use crate::metrics::Role;
 use crate::options::{self, Policy};
 use crate::output::SinkDriver;
 use crate::worker::Readers;
+use arrow::datatypes::SchemaRef;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,7 +17,10 @@ use tidemill_connectors::sink::Writer;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Worker,
 };
+use tidemill_operators::join::Join;
+use tidemill_operators::map::Map;
 use tidemill_operators::operator::LateRows;
+use tidemill_operators::top_n::TopN;
 use tidemill_operators::{Batch, Epoch, Operator, OperatorError, Watermark};
 use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan};
 
@@ -62,10 +66,13 @@ pub(crate) fn build(
 ) -> Result<Built, JobError> {
     let plan = &shared.plan;
     let mut writers = open_writers(index, shared)?;
-    let mut operators = BTreeMap::new();
+    let (mut operators, mut maps) = (BTreeMap::new(), BTreeMap::new());
     for (id, node) in plan.nodes.iter().enumerate() {
-        let operator = operator(plan, node).map_err(|error| shared.operator_error(id, error))?;
-        operators.extend(operator.map(|operator| (id, operator)));
+        let failed = |error| shared.operator_error(id, error);
+        if let NodeKind::Map(spec) = &node.kind {
+            maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
+        }
+        operators.extend(operator(plan, node).map_err(failed)?.map(|operator| (id, operator)));
     }
     let mut readers: BTreeMap<NodeId, _> = readers.into_iter().collect();
     let host = Rc::new(WorkerHost { shared: shared.clone(), worker: index });
@@ -110,9 +117,9 @@ pub(crate) fn build(
                     });
                     Some(stream)
                 }
-                NodeKind::Map(spec) => {
-                    let _ = spec;
-                    let step = move |rows: &Batch, _| Ok(rows.clone());
+                NodeKind::Map(_) => {
+                    let map = maps.remove(&id).expect("made above");
+                    let step = move |rows: &Batch, now_ms| map.apply(rows, now_ms);
                     let rows = inputs.into_iter().next().expect("a map has an input");
                     Some(graph.map(id, name, rows, Box::new(step)))
                 }
@@ -175,8 +182,12 @@ fn open_writers(
 
 /// The operator of a stateful node.
 fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, OperatorError> {
-    let _ = (plan, node);
-    Ok(None)
+    let schema = |port: usize| -> SchemaRef { plan.nodes[node.inputs[port]].schema.clone() };
+    Ok(match &node.kind {
+        NodeKind::TopN(spec) => Some(Box::new(TopN::new(spec.clone(), schema(0))?)),
+        NodeKind::Join(spec) => Some(Box::new(Join::new(spec.clone(), schema(0), schema(1))?)),
+        _ => None,
+    })
 }
 
 /// What a worker's dataflow tells is counted, and failures poison the job.

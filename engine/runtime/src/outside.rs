@@ -1,13 +1,24 @@
 //! [`Outside`]: where sources and sinks come from.
 
+use tidemill_connectors::Registry;
 use tidemill_connectors::sink::{Sink, WriteSpec};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
 
-/// Opens the ends of a job. Tests put their own in place of the [`Connectors`].
+/// Opens the ends of a job. Tests put their own in place of the [`Registry`].
 pub trait Outside {
     /// Opens a table for reading.
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError>;
 
     /// Opens a table for writing.
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+}
+
+impl Outside for Registry {
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+        tidemill_connectors::open_source(spec)
+    }
+
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+        tidemill_connectors::open_sink(spec)
+    }
 }

@@ -1,1 +1,39 @@
-//! Placeholder until this crate's first module lands.
+//! The front door: the command line of `tidemill`.
+//!
+//! Standard output carries results, everything said to a person goes to standard error. Exit
+//! statuses: 0 fine, 1 the job failed, 2 the command line or the job file is wrong.
+
+mod cli;
+mod commands;
+mod console;
+mod failure;
+mod front;
+mod logging;
+mod session;
+mod signals;
+mod status;
+
+pub use cli::Cli;
+
+use cli::Command;
+use std::process::ExitCode;
+
+/// Does what the command line says.
+pub fn execute(cli: Cli) -> ExitCode {
+    logging::start(cli.log_format);
+    let outcome = match cli.command {
+        Command::Run(arguments) => commands::run::execute(arguments),
+        Command::Check(arguments) => commands::check::execute(&arguments),
+        Command::Explain(arguments) => commands::explain::execute(&arguments),
+        Command::Demo(arguments) => commands::demo::execute(arguments),
+        Command::Jobs => commands::jobs::execute(),
+        Command::Generate(arguments) => commands::generate::execute(&arguments),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("{failure}");
+            failure.exit_code()
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! The command line, as clap reads it.
+
+use crate::commands::demo::DemoArguments;
+use crate::commands::generate::GenerateArguments;
+use crate::commands::run::RunArguments;
+use crate::session::SessionArguments;
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// A real-time stream processing engine: Flink SQL jobs, from Kafka to Kafka, in one binary.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// How what is said on standard error looks.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run a job, a shipped one or one's own files, until its inputs end or it is stopped.
+    Run(RunArguments),
+    /// Parse and plan only: exit status 0, or one error and 2.
+    Check(SessionArguments),
+    /// Show the dataflow of a job: its operators, what each keeps, what it reads.
+    Explain(SessionArguments),
+    /// Run a shipped job, end to end, on generated input: nothing else to install.
+    Demo(DemoArguments),
+    /// List the shipped jobs, what each answers, its topics.
+    Jobs,
+    /// Generate the input of a shipped job.
+    Generate(GenerateArguments),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_definition_has_a_name_and_a_value() {
+        let parse = |line: &str| Cli::try_parse_from(line.split(' '));
+        let cli = parse("tidemill check job.sql -D A=b=c -D parallelism.default=2").unwrap();
+        let Command::Check(arguments) = cli.command else { panic!("{cli:?}") };
+        let expected = [("A", "b=c"), ("parallelism.default", "2")];
+        let expected = expected.map(|(k, v)| (k.to_owned(), v.to_owned()));
+        assert_eq!(arguments.definitions, expected);
+        assert!(parse("tidemill check job.sql -D A").is_err());
+        assert!(parse("tidemill check").is_err());
+    }
+}

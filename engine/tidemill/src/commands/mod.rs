@@ -1,0 +1,8 @@
+//! The subcommands, one file each.
+
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod explain;
+pub(crate) mod generate;
+pub(crate) mod jobs;
+pub(crate) mod run;

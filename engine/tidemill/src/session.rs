@@ -1,0 +1,136 @@
+//! From the command line's files and definitions to a planned session.
+
+use crate::failure::Failure;
+use crate::front::{Planned, SourceText, plan_session};
+use clap::Args;
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use tidemill_connectors::Registry;
+
+/// The files of a session and what is defined for them.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct SessionArguments {
+    /// A shipped job's name, or SQL files that make one session in this order; `-` is standard
+    /// input.
+    #[arg(required = true, value_name = "JOB|FILE")]
+    pub(crate) files: Vec<String>,
+    /// Replaces ${NAME} in the text (before the environment does); with a dotted name, sets a
+    /// session option.
+    #[arg(short = 'D', value_name = "NAME=VALUE", value_parser = definition)]
+    pub(crate) definitions: Vec<(String, String)>,
+    /// The Kafka brokers of a shipped job: the same as -D BROKERS=ADDR.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) brokers: Option<String>,
+}
+
+fn definition(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+/// Reads and plans a session.
+pub(crate) fn plan(arguments: &SessionArguments) -> Result<Planned, Failure> {
+    let mut texts: Vec<SourceText> = set_statements(&arguments.definitions).into_iter().collect();
+    for file in &arguments.files {
+        texts.push(read(file)?);
+    }
+    plan_texts(texts, &variables(arguments))
+}
+
+/// Plans a session whose texts are at hand.
+pub(crate) fn plan_texts(
+    texts: Vec<SourceText>,
+    variables: &BTreeMap<String, String>,
+) -> Result<Planned, Failure> {
+    plan_session(texts, variables, &Registry).map_err(|error| Failure::JobFile(error.to_string()))
+}
+
+/// What a job on these files is called: a state directory's name.
+pub(crate) fn job_name(files: &[String]) -> String {
+    let last = files.last().map(String::as_str).unwrap_or("job");
+    let stem = Path::new(last).file_stem().and_then(|stem| stem.to_str());
+    match stem {
+        // `jobs/clicks/job.sql` is the job `clicks`.
+        Some("job") => {
+            let folder = Path::new(last).parent().and_then(Path::file_name);
+            folder.and_then(|name| name.to_str()).unwrap_or("job").to_owned()
+        }
+        Some("-") | None => "job".to_owned(),
+        Some(stem) => stem.to_owned(),
+    }
+}
+
+/// A shipped job wins over a file only where there is no such file.
+fn read(file: &str) -> Result<SourceText, Failure> {
+    if file == "-" {
+        let mut text = String::new();
+        std::io::stdin().read_to_string(&mut text)?;
+        return Ok(SourceText { name: "<stdin>".to_owned(), text });
+    }
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok(SourceText { name: file.to_owned(), text }),
+        Err(error) => match tidemill_jobs::find(file) {
+            Some(job) => Ok(SourceText { name: format!("{file}.sql"), text: job.sql.to_owned() }),
+            None => Err(Failure::CommandLine(unreadable(file, &error))),
+        },
+    }
+}
+
+fn unreadable(file: &str, error: &std::io::Error) -> String {
+    let names: Vec<&str> = tidemill_jobs::all().iter().map(|job| job.name).collect();
+    format!("{file}: {error}, and no shipped job is called so (there are {})", names.join(", "))
+}
+
+/// Dotted definitions are options of the session, set before its first statement.
+fn set_statements(definitions: &[(String, String)]) -> Option<SourceText> {
+    let quoted = |text: &str| text.replace('\'', "''");
+    let dotted = definitions.iter().filter(|(name, _)| name.contains('.'));
+    let text: String = dotted
+        .map(|(name, value)| format!("SET '{}' = '{}';\n", quoted(name), quoted(value)))
+        .collect();
+    (!text.is_empty()).then(|| SourceText { name: "-D".to_owned(), text })
+}
+
+/// What `${NAME}` stands for: definitions first, then the environment.
+pub(crate) fn variables(arguments: &SessionArguments) -> BTreeMap<String, String> {
+    let mut variables: BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    let brokers = arguments.brokers.iter().map(|addr| ("BROKERS".to_owned(), addr.clone()));
+    variables.extend(brokers);
+    let plain = arguments.definitions.iter().filter(|(name, _)| !name.contains('.'));
+    variables.extend(plain.cloned());
+    variables
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_is_called_after_its_last_file_or_its_folder() {
+        let name =
+            |files: &[&str]| job_name(&files.iter().map(|&f| f.to_owned()).collect::<Vec<_>>());
+        assert_eq!(name(&["leaderboard"]), "leaderboard");
+        assert_eq!(name(&["tables.sql", "queries/top.sql"]), "top");
+        assert_eq!(name(&["jobs/clicks/job.sql"]), "clicks");
+        assert_eq!(name(&["job.sql"]), "job");
+        assert_eq!(name(&["-"]), "job");
+    }
+
+    #[test]
+    fn dotted_definitions_become_set_statements_and_others_variables() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let definitions = vec![pair("a.b", "it's"), pair("BROKERS", "two")];
+        let text = set_statements(&definitions).unwrap().text;
+        assert_eq!(text, "SET 'a.b' = 'it''s';\n");
+        let arguments =
+            SessionArguments { files: Vec::new(), definitions, brokers: Some("one".to_owned()) };
+        let variables = variables(&arguments);
+        assert_eq!(variables["BROKERS"], "two");
+        assert!(!variables.contains_key("a.b"));
+    }
+}
