@@ -214,28 +214,29 @@ fn record_fields(table: &Table, role: FormatRole) -> Result<Vec<RecordField>, Op
             (0..table.schema.fields().len()).filter(|i| !outside(i)).collect()
         }
     };
-    let format_option = match role {
-        FormatRole::Key => "key.format",
-        FormatRole::Value => "format",
-    };
     let mut fields = Vec::with_capacity(indices.len());
     for index in indices {
-        let field = table.schema.field(index);
-        if let Err(kind) = Column::new(field.data_type()) {
-            return Err(OptionError {
-                option: format_option.to_owned(),
-                problem: format!("no format holds column '{}' of type {kind}", field.name()),
-                hint: "cast it to STRING".to_owned(),
-            });
-        }
+        let field = held(table, role, index)?;
         let name = match role {
             FormatRole::Key => field.name().strip_prefix(prefix).unwrap_or(field.name()),
             FormatRole::Value => field.name(),
         };
-        let nullable = Field::clone(field).with_nullable(true);
-        fields.push(RecordField { name: name.to_owned(), index, field: Arc::new(nullable) });
+        fields.push(RecordField { name: name.to_owned(), index, field });
     }
     Ok(fields)
+}
+
+/// A column of a table, nullable, if formats can hold its type.
+fn held(table: &Table, role: FormatRole, index: usize) -> Result<FieldRef, OptionError> {
+    let field = table.schema.field(index);
+    match Column::new(field.data_type()) {
+        Ok(_) => Ok(Arc::new(Field::clone(field).with_nullable(true))),
+        Err(kind) => Err(OptionError {
+            option: format_key(table, role)?.to_owned(),
+            problem: format!("no format holds column '{}' of type {kind}", field.name()),
+            hint: "cast it to STRING".to_owned(),
+        }),
+    }
 }
 
 /// Indices of the columns that make the key of a record.
@@ -275,7 +276,7 @@ impl Layout {
         // meant it, and positions are not disturbed at the end.
         for &index in columns {
             if fields.iter().all(|f| f.index != index) {
-                let field = Arc::new(table.schema.field(index).clone().with_nullable(true));
+                let field = held(table, role, index)?;
                 fields.push(RecordField { name: field.name().clone(), index, field });
             }
         }

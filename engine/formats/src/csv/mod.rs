@@ -67,11 +67,9 @@ impl Options {
         key: &str,
     ) -> Result<Self, OptionError> {
         let bytes = |c: char| c.to_string().into_bytes();
-        let delimiter = match options.get("field-delimiter") {
-            // Flink unescapes the delimiter as Java source: a tab can be written in two ways.
-            Some("\\t") => '\t',
-            Some("\\\\") => '\\',
-            _ => options.character("field-delimiter")?.unwrap_or(','),
+        let delimiter = match options.get("field-delimiter").and_then(java_escape) {
+            Some(character) => character,
+            None => options.character("field-delimiter")?.unwrap_or(','),
         };
         let quote = options.character("quote-character")?;
         let has_quotes = !options.bool("disable-quote-character", false)?;
@@ -110,6 +108,15 @@ impl Options {
             null_literal: options.get("null-literal").map(|text| text.as_bytes().to_vec()),
             decimals: if is_scientific { Notation::Scientific } else { Notation::Plain },
         })
+    }
+}
+
+/// The character that an escape of Java's stands for: Flink takes delimiters in this form too.
+fn java_escape(text: &str) -> Option<char> {
+    match text.strip_prefix('\\')? {
+        "t" => Some('\t'),
+        "\\" => Some('\\'),
+        unicode => char::from_u32(u32::from_str_radix(unicode.strip_prefix('u')?, 16).ok()?),
     }
 }
 

@@ -71,6 +71,8 @@ fn options_change_the_marks() {
     ];
     let row = Ok(vec!["+{\"a\":\"\\\"x\\ty\",\"b\":1}".to_owned()]);
     assert_eq!(decode(&csv(&columns, &escapes), "\"x\\\ty\t1"), row);
+    let control = csv(&columns, &[("csv.field-delimiter", "\\u0001")]);
+    assert!(decode(&control, "x\u{1}1").is_ok());
     let comments = csv(&columns, &[("csv.allow-comments", "true")]);
     assert_eq!(decode(&comments, "# nothing"), Ok(vec![]));
     assert!(decode(&csv(&columns, &[]), "# nothing").is_err());

@@ -353,9 +353,28 @@ fn a_part_that_is_never_null_is_refused_when_it_is() {
     assert_eq!(one(strict, "null").as_deref(), Ok("null"));
 }
 
+#[test]
+fn finer_timestamps_keep_their_digits_and_coarser_ones_are_floored() {
+    use arrow::datatypes::TimeUnit::{Microsecond, Nanosecond, Second};
+    for (unit, digits) in [(Second, ""), (Microsecond, ".123456"), (Nanosecond, ".123456789")] {
+        let found = one(DataType::Timestamp(unit, None), "\"1969-12-31 23:59:59.123456789\"");
+        assert_eq!(found, Ok(format!("\"1969-12-31 23:59:59{digits}\"")));
+    }
+}
+
+#[test]
+fn columns_that_no_format_holds_are_refused_when_the_table_is_checked() {
+    let strange = DataType::Duration(arrow::datatypes::TimeUnit::Second);
+    let error = refused(&table(&[("v", list(strange))], &[JSON]));
+    assert_eq!((error.option.as_str(), error.hint.as_str()), ("format", "cast it to STRING"));
+}
+
 /// Compares with a parser that shares nothing with this one.
 mod oracle {
     use super::*;
+    use crate::text::{TimestampStyle, time as clock};
+    use arrow::array::Array;
+    use arrow::datatypes::TimeUnit;
     use proptest::prelude::*;
     use serde_json::{Map, Value};
 
@@ -407,6 +426,31 @@ mod oracle {
             ("l", list(Int64)),
             ("r", row(&[("i", Int64), ("s", Utf8)])),
         ]
+    }
+
+    fn every_type() -> Vec<(&'static str, DataType)> {
+        vec![
+            ("bo", Boolean),
+            ("ti", Int8),
+            ("i", Int32),
+            ("b", Int64),
+            ("f", Float32),
+            ("d", Float64),
+            ("dc", decimal(30, 7)),
+            ("s", Utf8),
+            ("ts", timestamp()),
+            ("l", list(Float64)),
+            ("m", map(Utf8)),
+            ("r", row(&[("i", Int32), ("s", Utf8), ("l", list(row(&[("x", Int8)])))])),
+            ("lm", list(map(Int64))),
+            ("x", row(&[])),
+        ]
+    }
+
+    fn lenient(table: &crate::Table) -> crate::Table {
+        let mut table = table.clone();
+        table.options.insert(IGNORE.0.to_owned(), IGNORE.1.to_owned());
+        table
     }
 
     /// What a value means to a column, with errors as NULL.
@@ -474,6 +518,36 @@ mod oracle {
                 let wanted = expected(&schema, Some(document));
                 // Text of an object keeps the order and form it was written in.
                 prop_assert!(equal(&actual, &wanted), "{} is not {}", actual, wanted);
+            }
+        }
+
+        #[test]
+        fn what_is_written_reads_back(
+            rows in proptest::collection::vec(proptest::collection::vec(value(2), 14), 1..5),
+            millis in -62_135_596_800_000i64..253_402_300_800_000,
+            is_iso in any::<bool>(),
+        ) {
+            let style = if is_iso { "ISO-8601" } else { "SQL" };
+            let table = table(&every_type(), &[JSON, ("json.timestamp-format.standard", style)]);
+            let lenient = lenient(&table);
+            let mut first = decoder(&lenient, FormatRole::Value, &all(&table)).unwrap();
+            for row in rows {
+                let names = every_type().into_iter().map(|(name, _)| name.to_owned());
+                let mut document: Map<_, _> = names.zip(row).collect();
+                let mut text = vec![];
+                let style = if is_iso { TimestampStyle::Iso } else { TimestampStyle::Sql };
+                clock::write_timestamp(&mut text, millis, TimeUnit::Millisecond, style);
+                document.insert("ts".into(), String::from_utf8(text).unwrap().into());
+                first.decode(Value::Object(document).to_string().as_bytes()).unwrap();
+            }
+            let batch = first.finish();
+            let mut second = decoder(&table, FormatRole::Value, &all(&table)).unwrap();
+            for record in encode(&table, &batch).unwrap() {
+                prop_assert_eq!(second.decode(record.as_bytes()), Ok(1), "{}", record);
+            }
+            let back = second.finish();
+            for (name, (a, b)) in every_type().iter().zip(batch.columns().columns().iter().zip(back.columns().columns())) {
+                prop_assert_eq!(a.to_data(), b.to_data(), "{:?}", name);
             }
         }
 

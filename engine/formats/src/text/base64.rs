@@ -17,7 +17,7 @@ const VALUES: [u8; 256] = {
 /// part of them.
 pub(crate) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let unpadded = match text {
-        [rest @ .., b'=', b'='] | [rest @ .., b'='] if text.len() % 4 == 0 => rest,
+        [rest @ .., b'=', b'='] | [rest @ .., b'='] if text.len().is_multiple_of(4) => rest,
         _ => text,
     };
     for chunk in unpadded.chunks(4) {
