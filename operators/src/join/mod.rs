@@ -32,7 +32,7 @@ use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use keys::Keys;
 use side::{NONE, Side};
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl Alone {
 
 impl JoinKind {
     /// Whether the output has pairs of rows.
-    fn has_pairs(self) -> bool {
+    pub(crate) fn has_pairs(self) -> bool {
         !matches!(self, JoinKind::LeftSemi | JoinKind::LeftAnti)
     }
 }
@@ -135,17 +135,7 @@ impl Join {
     /// # Errors
     /// If the keys' types differ or can't be compared.
     pub fn new(spec: JoinSpec, left: SchemaRef, right: SchemaRef) -> Result<Self, OperatorError> {
-        let types = |schema: &SchemaRef, keys: &[usize]| -> Vec<_> {
-            keys.iter().map(|&key| schema.field(key).data_type().clone()).collect()
-        };
-        let key_types = types(&left, &spec.left_keys);
-        let right_types = types(&right, &spec.right_keys);
-        if key_types != right_types {
-            return Err(OperatorError::Data(format!(
-                "a join's keys must have the same types on both sides, not {key_types:?} and \
-                 {right_types:?}"
-            )));
-        }
+        let key_types = key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
         Ok(Join {
             output: output_schema(spec.kind, &left, &right),
             pair: output_schema(JoinKind::Inner, &left, &right),
@@ -364,18 +354,7 @@ impl Join {
         let mut columns = self.sides[0].gather(pairs.iter().map(|p| p.left))?;
         columns.extend(self.sides[1].gather(pairs.iter().map(|p| p.right))?);
         let rows = RecordBatch::try_new(self.pair.clone(), columns)?;
-        let passes = residual.evaluate(&rows, now_ms)?;
-        let Some(passes) = passes.as_boolean_opt() else {
-            return Err(OperatorError::Data(format!(
-                "the join condition {} is not a boolean",
-                residual.describe()
-            )));
-        };
-        // NULL is no match, as in SQL.
-        let passes = match passes.nulls() {
-            None => passes.clone(),
-            Some(nulls) => BooleanArray::new(passes.values() & nulls.inner(), None),
-        };
+        let passes = passes(residual, &rows, now_ms)?;
         Ok((rows, passes))
     }
 
@@ -458,7 +437,46 @@ fn weighted(rows: RecordBatch, pairs: &[Pair]) -> Batch {
     Batch::new(rows, weights.then(|| pairs.iter().map(|p| p.weight).collect()))
 }
 
-fn output_schema(kind: JoinKind, left: &SchemaRef, right: &SchemaRef) -> SchemaRef {
+/// The types of a join's keys.
+pub(crate) fn key_types(
+    left: &SchemaRef,
+    left_keys: &[usize],
+    right: &SchemaRef,
+    right_keys: &[usize],
+) -> Result<Vec<DataType>, OperatorError> {
+    let types = |schema: &SchemaRef, keys: &[usize]| -> Vec<_> {
+        keys.iter().map(|&key| schema.field(key).data_type().clone()).collect()
+    };
+    let (left, right) = (types(left, left_keys), types(right, right_keys));
+    if left != right {
+        return Err(OperatorError::Data(format!(
+            "a join's keys must have the same types on both sides, not {left:?} and {right:?}"
+        )));
+    }
+    Ok(left)
+}
+
+/// Which pairs a join condition lets pass; NULL is no match, as in SQL.
+pub(crate) fn passes(
+    residual: &dyn Expression,
+    pairs: &RecordBatch,
+    now_ms: i64,
+) -> Result<BooleanArray, OperatorError> {
+    let passes = residual.evaluate(pairs, now_ms)?;
+    let Some(passes) = passes.as_boolean_opt() else {
+        return Err(OperatorError::Data(format!(
+            "the join condition {} is not a boolean",
+            residual.describe()
+        )));
+    };
+    Ok(match passes.nulls() {
+        None => passes.clone(),
+        Some(nulls) => BooleanArray::new(passes.values() & nulls.inner(), None),
+    })
+}
+
+/// The columns of a join's output.
+pub(crate) fn output_schema(kind: JoinKind, left: &SchemaRef, right: &SchemaRef) -> SchemaRef {
     let fields = |schema: &SchemaRef, is_padded: bool| -> Vec<FieldRef> {
         let nullable = |f: &FieldRef| Arc::new(Field::clone(f).with_nullable(true));
         let fields = schema.fields().iter();

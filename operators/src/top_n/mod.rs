@@ -30,7 +30,10 @@ use crate::operator::{
 };
 use crate::row_codec::{RowBytes, RowCodec};
 use crate::time::Watermark;
+use crate::window::times;
+use crate::window::zone::local_watermark;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::buffer::ScalarBuffer;
 use arrow::compute::{SortOptions, cast};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::SortField;
@@ -98,7 +101,7 @@ pub struct TopN {
     partitions: Vec<Partition>,
     /// Only of an updating input.
     counts: RowCounts,
-    /// Partitions by the instant at which their window ends, if the ranking is per window.
+    /// Partitions by the wall-clock end of their window, if the ranking is per window.
     windows: BTreeMap<i64, Vec<u32>>,
     sequence_next: i64,
     touched: Touched,
@@ -220,23 +223,9 @@ impl TopN {
         Ok(slots)
     }
 
-    /// The instant at which each row's window ends, if the ranking is per window.
-    fn window_ends(&self, rows: &RecordBatch) -> Result<Option<Vec<i64>>, OperatorError> {
-        let Some(column) = self.spec.window_end else { return Ok(None) };
-        let column = rows.column(column);
-        if column.null_count() > 0 {
-            return Err(OperatorError::Data("a window's end is NULL".into()));
-        }
-        let ends = cast(column, &DataType::Int64)?;
-        let mut last = (0, closing_instant(0, self.spec.zone));
-        let instant = |&end: &i64| {
-            // Rows of one window mostly come together.
-            if end != last.0 {
-                last = (end, closing_instant(end, self.spec.zone));
-            }
-            last.1
-        };
-        Ok(Some(ends.as_primitive::<Int64Type>().values().iter().map(instant).collect()))
+    /// The wall-clock time at which each row's window ends, if the ranking is per window.
+    fn window_ends(&self, rows: &RecordBatch) -> Result<Option<ScalarBuffer<i64>>, OperatorError> {
+        self.spec.window_end.map(|column| times(rows, column)).transpose()
     }
 
     fn tie(&mut self, rows: &EpochRows, row: usize) -> (i64, Tie) {
@@ -434,6 +423,7 @@ impl TopN {
     /// The final rankings of the windows that `watermark` closes, which are then forgotten.
     fn fire(&mut self, watermark: Watermark) -> Vec<Change> {
         let (mut changes, mut shown) = (Vec::new(), Vec::new());
+        let watermark = local_watermark(watermark, self.spec.zone);
         while let Some(entry) = self.windows.first_entry()
             && watermark.closes(*entry.key())
         {
@@ -508,11 +498,12 @@ impl TopN {
         output: &mut Output,
     ) -> Result<Batch, OperatorError> {
         let Some(ends) = self.window_ends(rows.columns())? else { return Ok(rows) };
-        if !ends.iter().any(|&end| watermark.closes(end)) {
+        let wall = local_watermark(watermark, self.spec.zone);
+        if !ends.iter().any(|&end| wall.closes(end)) {
             return Ok(rows);
         }
         let late = |is: bool| -> BooleanArray {
-            ends.iter().map(|&end| Some(watermark.closes(end) == is)).collect()
+            ends.iter().map(|&end| Some(wall.closes(end) == is)).collect()
         };
         output.late.push(LateRows { rows: rows.filter(&late(true))?, watermark });
         Ok(rows.filter(&late(false))?)
@@ -565,26 +556,4 @@ fn output_schema(spec: &TopNSpec, input: &SchemaRef) -> SchemaRef {
     let mut fields: Vec<_> = input.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new("rank", DataType::Int64, false)));
     Arc::new(Schema::new_with_metadata(fields, input.metadata().clone()))
-}
-
-/// The instant at which a window with this wall-clock end is over: one past its last
-/// millisecond. Of a doubled hour the second counts, and an hour that is left out ends with the
-/// hour before it.
-fn closing_instant(end_ms: i64, zone: crate::window::Zone) -> i64 {
-    use chrono::{DateTime, MappedLocalTime, TimeZone};
-    let Some(zone) = zone else { return end_ms };
-    let Some(last) = DateTime::from_timestamp_millis(end_ms.saturating_sub(1)) else {
-        return end_ms;
-    };
-    match zone.from_local_datetime(&last.naive_utc()) {
-        MappedLocalTime::Single(t) | MappedLocalTime::Ambiguous(_, t) => t.timestamp_millis() + 1,
-        // The clock was moved forward over it, by less than a day: what it showed an hour or two
-        // earlier has the offset from before.
-        MappedLocalTime::None => {
-            let before =
-                zone.offset_from_utc_datetime(&(last.naive_utc() - chrono::TimeDelta::days(1)));
-            use chrono::Offset;
-            end_ms - i64::from(before.fix().local_minus_utc()) * 1000
-        }
-    }
 }
