@@ -1,6 +1,28 @@
 //! `GROUP BY` without a window: one updating row for each key.
+//!
+//! ```text
+//!   epoch 1   in: a 1, b 5, a 2        state: a 3, b 5     out: +(a, 3)  +(b, 5)
+//!   epoch 2   in: a 4                  state: a 7, b 5     out: -(a, 3)  +(a, 7)
+//!   epoch 3   in: -(b 5)               state: a 7          out: -(b, 5)
+//! ```
+//!
+//! The invariant: what was emitted so far, added up, is the result of the query over the rows so
+//! far. An epoch shows each key's change once, however many of its rows changed it: the old row
+//! is read from the state before the epoch's rows are applied, the new one after, so neither is
+//! kept.
 
 use crate::aggregate::AggregateCall;
+use crate::batch::Batch;
+use crate::groups::{GroupLayout, Groups, Read, Tracking, batch, key_group_field};
+use crate::operator::{
+    EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
+};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::kernels::cmp::distinct;
+use arrow::compute::{concat_batches, interleave};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::row::{RowConverter, SortField};
+use std::sync::Arc;
 
 /// What to group and to aggregate. Output columns: the keys, then the aggregates.
 #[derive(Clone, Debug)]
@@ -19,3 +41,356 @@ pub struct GroupAggregateSpec {
     /// Keys idle for this long are forgotten; none keeps them for ever.
     pub ttl_ms: Option<i64>,
 }
+
+/// The operator of a [`GroupAggregateSpec`]. See the [module](self).
+pub struct GroupAggregate {
+    spec: GroupAggregateSpec,
+    layout: GroupLayout,
+    schema: SchemaRef,
+    groups: Groups,
+    expiry: Option<Expiry>,
+    /// Keys forgotten since the last snapshot, if there was one.
+    removed: Option<Vec<RecordBatch>>,
+    is_touched: Vec<bool>,
+}
+
+impl GroupAggregate {
+    /// An operator without state, for rows of `input`.
+    ///
+    /// # Errors
+    /// If the specification asks for columns or functions that do not exist.
+    pub fn new(spec: GroupAggregateSpec, input: SchemaRef) -> Result<Self, OperatorError> {
+        let GroupAggregateSpec { keys, aggregates, updating, arrival, .. } = &spec;
+        let mut layout = GroupLayout::new(keys, aggregates, *updating, *arrival, &input)?;
+        layout.counts_rows = true;
+        Ok(GroupAggregate {
+            schema: Arc::new(Schema::new(layout.result_fields())),
+            groups: Groups::new(&layout, Tracking::Off)?,
+            expiry: spec.ttl_ms.map(Expiry::new),
+            removed: None,
+            is_touched: Vec::new(),
+            layout,
+            spec,
+        })
+    }
+
+    /// Schema of the output: the keys, then the aggregates.
+    pub fn output_schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    /// The groups of each batch's rows, and all of them, once each, in order of appearance.
+    fn number(&mut self, reads: &[Read]) -> Result<(Vec<Vec<u32>>, Vec<u32>), OperatorError> {
+        let (mut numbered, mut touched) = (Vec::with_capacity(reads.len()), Vec::new());
+        for read in reads {
+            let mut groups = Vec::new();
+            self.groups.number(&read.keys, read.rows, &mut groups)?;
+            self.is_touched.resize(self.groups.keys().slots(), false);
+            for &group in &groups {
+                if !std::mem::replace(&mut self.is_touched[group as usize], true) {
+                    touched.push(group);
+                }
+            }
+            numbered.push(groups);
+        }
+        touched.iter().for_each(|&group| self.is_touched[group as usize] = false);
+        Ok((numbered, touched))
+    }
+
+    /// The result rows of those of `groups` that have any.
+    fn shown(&self, groups: &[u32]) -> Result<Shown, OperatorError> {
+        let groups = self.groups.accumulators().occupied(groups.to_vec());
+        let columns = self.groups.results(&groups)?;
+        Ok(Shown { groups, columns })
+    }
+
+    fn forget(&mut self, groups: &[u32]) -> Result<(), OperatorError> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let schema = self.delete_schema();
+        if let Some(removed) = &mut self.removed {
+            removed.push(deleted(&schema, &self.groups, groups)?);
+        }
+        self.groups.remove(groups);
+        Ok(())
+    }
+
+    fn forget_idle(&mut self, now_ms: i64) -> Result<(), OperatorError> {
+        let Some(expiry) = &mut self.expiry else { return Ok(()) };
+        let idle = expiry.idle(now_ms, self.groups.keys());
+        self.forget(&idle)
+    }
+
+    fn delete_schema(&self) -> SchemaRef {
+        let saved = self.groups.saved_fields(&self.layout);
+        let keys = saved.into_iter().take(self.layout.keys.len());
+        Arc::new(Schema::new([key_group_field()].into_iter().chain(keys).collect::<Vec<_>>()))
+    }
+
+    fn upsert_schema(&self) -> SchemaRef {
+        let mut fields = vec![key_group_field()];
+        fields.extend(self.expiry.as_ref().map(|_| Field::new("used_ms", DataType::Int64, true)));
+        fields.extend(self.groups.saved_fields(&self.layout));
+        Arc::new(Schema::new(fields))
+    }
+}
+
+/// The keys of groups, as a snapshot deletes them.
+fn deleted(
+    schema: &SchemaRef,
+    groups: &Groups,
+    removed: &[u32],
+) -> Result<RecordBatch, OperatorError> {
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(groups.keys().key_groups(removed))];
+    columns.extend(groups.keys().keys(removed)?);
+    batch(schema, columns, removed.len())
+}
+
+/// Result rows of groups, in the order of `groups`.
+struct Shown {
+    groups: Vec<u32>,
+    columns: Vec<ArrayRef>,
+}
+
+impl Operator for GroupAggregate {
+    fn apply(
+        &mut self,
+        inputs: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        self.forget_idle(context.now_ms)?;
+        let (mut reads, mut ordinal) = (Vec::new(), 0);
+        for batch in inputs.iter().flatten().filter(|batch| !batch.is_empty()) {
+            reads.push(self.layout.read(batch, &mut ordinal)?);
+        }
+        let (numbered, touched) = self.number(&reads)?;
+        let old = self.shown(&touched)?;
+        for (read, groups) in reads.iter().zip(&numbered) {
+            self.groups.apply(groups, read, context.epoch)?;
+        }
+        if let Some(expiry) = &mut self.expiry {
+            expiry.used(context.now_ms, &touched, self.groups.keys().slots());
+        }
+        let new = self.shown(&touched)?;
+        let keys = self.layout.keys.len();
+        let changes = changes(&touched, &old, &new, keys, self.spec.emit_retractions)?;
+        output.rows.extend(emit(&self.schema, &old, &new, &changes)?);
+        let rows = |&g: &u32| self.groups.accumulators().rows(g) == 0;
+        let gone: Vec<u32> = touched.iter().copied().filter(rows).collect();
+        self.forget(&gone)
+    }
+
+    fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        let removed = self.removed.replace(Vec::new()).unwrap_or_default();
+        let groups = self.groups.take_changed(scope);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(&groups))];
+        if let Some(expiry) = &self.expiry {
+            columns.push(Arc::new(expiry.column(&groups)));
+        }
+        columns.extend(self.groups.saved(&groups)?);
+        let deletes = match scope {
+            SnapshotScope::Changed if !removed.is_empty() => {
+                Some(concat_batches(&self.delete_schema(), &removed)?)
+            }
+            _ => None,
+        };
+        let upserts = match groups.len() {
+            0 => None,
+            rows => Some(batch(&self.upsert_schema(), columns, rows)?),
+        };
+        let tables = match (&deletes, &upserts) {
+            (None, None) => vec![],
+            _ => vec![SnapshotTable { name: "groups".into(), deletes, upserts }],
+        };
+        Ok(Snapshot { tables })
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
+        for table in &snapshot.tables {
+            if let Some(deletes) = &table.deletes {
+                self.groups.forget(&deletes.columns()[1..], deletes.num_rows())?;
+            }
+            if let Some(upserts) = &table.upserts {
+                let mut columns = &upserts.columns()[1..];
+                let used = self.expiry.is_some().then(|| {
+                    let (used, rest) = (columns[0].clone(), &columns[1..]);
+                    columns = rest;
+                    used
+                });
+                let groups = self.groups.load(&self.layout, columns, upserts.num_rows())?;
+                if let (Some(expiry), Some(used)) = (&mut self.expiry, used) {
+                    let slots = self.groups.keys().slots();
+                    for (group, used) in
+                        groups.iter().zip(used.as_primitive::<Int64Type>().values())
+                    {
+                        expiry.used(*used, &[*group], slots);
+                    }
+                }
+            }
+        }
+        // What was restored is saved already.
+        self.groups.take_changed(SnapshotScope::Changed);
+        self.removed = Some(Vec::new());
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        self.groups.bytes()
+            + self.is_touched.capacity()
+            + self.expiry.as_ref().map_or(0, |e| e.used_ms.capacity() * size_of::<i64>())
+    }
+}
+
+/// One row of the output: which side it is of, and where it stands there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Gone(usize),
+    Came(usize),
+}
+
+/// What to emit so that `old` becomes `new`, both in the order of `touched`.
+fn changes(
+    touched: &[u32],
+    old: &Shown,
+    new: &Shown,
+    keys: usize,
+    emit_retractions: bool,
+) -> Result<Vec<Change>, OperatorError> {
+    let (mut before, mut after) = (Vec::new(), Vec::new());
+    let (mut i, mut j) = (0, 0);
+    let mut pairs = Vec::with_capacity(touched.len());
+    for group in touched {
+        let was = (old.groups.get(i) == Some(group)).then_some(i);
+        let is = (new.groups.get(j) == Some(group)).then_some(j);
+        if let (Some(was), Some(is)) = (was, is) {
+            before.push((0, was));
+            after.push((0, is));
+        }
+        i += usize::from(was.is_some());
+        j += usize::from(is.is_some());
+        pairs.push((was, is));
+    }
+    let differs = rows_differ(&old.columns[keys..], &before, &new.columns[keys..], &after)?;
+    let mut differs = differs.into_iter();
+    let mut changes = Vec::with_capacity(2 * touched.len());
+    for pair in pairs {
+        match pair {
+            (Some(was), Some(is)) => {
+                if differs.next().unwrap_or(false) {
+                    changes.extend(emit_retractions.then_some(Change::Gone(was)));
+                    changes.push(Change::Came(is));
+                }
+            }
+            (was, is) => {
+                changes.extend(was.map(Change::Gone));
+                changes.extend(is.map(Change::Came));
+            }
+        }
+    }
+    Ok(changes)
+}
+
+/// Which of the rows at `before` and `after` differ in any column.
+fn rows_differ(
+    old: &[ArrayRef],
+    before: &[(usize, usize)],
+    new: &[ArrayRef],
+    after: &[(usize, usize)],
+) -> Result<Vec<bool>, OperatorError> {
+    let mut differs = vec![false; before.len()];
+    if before.is_empty() {
+        return Ok(differs);
+    }
+    for (old, new) in old.iter().zip(new) {
+        let (old, new) = (pick(old, before)?, pick(new, after)?);
+        for (row, different) in columns_differ(&old, &new)?.iter().enumerate() {
+            differs[row] |= different.unwrap_or(false);
+        }
+    }
+    Ok(differs)
+}
+
+/// The rows at `places`; the column itself if that is all of it.
+fn pick(column: &ArrayRef, places: &[(usize, usize)]) -> Result<ArrayRef, OperatorError> {
+    if places.len() == column.len() {
+        return Ok(column.clone()); // ascending places, so these are all rows in order
+    }
+    Ok(interleave(&[column.as_ref()], places)?)
+}
+
+fn columns_differ(old: &ArrayRef, new: &ArrayRef) -> Result<BooleanArray, OperatorError> {
+    if !old.data_type().is_nested() {
+        return Ok(distinct(old, new)?);
+    }
+    let converter = RowConverter::new(vec![SortField::new(old.data_type().clone())])?;
+    let old = converter.convert_columns(std::slice::from_ref(old))?;
+    let new = converter.convert_columns(std::slice::from_ref(new))?;
+    Ok(old.iter().zip(new.iter()).map(|(old, new)| Some(old != new)).collect())
+}
+
+/// The changes as a batch, if there are any.
+fn emit(
+    schema: &SchemaRef,
+    old: &Shown,
+    new: &Shown,
+    changes: &[Change],
+) -> Result<Option<Batch>, OperatorError> {
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let is_growth = changes.iter().all(|c| matches!(c, Change::Came(_)));
+    if is_growth && changes.len() == new.groups.len() {
+        let columns = batch(schema, new.columns.clone(), changes.len())?;
+        return Ok(Some(Batch::append_only(columns)));
+    }
+    let places: Vec<(usize, usize)> = changes
+        .iter()
+        .map(|change| match *change {
+            Change::Gone(row) => (0, row),
+            Change::Came(row) => (1, row),
+        })
+        .collect();
+    let columns = old.columns.iter().zip(&new.columns);
+    let columns = columns.map(|(old, new)| interleave(&[old.as_ref(), new.as_ref()], &places));
+    let columns = batch(schema, columns.collect::<Result<_, _>>()?, changes.len())?;
+    let weight = |change: &Change| if matches!(change, Change::Gone(_)) { -1 } else { 1 };
+    let weights = (!is_growth).then(|| changes.iter().map(weight).collect());
+    Ok(Some(Batch::new(columns, weights)))
+}
+
+/// When each group was last used, so that idle ones can be forgotten.
+struct Expiry {
+    ttl_ms: i64,
+    used_ms: Vec<i64>,
+    next_sweep_ms: i64,
+}
+
+impl Expiry {
+    fn new(ttl_ms: i64) -> Self {
+        Expiry { ttl_ms, used_ms: Vec::new(), next_sweep_ms: i64::MIN }
+    }
+
+    fn used(&mut self, now_ms: i64, groups: &[u32], slots: usize) {
+        self.used_ms.resize(slots, 0);
+        groups.iter().for_each(|&group| self.used_ms[group as usize] = now_ms);
+    }
+
+    /// The groups to forget. Looks at all of them, but only some ten times within a lifetime.
+    fn idle(&mut self, now_ms: i64, keys: &crate::key_table::KeyTable) -> Vec<u32> {
+        if now_ms < self.next_sweep_ms {
+            return Vec::new();
+        }
+        self.next_sweep_ms = now_ms.saturating_add(self.ttl_ms / 10);
+        let is_idle = |g: &u32| now_ms.saturating_sub(self.used_ms[*g as usize]) >= self.ttl_ms;
+        keys.groups().into_iter().filter(is_idle).collect()
+    }
+
+    fn column(&self, groups: &[u32]) -> Int64Array {
+        groups.iter().map(|&g| Some(self.used_ms[g as usize])).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

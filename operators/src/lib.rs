@@ -16,6 +16,7 @@ pub mod dataflow;
 pub mod expression;
 mod gather;
 pub mod group_aggregate;
+mod groups;
 pub mod interval_join;
 pub mod join;
 pub mod key;

@@ -117,6 +117,11 @@ impl Slices {
         Ok(Some(Slices { pane_ms, step_ms, size_ms, offset_ms, grows }))
     }
 
+    /// Whether windows share a start and grow, rather than slide.
+    pub fn grows(&self) -> bool {
+        self.grows
+    }
+
     /// Start of the pane that holds `time_ms`.
     #[inline]
     pub fn pane(&self, time_ms: i64) -> i64 {

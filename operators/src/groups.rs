@@ -1,0 +1,474 @@
+//! [`Groups`]: keys with the aggregates of their rows, the state of every grouping operator.
+//!
+//! One `Groups` is a pane of a window aggregate, or the whole of a `GROUP BY`. It knows which
+//! groups changed since the last snapshot, so that a checkpoint costs what changed.
+//!
+//! The invariant: a group lives from its first row until it is removed, and what is live is
+//! exactly what a full snapshot writes.
+
+use crate::aggregate::{self, Aggregate, AggregateCall, Retraction, Rows};
+use crate::batch::Batch;
+use crate::key_table::KeyTable;
+use crate::operator::{OperatorError, SnapshotScope};
+use crate::time::Epoch;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
+};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::sync::Arc;
+
+/// What all groups of an operator have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct GroupLayout {
+    /// Key columns of the input.
+    pub(crate) keys: Vec<usize>,
+    pub(crate) key_fields: Vec<Field>,
+    pub(crate) calls: Vec<AggregateCall>,
+    pub(crate) retraction: Retraction,
+    /// Whether the rows of a group are counted, so that one without rows is known.
+    pub(crate) counts_rows: bool,
+    /// Column of arrival order, if rows do not already stand in it.
+    pub(crate) arrival: Option<usize>,
+}
+
+impl GroupLayout {
+    pub(crate) fn new(
+        keys: &[usize],
+        calls: &[AggregateCall],
+        updating: bool,
+        arrival: Option<usize>,
+        input: &Schema,
+    ) -> Result<Self, OperatorError> {
+        let columns = calls.iter().flat_map(|c| c.argument.into_iter().chain(c.filter));
+        let last = input.fields().len();
+        if let Some(bad) =
+            keys.iter().copied().chain(columns).chain(arrival).find(|&column| column >= last)
+        {
+            return Err(OperatorError::Data(format!("the input has no column {bad}, only {last}")));
+        }
+        Ok(GroupLayout {
+            keys: keys.to_vec(),
+            key_fields: keys.iter().map(|&k| input.field(k).clone()).collect(),
+            calls: calls.to_vec(),
+            retraction: Retraction::of(updating),
+            counts_rows: updating,
+            arrival,
+        })
+    }
+
+    fn key_types(&self) -> Vec<DataType> {
+        self.key_fields.iter().map(|f| f.data_type().clone()).collect()
+    }
+
+    /// Fields of the results: keys, then aggregates.
+    pub(crate) fn result_fields(&self) -> Vec<Field> {
+        let results = self.calls.iter().map(|c| Field::new(&c.name, c.output_type.clone(), true));
+        self.key_fields.iter().cloned().chain(results).collect()
+    }
+
+    /// Whether rows must be numbered as they come, for want of a column that says it.
+    pub(crate) fn counts_arrivals(&self) -> bool {
+        self.arrival.is_none() && self.calls.iter().any(|c| c.function.needs_order())
+    }
+
+    /// The columns of a batch that groups read.
+    pub(crate) fn read(&self, batch: &Batch, ordinals: &mut i64) -> Result<Read, OperatorError> {
+        let column = |&c: &usize| batch.column(c).clone();
+        let arrival = match self.arrival {
+            Some(column) => Some(batch.column(column).as_primitive::<Int64Type>().clone()),
+            None if self.counts_arrivals() => {
+                let first = *ordinals;
+                *ordinals += batch.len() as i64;
+                Some(Int64Array::from_iter_values(first..*ordinals))
+            }
+            None => None,
+        };
+        let mut filters = Vec::with_capacity(self.calls.len());
+        for call in &self.calls {
+            let filter = call.filter.map(|c| {
+                batch.column(c).as_boolean_opt().cloned().ok_or_else(|| {
+                    OperatorError::Data(format!("the filter of {} is no boolean", call.name))
+                })
+            });
+            filters.push(filter.transpose()?);
+        }
+        Ok(Read {
+            rows: batch.len(),
+            keys: self.keys.iter().map(column).collect(),
+            arguments: self.calls.iter().map(|c| c.argument.as_ref().map(column)).collect(),
+            filters,
+            weights: batch.weights_buffer().cloned(),
+            arrival,
+        })
+    }
+}
+
+/// The columns of a batch that groups read.
+#[derive(Clone, Debug)]
+pub(crate) struct Read {
+    pub(crate) rows: usize,
+    pub(crate) keys: Vec<ArrayRef>,
+    arguments: Vec<Option<ArrayRef>>,
+    filters: Vec<Option<BooleanArray>>,
+    pub(crate) weights: Option<arrow::buffer::ScalarBuffer<i64>>,
+    arrival: Option<Int64Array>,
+}
+
+impl Read {
+    /// A run of rows.
+    pub(crate) fn slice(&self, start: usize, length: usize) -> Read {
+        if start == 0 && length == self.rows {
+            return self.clone();
+        }
+        let slice = |c: &ArrayRef| c.slice(start, length);
+        Read {
+            rows: length,
+            keys: self.keys.iter().map(slice).collect(),
+            arguments: self.arguments.iter().map(|a| a.as_ref().map(slice)).collect(),
+            filters: self
+                .filters
+                .iter()
+                .map(|f| f.as_ref().map(|f| f.slice(start, length)))
+                .collect(),
+            weights: self.weights.as_ref().map(|w| w.slice(start, length)),
+            arrival: self.arrival.as_ref().map(|a| a.slice(start, length)),
+        }
+    }
+
+    /// The rows at `rows`, in that order.
+    pub(crate) fn take(&self, rows: &[u32]) -> Result<Read, OperatorError> {
+        let indices = arrow::array::UInt32Array::from(rows.to_vec());
+        let take = |c: &ArrayRef| arrow::compute::take(c, &indices, None);
+        let maybe = |c: &Option<ArrayRef>| c.as_ref().map(take).transpose();
+        let filter = |f: &Option<BooleanArray>| match f {
+            None => Ok(None),
+            Some(f) => {
+                take(&(Arc::new(f.clone()) as ArrayRef)).map(|f| Some(f.as_boolean().clone()))
+            }
+        };
+        Ok(Read {
+            rows: rows.len(),
+            keys: self.keys.iter().map(take).collect::<Result<_, _>>()?,
+            arguments: self.arguments.iter().map(maybe).collect::<Result<_, _>>()?,
+            filters: self.filters.iter().map(filter).collect::<Result<_, _>>()?,
+            weights: self.weights.as_ref().map(|w| rows.iter().map(|&r| w[r as usize]).collect()),
+            arrival: self
+                .arrival
+                .as_ref()
+                .map(|a| rows.iter().map(|&r| a.value(r as usize)).collect::<Vec<_>>().into()),
+        })
+    }
+}
+
+/// Keys, aggregates, and what changed. See the [module](self).
+pub(crate) struct Groups {
+    keys: KeyTable,
+    accumulators: Accumulators,
+    /// Groups that changed since the last snapshot, if anybody asks.
+    changed: Option<Vec<bool>>,
+    scratch: Vec<u32>,
+}
+
+impl Groups {
+    pub(crate) fn new(layout: &GroupLayout, tracking: Tracking) -> Result<Self, OperatorError> {
+        Ok(Groups {
+            keys: KeyTable::new(&layout.key_types())?,
+            accumulators: Accumulators::new(layout)?,
+            changed: (tracking == Tracking::On).then(Vec::new),
+            scratch: Vec::new(),
+        })
+    }
+
+    pub(crate) fn keys(&self) -> &KeyTable {
+        &self.keys
+    }
+
+    pub(crate) fn accumulators(&self) -> &Accumulators {
+        &self.accumulators
+    }
+
+    /// The group of each row's key, known or new.
+    pub(crate) fn number(
+        &mut self,
+        keys: &[ArrayRef],
+        rows: usize,
+        groups: &mut Vec<u32>,
+    ) -> Result<(), OperatorError> {
+        self.keys.insert(keys, rows, groups)?;
+        self.accumulators.resize(self.keys.slots());
+        Ok(())
+    }
+
+    /// Applies rows whose groups have been asked for.
+    pub(crate) fn apply(
+        &mut self,
+        groups: &[u32],
+        rows: &Read,
+        epoch: Epoch,
+    ) -> Result<(), OperatorError> {
+        self.touch(groups);
+        self.accumulators.update(groups, rows, epoch)
+    }
+
+    /// Applies rows.
+    pub(crate) fn update(&mut self, rows: &Read, epoch: Epoch) -> Result<(), OperatorError> {
+        let mut groups = std::mem::take(&mut self.scratch);
+        self.number(&rows.keys, rows.rows, &mut groups)?;
+        self.apply(&groups, rows, epoch)?;
+        self.scratch = groups;
+        Ok(())
+    }
+
+    /// Adds what other groups hold.
+    pub(crate) fn absorb(&mut self, other: &Groups) -> Result<(), OperatorError> {
+        let theirs = other.keys.groups();
+        let keys = other.keys.keys(&theirs)?;
+        let mut ours = Vec::new();
+        self.number(&keys, theirs.len(), &mut ours)?;
+        self.touch(&ours);
+        self.accumulators.merge(&ours, &other.accumulators.state(&theirs)?)
+    }
+
+    /// Forgets groups.
+    pub(crate) fn remove(&mut self, groups: &[u32]) {
+        self.accumulators.reset(groups);
+        self.keys.remove(groups);
+        if let Some(changed) = &mut self.changed {
+            for &group in groups {
+                if let Some(changed) = changed.get_mut(group as usize) {
+                    *changed = false;
+                }
+            }
+        }
+    }
+
+    /// Notes that groups changed.
+    pub(crate) fn touch(&mut self, groups: &[u32]) {
+        if let Some(changed) = &mut self.changed {
+            changed.resize(self.keys.slots(), false);
+            for &group in groups {
+                changed[group as usize] = true;
+            }
+        }
+    }
+
+    /// Key columns and results of groups.
+    pub(crate) fn results(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        let mut columns = self.keys.keys(groups)?;
+        columns.extend(self.accumulators.read(groups)?);
+        Ok(columns)
+    }
+
+    /// The groups that a snapshot has to write; from now on changes are noted.
+    pub(crate) fn take_changed(&mut self, scope: SnapshotScope) -> Vec<u32> {
+        let mut groups = self.keys.groups();
+        if let Some(changed) = self.changed.replace(Vec::new())
+            && scope == SnapshotScope::Changed
+        {
+            groups.retain(|&g| changed.get(g as usize).copied().unwrap_or(false));
+        }
+        groups
+    }
+
+    /// Key columns and state columns of groups, as a snapshot has them.
+    pub(crate) fn saved(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        let mut columns = self.keys.keys(groups)?;
+        columns.extend(self.accumulators.state(groups)?);
+        Ok(columns)
+    }
+
+    /// Fields of [`Groups::saved`].
+    pub(crate) fn saved_fields(&self, layout: &GroupLayout) -> Vec<Field> {
+        let keys = layout.key_fields.iter().enumerate();
+        keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
+            .chain(self.accumulators.state_fields())
+            .collect()
+    }
+
+    /// Takes groups over as [`Groups::saved`] wrote them, in place of what they were.
+    pub(crate) fn load(
+        &mut self,
+        layout: &GroupLayout,
+        columns: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<u32>, OperatorError> {
+        let (keys, state) = split(columns, layout.keys.len())?;
+        let mut groups = Vec::new();
+        self.number(keys, rows, &mut groups)?;
+        self.accumulators.reset(&groups);
+        self.accumulators.merge(&groups, state)?;
+        Ok(groups)
+    }
+
+    /// Forgets those keys that are known.
+    pub(crate) fn forget(&mut self, keys: &[ArrayRef], rows: usize) -> Result<(), OperatorError> {
+        let mut groups: Vec<u32> =
+            self.keys.find(None, keys, rows)?.into_iter().flatten().collect();
+        groups.sort_unstable();
+        groups.dedup();
+        self.remove(&groups);
+        Ok(())
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.accumulators.bytes()
+            + self.changed.as_ref().map_or(0, Vec::capacity)
+    }
+}
+
+/// Whether changes are noted for the next snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tracking {
+    On,
+    Off,
+}
+
+/// The aggregates of numbered groups, with the number of their rows.
+pub(crate) struct Accumulators {
+    aggregates: Vec<Box<dyn Aggregate>>,
+    /// Rows of each group, if they are counted.
+    rows: Option<Vec<i64>>,
+}
+
+impl Accumulators {
+    pub(crate) fn new(layout: &GroupLayout) -> Result<Self, OperatorError> {
+        let retraction = layout.retraction;
+        let aggregates = layout.calls.iter().map(|c| aggregate::create(c, retraction));
+        Ok(Accumulators {
+            aggregates: aggregates.collect::<Result<_, _>>()?,
+            rows: layout.counts_rows.then(Vec::new),
+        })
+    }
+
+    pub(crate) fn resize(&mut self, groups: usize) {
+        for aggregate in &mut self.aggregates {
+            aggregate.resize(groups);
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.resize(groups, 0);
+        }
+    }
+
+    pub(crate) fn update(
+        &mut self,
+        groups: &[u32],
+        read: &Read,
+        epoch: Epoch,
+    ) -> Result<(), OperatorError> {
+        let weights = read.weights.as_deref();
+        match (&mut self.rows, weights) {
+            (None, _) => {}
+            (Some(rows), None) => groups.iter().for_each(|&g| rows[g as usize] += 1),
+            (Some(rows), Some(weights)) => {
+                groups.iter().zip(weights).for_each(|(&g, w)| rows[g as usize] += w);
+            }
+        }
+        let columns = read.arguments.iter().zip(&read.filters);
+        for (aggregate, (values, filter)) in self.aggregates.iter_mut().zip(columns) {
+            let (values, filter, arrival) =
+                (values.as_ref(), filter.as_ref(), read.arrival.as_ref());
+            aggregate.update(&Rows { groups, values, weights, filter, epoch, arrival })?;
+        }
+        Ok(())
+    }
+
+    /// Number of rows of a group; one where they are not counted, since then they never go.
+    pub(crate) fn rows(&self, group: u32) -> i64 {
+        self.rows.as_ref().map_or(1, |rows| rows[group as usize])
+    }
+
+    /// Those groups that have rows.
+    pub(crate) fn occupied(&self, mut groups: Vec<u32>) -> Vec<u32> {
+        groups.retain(|&g| self.rows(g) > 0);
+        groups
+    }
+
+    /// One result column for each aggregate.
+    pub(crate) fn read(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        self.aggregates.iter().map(|a| a.read(groups)).collect()
+    }
+
+    /// The state columns of all aggregates, behind the number of rows if that is kept.
+    pub(crate) fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        if let Some(rows) = &self.rows {
+            let rows = groups.iter().map(|&g| rows[g as usize]);
+            columns.push(Arc::new(Int64Array::from_iter_values(rows)));
+        }
+        for aggregate in &self.aggregates {
+            columns.extend(aggregate.state(groups)?);
+        }
+        Ok(columns)
+    }
+
+    /// Merges what [`Accumulators::state`] gave.
+    pub(crate) fn merge(
+        &mut self,
+        groups: &[u32],
+        state: &[ArrayRef],
+    ) -> Result<(), OperatorError> {
+        let mut rest = state;
+        if let Some(rows) = &mut self.rows {
+            let (counts, behind) = split(rest, 1)?;
+            rest = behind;
+            let counts = counts[0].as_primitive::<Int64Type>().values();
+            groups.iter().zip(counts).for_each(|(&g, count)| rows[g as usize] += count);
+        }
+        for aggregate in &mut self.aggregates {
+            let (columns, behind) = split(rest, aggregate.state_types().len())?;
+            rest = behind;
+            aggregate.merge(groups, columns)?;
+        }
+        Ok(())
+    }
+
+    /// Fields of [`Accumulators::state`].
+    pub(crate) fn state_fields(&self) -> Vec<Field> {
+        let mut fields = Vec::new();
+        if self.rows.is_some() {
+            fields.push(Field::new("rows", DataType::Int64, true));
+        }
+        for (i, aggregate) in self.aggregates.iter().enumerate() {
+            for (j, kind) in aggregate.state_types().into_iter().enumerate() {
+                fields.push(Field::new(format!("aggregate_{i}_{j}"), kind, true));
+            }
+        }
+        fields
+    }
+
+    pub(crate) fn reset(&mut self, groups: &[u32]) {
+        for aggregate in &mut self.aggregates {
+            aggregate.reset(groups);
+        }
+        if let Some(rows) = &mut self.rows {
+            groups.iter().for_each(|&g| rows[g as usize] = 0);
+        }
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        let rows = self.rows.as_ref().map_or(0, |r| r.capacity() * size_of::<i64>());
+        self.aggregates.iter().map(|a| a.bytes()).sum::<usize>() + rows
+    }
+}
+
+fn split(columns: &[ArrayRef], at: usize) -> Result<(&[ArrayRef], &[ArrayRef]), OperatorError> {
+    columns
+        .split_at_checked(at)
+        .ok_or_else(|| OperatorError::Data("a snapshot has fewer columns than its operator".into()))
+}
+
+/// The first field of every snapshot table.
+pub(crate) fn key_group_field() -> Field {
+    Field::new("key_group", DataType::UInt8, false)
+}
+
+/// A batch whose number of rows is known even without columns.
+pub(crate) fn batch(
+    schema: &SchemaRef,
+    columns: Vec<ArrayRef>,
+    rows: usize,
+) -> Result<RecordBatch, OperatorError> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}

@@ -1,0 +1,482 @@
+//! Session windows: rows of one key that follow each other without a silence of more than a gap.
+//!
+//! A row alone is a session from its time to a gap later; sessions of one key that touch are one.
+//! Which sessions an epoch's rows make does not depend on their order: rows that would be late
+//! alone are looked at after the others, latest first, and count if they touch an open session.
+
+use super::{Results, WindowAggregateSpec, late};
+use crate::batch::Batch;
+use crate::groups::{Accumulators, GroupLayout, batch, key_group_field};
+use crate::key_table::KeyTable;
+use crate::operator::{
+    EpochContext, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
+};
+use crate::time::Watermark;
+use crate::window::{Zone, times, zone};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::sync::Arc;
+
+/// A session: the rows of a key from `start` to a gap before `end`.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    key: u32,
+    start: i64,
+    end: i64,
+    /// Tells this session from an earlier one of the same number.
+    born: u32,
+    /// The session that this one became a part of, or itself.
+    part_of: u32,
+    is_open: bool,
+    /// Changed since the last snapshot.
+    is_changed: bool,
+    /// Its start as the last snapshot has it.
+    saved_start: Option<i64>,
+}
+
+/// The number of a row that has no session: it is late, or not yet looked at.
+const NONE: u32 = u32::MAX;
+
+pub(super) struct Sessions {
+    gap_ms: i64,
+    zone: Zone,
+    time: usize,
+    layout: GroupLayout,
+    keys: KeyTable,
+    /// Numbers of the open sessions of each key.
+    by_key: Vec<Vec<u32>>,
+    sessions: Vec<Session>,
+    free: Vec<u32>,
+    accumulators: Accumulators,
+    /// One entry for each open session: an end that it had, its number and birth.
+    due: BinaryHeap<Reverse<(i64, u32, u32)>>,
+    /// Sessions that are gone since the last snapshot, if there was one.
+    removed: Option<Vec<RecordBatch>>,
+    /// Sessions that became parts of others in this epoch.
+    merged: Vec<u32>,
+}
+
+/// The rows of a batch on their way to their sessions.
+struct Arrivals {
+    keys: Vec<u32>,
+    times: Vec<i64>,
+    sessions: Vec<u32>,
+}
+
+impl Sessions {
+    pub(super) fn new(
+        gap_ms: i64,
+        spec: &WindowAggregateSpec,
+        layout: GroupLayout,
+    ) -> Result<Self, OperatorError> {
+        if gap_ms <= 0 {
+            return Err(OperatorError::Data(format!("a session's gap of {gap_ms} ms is no gap")));
+        }
+        let types: Vec<DataType> =
+            layout.key_fields.iter().map(|f| f.data_type().clone()).collect();
+        Ok(Sessions {
+            gap_ms,
+            zone: spec.zone,
+            time: spec.time,
+            keys: KeyTable::new(&types)?,
+            by_key: Vec::new(),
+            sessions: Vec::new(),
+            free: Vec::new(),
+            accumulators: Accumulators::new(&layout)?,
+            due: BinaryHeap::new(),
+            removed: None,
+            merged: Vec::new(),
+            layout,
+        })
+    }
+
+    pub(super) fn apply(
+        &mut self,
+        batches: Vec<Batch>,
+        context: &EpochContext,
+        results: &mut Results,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        let before = zone::local_watermark(context.watermark_before, self.zone);
+        let mut arrivals = self.assign(&batches, before)?;
+        self.accumulators.resize(self.sessions.len());
+        self.join_merged()?;
+        let mut ordinal = 0;
+        for (batch, arrivals) in batches.iter().zip(&mut arrivals) {
+            let mut read = self.layout.read(batch, &mut ordinal)?;
+            for session in arrivals.sessions.iter_mut().filter(|s| **s != NONE) {
+                *session = self.whole(*session);
+                self.sessions[*session as usize].is_changed = true;
+            }
+            let (kept, dropped): (Vec<u32>, Vec<u32>) =
+                (0..batch.len() as u32).partition(|&row| arrivals.sessions[row as usize] != NONE);
+            if !dropped.is_empty() {
+                read = read.take(&kept)?;
+                arrivals.sessions.retain(|&session| session != NONE);
+                late(batch, dropped, context.watermark_before, output)?;
+            }
+            self.accumulators.update(&arrivals.sessions, &read, context.epoch)?;
+        }
+        self.free_merged();
+        self.forget_unused_keys(&arrivals);
+        self.fire(zone::local_watermark(context.watermark_after, self.zone), results)
+    }
+
+    /// Finds or makes the session of each row.
+    fn assign(
+        &mut self,
+        batches: &[Batch],
+        watermark: Watermark,
+    ) -> Result<Vec<Arrivals>, OperatorError> {
+        let (mut arrivals, mut postponed) = (Vec::with_capacity(batches.len()), Vec::new());
+        for (number, batch) in batches.iter().enumerate() {
+            let times = zone::to_local(&times(batch.columns(), self.time)?, self.zone);
+            let columns: Vec<ArrayRef> =
+                self.layout.keys.iter().map(|&k| batch.column(k).clone()).collect();
+            let mut keys = Vec::new();
+            self.keys.insert(&columns, batch.len(), &mut keys)?;
+            self.by_key.resize_with(self.keys.slots(), Vec::new);
+            let mut sessions = Vec::with_capacity(batch.len());
+            for (row, (&key, &time)) in keys.iter().zip(times.iter()).enumerate() {
+                if watermark.closes(time.saturating_add(self.gap_ms)) {
+                    postponed.push((time, number, row));
+                    sessions.push(NONE);
+                } else {
+                    sessions.push(self.place(key, time));
+                }
+            }
+            arrivals.push(Arrivals { keys, times: times.to_vec(), sessions });
+        }
+        postponed.sort_unstable_by_key(|&(time, ..)| Reverse(time));
+        for (_, number, row) in postponed {
+            let Arrivals { keys, times, sessions } = &mut arrivals[number];
+            let (key, time) = (keys[row], times[row]);
+            if self.touched(key, time).next().is_some() {
+                sessions[row] = self.place(key, time);
+            }
+        }
+        Ok(arrivals)
+    }
+
+    /// The open sessions of a key that a row at `time` touches.
+    fn touched(&self, key: u32, time: i64) -> impl Iterator<Item = u32> {
+        let end = time.saturating_add(self.gap_ms);
+        self.by_key[key as usize].iter().copied().filter(move |&number| {
+            let session = &self.sessions[number as usize];
+            time <= session.end && end >= session.start
+        })
+    }
+
+    /// Puts a row into the session that it touches, merging those that it connects.
+    fn place(&mut self, key: u32, time: i64) -> u32 {
+        let end = time.saturating_add(self.gap_ms);
+        let mut touched = self.touched(key, time);
+        let (first, second) = (touched.next(), touched.next());
+        drop(touched);
+        match (first, second) {
+            (None, _) => self.open(key, time, end),
+            (Some(one), None) => {
+                let session = &mut self.sessions[one as usize];
+                session.start = session.start.min(time);
+                session.end = session.end.max(end);
+                one
+            }
+            (Some(one), Some(_)) => {
+                let parts: Vec<u32> = self.touched(key, time).skip(1).collect();
+                for part in parts {
+                    self.merge(one, part);
+                }
+                self.place(key, time)
+            }
+        }
+    }
+
+    fn merge(&mut self, whole: u32, part: u32) {
+        let Session { key, start, end, .. } = self.sessions[part as usize];
+        self.sessions[part as usize].part_of = whole;
+        self.sessions[part as usize].is_open = false;
+        self.by_key[key as usize].retain(|&number| number != part);
+        let session = &mut self.sessions[whole as usize];
+        session.start = session.start.min(start);
+        session.end = session.end.max(end);
+        session.is_changed = true;
+        self.merged.push(part);
+    }
+
+    fn open(&mut self, key: u32, start: i64, end: i64) -> u32 {
+        let number = self.free.pop().unwrap_or(self.sessions.len() as u32);
+        let born = self.sessions.get(number as usize).map_or(0, |s| s.born.wrapping_add(1));
+        let session = Session {
+            key,
+            start,
+            end,
+            born,
+            part_of: number,
+            is_open: true,
+            is_changed: true,
+            saved_start: None,
+        };
+        match self.sessions.get_mut(number as usize) {
+            Some(slot) => *slot = session,
+            None => self.sessions.push(session),
+        }
+        self.by_key[key as usize].push(number);
+        self.due.push(Reverse((end, number, born)));
+        number
+    }
+
+    /// The session that a session is part of by now.
+    fn whole(&self, mut number: u32) -> u32 {
+        while self.sessions[number as usize].part_of != number {
+            number = self.sessions[number as usize].part_of;
+        }
+        number
+    }
+
+    /// Adds what merged sessions held to what they are part of.
+    fn join_merged(&mut self) -> Result<(), OperatorError> {
+        if self.merged.is_empty() {
+            return Ok(());
+        }
+        let wholes: Vec<u32> = self.merged.iter().map(|&part| self.whole(part)).collect();
+        let state = self.accumulators.state(&self.merged)?;
+        self.accumulators.merge(&wholes, &state)?;
+        self.accumulators.reset(&self.merged);
+        let merged = self.merged.clone();
+        self.note_removed(&merged)
+    }
+
+    fn free_merged(&mut self) {
+        self.free.append(&mut self.merged);
+    }
+
+    /// Late rows may have made numbers for keys that have no session.
+    fn forget_unused_keys(&mut self, arrivals: &[Arrivals]) {
+        let keys = arrivals.iter().flat_map(|a| a.keys.iter().copied());
+        let mut unused: Vec<u32> =
+            keys.filter(|&key| self.by_key[key as usize].is_empty()).collect();
+        unused.sort_unstable();
+        unused.dedup();
+        self.keys.remove(&unused);
+    }
+
+    fn fire(&mut self, watermark: Watermark, results: &mut Results) -> Result<(), OperatorError> {
+        let mut fired = Vec::new();
+        while let Some(&Reverse((end, number, born))) = self.due.peek()
+            && watermark.closes(end)
+        {
+            self.due.pop();
+            let session = self.sessions[number as usize];
+            if !session.is_open || session.born != born {
+                continue;
+            }
+            if watermark.closes(session.end) {
+                fired.push(number);
+            } else {
+                self.due.push(Reverse((session.end, number, born)));
+            }
+        }
+        if fired.is_empty() {
+            return Ok(());
+        }
+        fired.sort_by_key(|&number| {
+            let session = &self.sessions[number as usize];
+            (session.end, session.start, session.key)
+        });
+        let shown = self.accumulators.occupied(fired.clone());
+        let mut columns = self.keys.keys(&self.keys_of(&shown))?;
+        columns.extend(self.accumulators.read(&shown)?);
+        let bounds = shown.iter().map(|&number| self.sessions[number as usize]);
+        let (starts, ends) = bounds.map(|s| (s.start, s.end)).unzip();
+        results.add(columns, starts, ends, self.zone)?;
+        self.close(&fired)
+    }
+
+    fn keys_of(&self, numbers: &[u32]) -> Vec<u32> {
+        numbers.iter().map(|&number| self.sessions[number as usize].key).collect()
+    }
+
+    /// Drops sessions, and the keys that have none left.
+    fn close(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
+        self.note_removed(numbers)?;
+        self.accumulators.reset(numbers);
+        for &number in numbers {
+            let session = &mut self.sessions[number as usize];
+            session.is_open = false;
+            let key = session.key;
+            let open = &mut self.by_key[key as usize];
+            open.retain(|&other| other != number);
+            if open.is_empty() {
+                self.keys.remove(&[key]);
+            }
+        }
+        self.free.extend_from_slice(numbers);
+        Ok(())
+    }
+
+    /// Keeps for the next snapshot which of the saved sessions are gone.
+    fn note_removed(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
+        if self.removed.is_none() {
+            return Ok(());
+        }
+        let saved: Vec<u32> = numbers
+            .iter()
+            .copied()
+            .filter(|&number| self.sessions[number as usize].saved_start.is_some())
+            .collect();
+        let gone = self.saved_places(&saved)?;
+        if let Some(removed) = &mut self.removed {
+            removed.extend(gone);
+        }
+        Ok(())
+    }
+
+    /// Where the last snapshot has these sessions.
+    fn saved_places(&self, numbers: &[u32]) -> Result<Option<RecordBatch>, OperatorError> {
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.keys_of(numbers);
+        let starts = numbers.iter().map(|&number| self.sessions[number as usize].saved_start);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(self.keys.key_groups(&keys)),
+            Arc::new(starts.map(Option::unwrap_or_default).map(Some).collect::<Int64Array>()),
+        ];
+        columns.extend(self.keys.keys(&keys)?);
+        Ok(Some(batch(&self.delete_schema(), columns, numbers.len())?))
+    }
+
+    fn delete_schema(&self) -> SchemaRef {
+        let mut fields = vec![key_group_field(), Field::new("start", DataType::Int64, true)];
+        fields.extend(self.key_fields());
+        Arc::new(Schema::new(fields))
+    }
+
+    fn upsert_schema(&self) -> SchemaRef {
+        let mut fields = vec![
+            key_group_field(),
+            Field::new("start", DataType::Int64, true),
+            Field::new("end", DataType::Int64, true),
+        ];
+        fields.extend(self.key_fields());
+        fields.extend(self.accumulators.state_fields());
+        Arc::new(Schema::new(fields))
+    }
+
+    fn key_fields(&self) -> impl Iterator<Item = Field> {
+        let keys = self.layout.key_fields.iter().enumerate();
+        keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
+    }
+
+    pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        let is_full = scope == SnapshotScope::Full || self.removed.is_none();
+        let mut removed = self.removed.replace(Vec::new()).unwrap_or_default();
+        let numbers: Vec<u32> = (0..self.sessions.len() as u32)
+            .filter(|&number| {
+                let session = &self.sessions[number as usize];
+                session.is_open && (is_full || session.is_changed)
+            })
+            .collect();
+        let moved: Vec<u32> = numbers
+            .iter()
+            .copied()
+            .filter(|&number| {
+                let session = &self.sessions[number as usize];
+                session.saved_start.is_some_and(|saved| saved != session.start)
+            })
+            .collect();
+        removed.extend(self.saved_places(&moved)?);
+        let deletes = match is_full || removed.is_empty() {
+            true => None,
+            false => Some(concat_batches(&self.delete_schema(), &removed)?),
+        };
+        let upserts = self.saved(&numbers)?;
+        for &number in &numbers {
+            let session = &mut self.sessions[number as usize];
+            session.is_changed = false;
+            session.saved_start = Some(session.start);
+        }
+        let tables = match (&deletes, &upserts) {
+            (None, None) => vec![],
+            _ => vec![SnapshotTable { name: "sessions".into(), deletes, upserts }],
+        };
+        Ok(Snapshot { tables })
+    }
+
+    fn saved(&self, numbers: &[u32]) -> Result<Option<RecordBatch>, OperatorError> {
+        if numbers.is_empty() {
+            return Ok(None);
+        }
+        let keys = self.keys_of(numbers);
+        let sessions = || numbers.iter().map(|&number| self.sessions[number as usize]);
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(self.keys.key_groups(&keys)),
+            Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.start))),
+            Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.end))),
+        ];
+        columns.extend(self.keys.keys(&keys)?);
+        columns.extend(self.accumulators.state(numbers)?);
+        Ok(Some(batch(&self.upsert_schema(), columns, numbers.len())?))
+    }
+
+    pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
+        self.removed.get_or_insert_default();
+        for table in &snapshot.tables {
+            if let Some(deletes) = &table.deletes {
+                let starts = deletes.column(1).as_primitive::<Int64Type>();
+                let keys = self.keys.find(None, &deletes.columns()[2..], deletes.num_rows())?;
+                let gone: Vec<u32> = (keys.iter().zip(starts.values()))
+                    .filter_map(|(key, &start)| self.starting_at((*key)?, start))
+                    .collect();
+                self.close(&gone)?;
+            }
+            if let Some(upserts) = &table.upserts {
+                self.load(upserts)?;
+            }
+        }
+        self.removed = Some(Vec::new());
+        Ok(())
+    }
+
+    fn starting_at(&self, key: u32, start: i64) -> Option<u32> {
+        let mut open = self.by_key[key as usize].iter().copied();
+        open.find(|&number| self.sessions[number as usize].start == start)
+    }
+
+    fn load(&mut self, upserts: &RecordBatch) -> Result<(), OperatorError> {
+        let columns = upserts.columns();
+        let (starts, ends) =
+            (columns[1].as_primitive::<Int64Type>(), columns[2].as_primitive::<Int64Type>());
+        let (key_columns, state) = columns[3..].split_at(self.layout.keys.len());
+        let mut keys = Vec::new();
+        self.keys.insert(key_columns, upserts.num_rows(), &mut keys)?;
+        self.by_key.resize_with(self.keys.slots(), Vec::new);
+        let mut numbers = Vec::with_capacity(keys.len());
+        for (row, key) in keys.into_iter().enumerate() {
+            let (start, end) = (starts.value(row), ends.value(row));
+            let number = match self.starting_at(key, start) {
+                Some(number) => number,
+                None => self.open(key, start, end),
+            };
+            let session = &mut self.sessions[number as usize];
+            session.end = end;
+            session.is_changed = false;
+            session.saved_start = Some(start);
+            numbers.push(number);
+        }
+        self.accumulators.resize(self.sessions.len());
+        self.accumulators.reset(&numbers);
+        self.accumulators.merge(&numbers, state)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.keys.bytes()
+            + self.accumulators.bytes()
+            + self.sessions.capacity() * size_of::<Session>()
+            + self.by_key.capacity() * size_of::<Vec<u32>>()
+            + self.due.capacity() * size_of::<Reverse<(i64, u32, u32)>>()
+    }
+}
