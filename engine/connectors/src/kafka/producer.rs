@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -39,11 +40,38 @@ pub(crate) struct Producer {
 /// What became of the records.
 #[derive(Default)]
 struct Outcome {
+    writers: AtomicUsize,
     pending_bytes: AtomicUsize,
     failure: Mutex<Option<String>>,
 }
 
 struct Deliveries(Arc<Outcome>);
+
+/// One writer's hand on the producer.
+pub(crate) struct Share(Arc<Producer>);
+
+impl Share {
+    /// This writer's share of the bytes not yet acknowledged: whose they are is not known one by
+    /// one, and all writers' shares together are all the bytes.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        let writers = self.0.deliveries.writers.load(Ordering::Relaxed).max(1);
+        self.0.deliveries.pending_bytes.load(Ordering::Relaxed).div_ceil(writers)
+    }
+}
+
+impl Deref for Share {
+    type Target = Producer;
+
+    fn deref(&self) -> &Producer {
+        &self.0
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.0.deliveries.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
 
 impl ClientContext for Deliveries {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -141,9 +169,10 @@ impl Producer {
         }
     }
 
-    /// Bytes not yet acknowledged.
-    pub(crate) fn pending_bytes(&self) -> usize {
-        self.deliveries.pending_bytes.load(Ordering::Relaxed)
+    /// Counts a writer, until it is dropped.
+    pub(crate) fn writer(self: &Arc<Self>) -> Share {
+        self.deliveries.writers.fetch_add(1, Ordering::Relaxed);
+        Share(self.clone())
     }
 
     /// Whether everything so far was delivered or is on its way.

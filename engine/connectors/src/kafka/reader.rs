@@ -15,6 +15,7 @@ use crate::source::{
     BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
 };
 use rdkafka::consumer::Consumer as _;
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
@@ -22,6 +23,9 @@ use tidemill_operators::Epoch;
 
 /// How many messages are taken from librdkafka at a time.
 const MESSAGES_MAX: usize = 4096;
+
+/// How long an answer to how far behind a reader is stays good enough.
+const LAG_INTERVAL: Duration = Duration::from_millis(200);
 
 /// The topics of a table.
 pub(crate) struct Topics {
@@ -107,6 +111,8 @@ struct KafkaReader {
     found: Receiver<Partition>,
     /// When the queue was last found empty, unless it has given something since.
     drained: Option<Instant>,
+    /// The last answer to how far behind it is, for it is asked at each poll.
+    lag: Cell<Option<(u64, Instant)>>,
     /// Dropped with the last reader, which ends the search for partitions.
     _stop: Sender<()>,
 }
@@ -134,6 +140,7 @@ impl KafkaReader {
             lanes,
             found,
             drained: None,
+            lag: Cell::new(None),
             _stop: stop,
         }
     }
@@ -214,6 +221,19 @@ impl Reader for KafkaReader {
     }
 
     fn lag(&self) -> Option<u64> {
+        match self.lag.get() {
+            Some((lag, at)) if at.elapsed() < LAG_INTERVAL => Some(lag),
+            _ => {
+                let lag = self.lag_now()?;
+                self.lag.set(Some((lag, Instant::now())));
+                Some(lag)
+            }
+        }
+    }
+}
+
+impl KafkaReader {
+    fn lag_now(&self) -> Option<u64> {
         let queue = self.queue.as_ref()?;
         let lag = |lane: &KafkaLane| {
             let end = queue.known_end(&lane.partition.topic, lane.partition.partition)?;

@@ -1,7 +1,7 @@
 //! Writing a topic: rows become records with their keys; in `upsert-kafka` a deleted row becomes a
 //! tombstone.
 
-use super::producer::{Producer, Record};
+use super::producer::{Producer, Record, Share};
 use super::settings::{Flavour, Partitioner, Settings};
 use crate::sink::{Sink, Writer};
 use crate::source::ConnectorError;
@@ -48,7 +48,7 @@ impl Sink for Topic {
         Ok(Box::new(TopicWriter {
             out: Out {
                 topic: self.topic.clone(),
-                producer: self.producer.clone(),
+                producer: self.producer.writer(),
                 partitioner: self.settings.partitioner,
                 partitions: self.partitions,
                 next: worker as i32 % self.partitions,
@@ -84,7 +84,7 @@ struct TopicWriter {
 /// The way out.
 struct Out {
     topic: String,
-    producer: Arc<Producer>,
+    producer: Share,
     partitioner: Partitioner,
     partitions: i32,
     next: i32,
