@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tidemill_connectors::source::ConnectorError;
+use tidemill_connectors::source::{BadInput, ConnectorError};
 use tidemill_operators::{OperatorError, RowError};
 
 /// Why a job could not go on. Every one of these ends it.
@@ -82,6 +82,17 @@ pub enum JobError {
         /// What is wrong with it.
         problem: String,
     },
+}
+
+impl JobError {
+    /// A bad record, if the reader remembers which.
+    pub(crate) fn bad_record(table: &str, bad: Option<BadInput>) -> JobError {
+        let (place, position, reason) = match bad {
+            Some(bad) => (bad.place, bad.position, bad.reason),
+            None => ("?".to_owned(), 0, "it could not be decoded".to_owned()),
+        };
+        JobError::BadRecord { table: table.to_owned(), place, position, reason }
+    }
 }
 
 /// The first failure of a job, seen by all of its workers.

@@ -14,8 +14,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tidemill_connectors::sink::Writer;
+use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
-    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Worker,
+    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Upstream, Worker,
 };
 use tidemill_operators::join::Join;
 use tidemill_operators::map::Map;
@@ -43,119 +44,142 @@ pub(crate) struct ValuesDriver {
 }
 
 impl ValuesDriver {
-    /// Gives the rows and ends the source.
-    pub(crate) fn give(&mut self, epoch: Epoch, news: &mut Vec<Report>) {
+    /// Gives the rows under `epoch` and ends the source.
+    pub(crate) fn give(mut self, epoch: Epoch) -> Report {
         self.input.advance_to(epoch);
         if self.worker == 0 && !self.rows.is_empty() {
             let metrics = &self.shared.metrics.nodes[self.node];
             metrics.rows_out.fetch_add(self.rows.len() as u64, Ordering::Relaxed);
-            self.input.send(std::mem::take(&mut self.rows));
+            self.input.send(self.rows);
         }
-        let news_of_end = News::WorkerFinished;
-        news.push(Report { source: self.node, worker: self.worker, news: news_of_end });
+        Report { source: self.node, worker: self.worker, news: News::WorkerFinished }
     }
 }
 
-/// Opens this worker's sinks and builds its dataflow. The sinks come first: a sink that can't be
-/// opened must not leave a dataflow behind that peers wait for.
+/// Opens this worker's ends and builds its dataflow. What can fail comes first: a worker that
+/// gives up must not leave half a dataflow behind that its peers wait for.
 pub(crate) fn build(
     index: usize,
     worker: &mut Worker,
     readers: Readers,
     shared: &Arc<Shared>,
 ) -> Result<Built, JobError> {
-    let plan = &shared.plan;
-    let mut writers = open_writers(index, shared)?;
-    let (mut operators, mut maps) = (BTreeMap::new(), BTreeMap::new());
-    for (id, node) in plan.nodes.iter().enumerate() {
-        let failed = |error| shared.operator_error(id, error);
-        if let NodeKind::Map(spec) = &node.kind {
-            maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
-        }
-        operators.extend(operator(plan, node).map_err(failed)?.map(|operator| (id, operator)));
-    }
-    let mut readers: BTreeMap<NodeId, _> = readers.into_iter().collect();
+    let mut parts = Parts::make(index, readers, shared)?;
     let host = Rc::new(WorkerHost { shared: shared.clone(), worker: index });
-    let (reports, parts) = worker.build(host, |graph| {
-        let mut parts = Parts {
-            sources: Vec::new(),
-            values: Vec::new(),
-            sinks: Vec::new(),
-            probe: graph.probe(),
-        };
-        let mut built: Vec<Option<Rows<'_>>> = Vec::with_capacity(plan.nodes.len());
-        for (id, node) in plan.nodes.iter().enumerate() {
-            let name = &shared.metrics.nodes[id].name;
-            let inputs: Vec<Rows<'_>> = node
-                .inputs
-                .iter()
-                .map(|&input| built[input].clone().expect("inputs stand before their readers"))
-                .collect();
-            built.push(match &node.kind {
-                NodeKind::Source(source) => {
-                    let (input, rows) = graph.source();
-                    if let Some(reader) = readers.remove(&id) {
-                        let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
-                        let watermark = source.watermark.clone();
-                        let table = source.table.name.clone();
-                        let driver =
-                            SourceDriver::new(index, id, table, reader, input, watermark, policy);
-                        parts.sources.push(driver);
-                    }
-                    Some(rows)
-                }
-                NodeKind::Values(rows) => {
-                    let (input, stream) = graph.source();
-                    let rows = Batch::from(rows.clone());
-                    let shared = shared.clone();
-                    parts.values.push(ValuesDriver {
-                        node: id,
-                        worker: index,
-                        rows,
-                        input,
-                        shared,
-                    });
-                    Some(stream)
-                }
-                NodeKind::Map(_) => {
-                    let map = maps.remove(&id).expect("made above");
-                    let step = move |rows: &Batch, now_ms| map.apply(rows, now_ms);
-                    let rows = inputs.into_iter().next().expect("a map has an input");
-                    Some(graph.map(id, name, rows, Box::new(step)))
-                }
-                NodeKind::Union => Some(graph.union(inputs)),
-                NodeKind::Sink(sink) => {
-                    let rows = inputs.into_iter().next().expect("a sink has an input");
-                    let writer = writers.remove(&id).expect("opened above");
-                    let changelog = plan.nodes[node.inputs[0]].changelog;
-                    let driver = SinkDriver::new(id, sink, changelog, writer, shared.clone());
-                    let driver = Rc::new(RefCell::new(driver));
-                    parts.sinks.push(driver.clone());
-                    let rows = exchanged(graph, node, 0, rows);
-                    let step = move |epoch, rows| driver.borrow_mut().write(epoch, rows);
-                    graph.sink(id, name, rows, Box::new(step));
-                    None
-                }
-                _ => {
-                    let operator = operators.remove(&id).expect("made above");
-                    let ports = inputs.into_iter().enumerate();
-                    let inputs = ports.map(|(port, rows)| exchanged(graph, node, port, rows));
-                    let inputs = inputs.collect();
-                    Some(graph.operator(id, name, inputs, &node.sources, operator))
-                }
-            });
+    let (reports, probe) = worker.build(host, |graph| {
+        let mut built: Vec<Option<Rows<'_>>> = Vec::with_capacity(shared.plan.nodes.len());
+        for (id, node) in shared.plan.nodes.iter().enumerate() {
+            let rows_of = |&input: &NodeId| -> Rows<'_> {
+                built[input].clone().expect("inputs stand before their readers and are no sinks")
+            };
+            let inputs = node.inputs.iter().map(rows_of).collect();
+            built.push(parts.add(graph, id, node, inputs));
         }
-        parts
+        graph.probe()
     });
-    let Parts { sources, values, sinks, probe } = parts;
+    let Parts { sources, values, sinks, .. } = parts;
     Ok(Built { sources, values, sinks, reports, probe })
 }
 
-struct Parts {
+/// What a dataflow is built of: made before, and the hands on it afterwards.
+struct Parts<'a> {
+    index: usize,
+    shared: &'a Arc<Shared>,
+    readers: BTreeMap<NodeId, Box<dyn Reader>>,
+    writers: BTreeMap<NodeId, Box<dyn Writer>>,
+    maps: BTreeMap<NodeId, Map>,
+    operators: BTreeMap<NodeId, Box<dyn Operator>>,
     sources: Vec<SourceDriver>,
     values: Vec<ValuesDriver>,
     sinks: Vec<Rc<RefCell<SinkDriver>>>,
-    probe: Probe,
+}
+
+impl<'a> Parts<'a> {
+    fn make(index: usize, readers: Readers, shared: &'a Arc<Shared>) -> Result<Self, JobError> {
+        let mut parts = Parts {
+            index,
+            shared,
+            readers: readers.into_iter().collect(),
+            writers: BTreeMap::new(),
+            maps: BTreeMap::new(),
+            operators: BTreeMap::new(),
+            sources: Vec::new(),
+            values: Vec::new(),
+            sinks: Vec::new(),
+        };
+        for (&id, sink) in &shared.sinks {
+            parts.writers.insert(id, sink.writer(index, shared.workers)?);
+        }
+        for (id, node) in shared.plan.nodes.iter().enumerate() {
+            let failed = |error| shared.operator_error(id, error);
+            if let NodeKind::Map(spec) = &node.kind {
+                parts.maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
+            }
+            let operator = operator(&shared.plan, node).map_err(failed)?;
+            parts.operators.extend(operator.map(|operator| (id, operator)));
+        }
+        Ok(parts)
+    }
+
+    /// Adds a node to the dataflow; a sink has no rows for others.
+    fn add<'scope>(
+        &mut self,
+        graph: &Graph<'scope>,
+        id: NodeId,
+        node: &Node,
+        mut inputs: Vec<Rows<'scope>>,
+    ) -> Option<Rows<'scope>> {
+        let shared = self.shared;
+        let name = &shared.metrics.nodes[id].name;
+        match &node.kind {
+            NodeKind::Source(plan) => {
+                let (input, rows) = graph.source();
+                let reader = self.readers.remove(&id).expect("opened before");
+                let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
+                let driver = SourceDriver::new(self.index, id, plan, reader, input, policy);
+                self.sources.push(driver);
+                Some(rows)
+            }
+            NodeKind::Values(values) => {
+                let (input, rows) = graph.source();
+                self.values.push(ValuesDriver {
+                    node: id,
+                    worker: self.index,
+                    rows: Batch::from(values.clone()),
+                    input,
+                    shared: shared.clone(),
+                });
+                Some(rows)
+            }
+            NodeKind::Map(_) => {
+                let map = self.maps.remove(&id).expect("made before");
+                let step = move |rows: &Batch, now_ms| map.apply(rows, now_ms);
+                let rows = inputs.pop().expect("a map has an input");
+                Some(graph.map(id, name, rows, Box::new(step)))
+            }
+            NodeKind::Union => Some(graph.union(inputs)),
+            NodeKind::Sink(plan) => {
+                let rows = inputs.pop().expect("a sink has an input");
+                let changelog = shared.plan.nodes[node.inputs[0]].changelog;
+                let writer = self.writers.remove(&id).expect("opened before");
+                let driver = SinkDriver::new(id, plan, changelog, writer, shared.clone());
+                let driver = Rc::new(RefCell::new(driver));
+                self.sinks.push(driver.clone());
+                let step = move |epoch, rows| driver.borrow_mut().write(epoch, rows);
+                graph.sink(id, name, exchanged(graph, node, 0, rows), Box::new(step));
+                None
+            }
+            NodeKind::WindowAggregate(_)
+            | NodeKind::GroupAggregate(_)
+            | NodeKind::TopN(_)
+            | NodeKind::Join(_) => {
+                let operator = self.operators.remove(&id).expect("made before");
+                let ports = inputs.into_iter().enumerate();
+                let inputs = ports.map(|(port, rows)| exchanged(graph, node, port, rows));
+                Some(graph.operator(id, name, inputs.collect(), &node.sources, operator))
+            }
+        }
+    }
 }
 
 fn exchanged<'scope>(
@@ -163,21 +187,11 @@ fn exchanged<'scope>(
     node: &Node,
     port: usize,
     rows: Rows<'scope>,
-) -> tidemill_operators::dataflow::Upstream<'scope> {
+) -> Upstream<'scope> {
     match node.kind.exchange(port) {
         Some(keys) => graph.by_key(rows, keys),
         None => graph.local(rows),
     }
-}
-
-fn open_writers(
-    index: usize,
-    shared: &Shared,
-) -> Result<BTreeMap<NodeId, Box<dyn Writer>>, JobError> {
-    let open = |(&node, sink): (&NodeId, &Box<dyn tidemill_connectors::sink::Sink>)| {
-        Ok((node, sink.writer(index, shared.workers)?))
-    };
-    shared.sinks.iter().map(open).collect()
 }
 
 /// The operator of a stateful node.

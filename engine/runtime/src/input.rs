@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 use tidemill_connectors::source::{Lane, LaneRows, LaneState, Poll, Reader};
 use tidemill_operators::dataflow::{Input, News, Report, processing_time_ms};
 use tidemill_operators::{Batch, Epoch, Expression, Watermark};
-use tidemill_sql::plan::NodeId;
+use tidemill_sql::plan::{NodeId, SourcePlan};
 
 /// A source is asked for so many rows at once, so that sources take turns and the dataflow keeps
 /// moving in between.
@@ -54,18 +54,17 @@ impl SourceDriver {
     pub(crate) fn new(
         worker: usize,
         node: NodeId,
-        table: String,
+        plan: &SourcePlan,
         reader: Box<dyn Reader>,
         input: Input,
-        watermark: Option<Arc<dyn Expression>>,
         bad_records: Policy,
     ) -> Self {
         SourceDriver {
             node,
-            table,
+            table: plan.table.name.clone(),
             reader,
             input: Some(input),
-            watermark,
+            watermark: plan.watermark.clone(),
             bad_records,
             lanes: BTreeMap::new(),
             has_finished: false,
@@ -186,14 +185,8 @@ impl SourceDriver {
                 bad.records.iter().for_each(|bad| shared.dead_letters.bad(&self.table, bad));
             }
             Policy::Fail => {
-                if let Some(first) = bad.records.into_iter().next() {
-                    return Err(JobError::BadRecord {
-                        table: self.table.clone(),
-                        place: first.place,
-                        position: first.position,
-                        reason: first.reason,
-                    });
-                }
+                let first = bad.records.into_iter().next();
+                return Err(JobError::bad_record(&self.table, first));
             }
         }
         Ok(())

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tidemill_connectors::source::Reader;
 use tidemill_operators::Epoch;
-use tidemill_operators::dataflow::{Probe, ReportInput, Seat, Worker};
+use tidemill_operators::dataflow::{Probe, Report, ReportInput, Seat, Worker};
 use tidemill_sql::plan::NodeId;
 
 /// A worker with nothing to do looks again after this time.
@@ -88,10 +88,7 @@ impl Running {
             sinks_seen: Instant::now(),
         };
         running.enter(epoch);
-        let mut news = Vec::new();
-        for mut values in values {
-            values.give(epoch, &mut news);
-        }
+        let mut news: Vec<Report> = values.into_iter().map(|values| values.give(epoch)).collect();
         for source in &mut running.sources {
             source.announce();
             source.report(&mut news);
