@@ -1,0 +1,161 @@
+//! Jobs from files to files, through the real connectors and formats.
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use tidemill_connectors::Registry;
+use tidemill_connectors::sink::Console;
+use tidemill_formats::{Changelog, Table};
+use tidemill_operators::top_n::{SortTerm, TopNSpec};
+use tidemill_runtime::{Exit, JobError, Metrics, RunOptions, Summary, run};
+use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan, SourcePlan};
+
+fn schema(with_arrival: bool) -> SchemaRef {
+    let field = |name| Field::new(name, DataType::Int64, true);
+    let mut fields = vec![field("key"), field("value")];
+    fields.extend(with_arrival.then(|| field("__arrival")));
+    Arc::new(Schema::new(fields))
+}
+
+fn table(name: &str, path: &Path, format: &str) -> Table {
+    let options = [
+        ("connector", "filesystem"),
+        ("path", path.to_str().expect("a readable path")),
+        ("format", format),
+    ];
+    let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Table {
+        name: name.to_owned(),
+        schema: schema(false),
+        metadata: Vec::new(),
+        primary_key: Vec::new(),
+        partitioned_by: Vec::new(),
+        options: BTreeMap::from(options),
+    }
+}
+
+fn node(kind: NodeKind, inputs: Vec<usize>, schema: SchemaRef, changelog: Changelog) -> Node {
+    Node { kind, inputs, schema, changelog, sources: vec![0], operator_id: 0 }
+}
+
+fn source(path: &Path, arrival: bool) -> Node {
+    let table = table("numbers", path, "json");
+    let plan = SourcePlan { table, columns: vec![0, 1], arrival, watermark: None };
+    node(NodeKind::Source(plan), vec![], schema(arrival), Changelog::AppendOnly)
+}
+
+fn sink(path: &Path, format: &str, changelog: Changelog, input: usize) -> Node {
+    let plan = SinkPlan { table: table("results", path, format), changelog };
+    node(NodeKind::Sink(plan), vec![input], schema(false), changelog)
+}
+
+#[derive(Debug)]
+struct Silence;
+
+impl Console for Silence {
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn run_on(nodes: Vec<Node>, workers: usize, folder: &Path) -> Result<Summary, JobError> {
+    let plan = Plan { nodes, options: BTreeMap::new() };
+    let options = RunOptions {
+        workers,
+        dead_letters: folder.join("dead-letters"),
+        stop: Arc::default(),
+        console: Arc::new(Silence),
+        metrics: Arc::new(Metrics::new(&plan, workers)),
+    };
+    run(&plan, options, &Registry)
+}
+
+/// All lines of all visible part files, sorted.
+fn lines(folder: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    for entry in fs::read_dir(folder).expect("the sink made its folder") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a readable name");
+        assert!(!name.starts_with('.'), "{name} was left behind");
+        lines.extend(fs::read_to_string(&path).expect("text").lines().map(str::to_owned));
+    }
+    lines.sort_unstable();
+    lines
+}
+
+#[test]
+fn every_line_of_every_file_arrives_once_for_any_number_of_workers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("input");
+    fs::create_dir(&input).expect("made");
+    let mut expected = Vec::new();
+    for file in 0..3 {
+        let rows = (0..20_000).map(|row| format!("{{\"key\":{file},\"value\":{row}}}"));
+        let rows: Vec<String> = rows.collect();
+        fs::write(input.join(format!("{file}.jsonl")), rows.join("\n")).expect("written");
+        expected.extend(rows);
+    }
+    fs::write(input.join("bad.jsonl"), "no json\n{\"key\":9,\"value\":9}\n").expect("written");
+    expected.push("{\"key\":9,\"value\":9}".to_owned());
+    expected.sort_unstable();
+    for workers in 1..=4 {
+        let output = folder.path().join(format!("output-{workers}"));
+        let nodes = vec![source(&input, false), sink(&output, "json", Changelog::AppendOnly, 0)];
+        let summary = run_on(nodes, workers, folder.path()).expect("the job runs");
+        assert_eq!(lines(&output), expected, "{workers} workers");
+        assert_eq!((summary.rows_in, summary.rows_out), (60_001, 60_001));
+        assert_eq!((summary.bad_rows, summary.exit), (1, Exit::Finished));
+    }
+}
+
+/// The last row of each key by arrival: one file dealt to several workers keeps its order.
+#[test]
+fn a_file_dealt_to_several_workers_keeps_its_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("input.jsonl");
+    let rows = (0..200_000).map(|row| format!("{{\"key\":{},\"value\":{row}}}\n", row % 7));
+    fs::write(&input, rows.collect::<String>()).expect("written");
+    let expected: Vec<String> = (0..7)
+        .map(|key| {
+            let last = (0..200_000).rev().find(|row| row % 7 == key).expect("there is one");
+            format!("{{\"key\":{key},\"value\":{last}}}")
+        })
+        .collect();
+    for workers in 1..=4 {
+        let spec = TopNSpec {
+            partition: vec![0],
+            order: vec![SortTerm { column: 2, descending: true, nulls_first: false }],
+            first: 1,
+            last: 1,
+            rank_output: false,
+            updating: false,
+            ties_to_last: true,
+            window_end: None,
+            zone: None,
+            arrival: Some(2),
+        };
+        let top = node(NodeKind::TopN(spec), vec![0], schema(true), Changelog::Retract);
+        let output = folder.path().join(format!("output-{workers}"));
+        let mut results = table("results", &output, "debezium-json");
+        results.schema = schema(true);
+        let plan = SinkPlan { table: results, changelog: Changelog::Retract };
+        let sink = node(NodeKind::Sink(plan), vec![1], schema(true), Changelog::Retract);
+        let nodes = vec![source(&input, true), top, sink];
+        run_on(nodes, workers, folder.path()).expect("the job runs");
+        let mut kept: BTreeMap<String, i64> = BTreeMap::new();
+        for line in lines(&output) {
+            let change: serde_json::Value = serde_json::from_str(&line).expect("json");
+            let (row, weight) = match change["op"].as_str() {
+                Some("c") => (&change["after"], 1),
+                _ => (&change["before"], -1),
+            };
+            let row = format!("{{\"key\":{},\"value\":{}}}", row["key"], row["value"]);
+            *kept.entry(row).or_default() += weight;
+        }
+        kept.retain(|_, weight| *weight != 0);
+        assert!(kept.values().all(|&weight| weight == 1), "{kept:?}");
+        assert_eq!(kept.into_keys().collect::<Vec<_>>(), expected, "{workers} workers");
+    }
+}
