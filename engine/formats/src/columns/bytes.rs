@@ -1,6 +1,7 @@
 //! [`Bytes`]: values of varying length, one behind the other.
 
-use super::{Validity, last_end, offset, take_offsets};
+use super::column::Validity;
+use super::nested::{last_end, offset, take_offsets};
 use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer};
 
 /// Text or binary values. As text it must be fed whole characters only.
@@ -34,7 +35,7 @@ impl Bytes {
     /// Ends the value written to [`Bytes::open`].
     pub(crate) fn complete(&mut self) {
         self.ends.push(offset(self.bytes.len()));
-        self.validity.0.append_non_null();
+        self.validity.push_valid();
     }
 
     /// Forgets the pieces of an unfinished value.
@@ -44,13 +45,13 @@ impl Bytes {
 
     pub(super) fn push_null(&mut self) {
         self.ends.push(offset(self.bytes.len()));
-        self.validity.0.append_null();
+        self.validity.push_null();
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
         if rows < self.ends.len() {
             self.ends.truncate(rows);
-            self.validity.0.truncate(rows);
+            self.validity.truncate(rows);
         }
         self.abandon();
     }

@@ -9,6 +9,7 @@ mod encoder;
 mod fault;
 mod members;
 mod scanner;
+mod string;
 #[cfg(test)]
 mod tests;
 mod value;

@@ -5,7 +5,7 @@
 
 use super::fault::Reach;
 use super::members::{Members, START};
-use super::scanner::Quoted;
+use super::string::Quoted;
 use super::{Fault, OnError, OnMissing, Options, Scanner};
 use crate::columns::{Column, Map};
 use crate::registry::RecordField;
