@@ -29,6 +29,7 @@ pub mod time;
 pub mod top_n;
 pub mod window;
 pub mod window_aggregate;
+pub mod window_join;
 
 pub use batch::Batch;
 pub use expression::{Expression, RowError};

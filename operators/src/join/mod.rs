@@ -30,11 +30,15 @@ use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
+};
 use arrow::buffer::NullBuffer;
+use arrow::compute::{filter_record_batch, take_record_batch};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use keys::Keys;
 use side::{NONE, Side};
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// Which rows without a partner are kept.
@@ -322,9 +326,11 @@ impl Join {
             let pairs = self.pairs(false);
             for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
                 let (rows, passes) = self.test(chunk, residual, now_ms)?;
-                let rows = weighted(rows, chunk).filter(&passes)?;
-                if !rows.is_empty() {
-                    output.rows.push(rows);
+                let rows = filter_record_batch(&rows, &passes)?;
+                let passing = chunk.iter().zip(passes.values()).filter(|(_, passes)| *passes);
+                let passing: Vec<Pair> = passing.map(|(pair, _)| *pair).collect();
+                if !passing.is_empty() {
+                    output.rows.push(weighted(rows, &passing)?);
                 }
             }
             return Ok(());
@@ -367,7 +373,7 @@ impl Join {
                 columns.extend(self.sides[1].gather(chunk.iter().map(|p| p.right))?);
             }
             let rows = RecordBatch::try_new(self.output.clone(), columns)?;
-            output.rows.push(weighted(rows, chunk));
+            output.rows.push(weighted(rows, chunk)?);
         }
         Ok(())
     }
@@ -431,10 +437,18 @@ impl Operator for Join {
     }
 }
 
-/// Rows with the pairs' weights; none if all count once.
-fn weighted(rows: RecordBatch, pairs: &[Pair]) -> Batch {
-    let weights = pairs.iter().any(|p| p.weight != 1);
-    Batch::new(rows, weights.then(|| pairs.iter().map(|p| p.weight).collect()))
+/// Rows with the pairs' weights. Where all are insertions, a row that counts more than once is
+/// repeated: a join of inputs that only grow gives plain rows, without weights.
+fn weighted(rows: RecordBatch, pairs: &[Pair]) -> Result<Batch, OperatorError> {
+    if pairs.iter().all(|pair| pair.weight == 1) {
+        return Ok(rows.into());
+    }
+    if pairs.iter().any(|pair| pair.weight <= 0) {
+        return Ok(Batch::new(rows, Some(pairs.iter().map(|pair| pair.weight).collect())));
+    }
+    let repeated = (0u32..).zip(pairs).flat_map(|(row, pair)| repeat_n(row, pair.weight as usize));
+    let repeated: UInt32Array = repeated.collect::<Vec<_>>().into();
+    Ok(take_record_batch(&rows, &repeated)?.into())
 }
 
 /// The types of a join's keys.
