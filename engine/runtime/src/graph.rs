@@ -18,10 +18,12 @@ use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Upstream, Worker,
 };
+use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::join::Join;
 use tidemill_operators::map::Map;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::top_n::TopN;
+use tidemill_operators::window_aggregate::WindowAggregate;
 use tidemill_operators::{Batch, Epoch, Operator, OperatorError, Watermark};
 use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan};
 
@@ -198,6 +200,12 @@ fn exchanged<'scope>(
 fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, OperatorError> {
     let schema = |port: usize| -> SchemaRef { plan.nodes[node.inputs[port]].schema.clone() };
     Ok(match &node.kind {
+        NodeKind::WindowAggregate(spec) => {
+            Some(Box::new(WindowAggregate::new(spec.clone(), schema(0))?))
+        }
+        NodeKind::GroupAggregate(spec) => {
+            Some(Box::new(GroupAggregate::new(spec.clone(), schema(0))?))
+        }
         NodeKind::TopN(spec) => Some(Box::new(TopN::new(spec.clone(), schema(0))?)),
         NodeKind::Join(spec) => Some(Box::new(Join::new(spec.clone(), schema(0), schema(1))?)),
         _ => None,

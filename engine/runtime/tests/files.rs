@@ -1,14 +1,21 @@
 //! Jobs from files to files, through the real connectors and formats.
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Console;
 use tidemill_formats::{Changelog, Table};
+use tidemill_operators::aggregate::{AggregateCall, AggregateFunction};
+use tidemill_operators::map::MapSpec;
 use tidemill_operators::top_n::{SortTerm, TopNSpec};
+use tidemill_operators::window::WindowKind;
+use tidemill_operators::window_aggregate::WindowAggregateSpec;
+use tidemill_operators::{Expression, RowError};
 use tidemill_runtime::{Exit, JobError, Metrics, RunOptions, Summary, run};
 use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan, SourcePlan};
 
@@ -61,7 +68,9 @@ impl Console for Silence {
 }
 
 fn run_on(nodes: Vec<Node>, workers: usize, folder: &Path) -> Result<Summary, JobError> {
-    let plan = Plan { nodes, options: BTreeMap::new() };
+    // Small epochs, so that there are many.
+    let option = ("tidemill.epoch.max-rows".to_owned(), "5000".to_owned());
+    let plan = Plan { nodes, options: BTreeMap::from([option]) };
     let options = RunOptions {
         workers,
         dead_letters: folder.join("dead-letters"),
@@ -157,5 +166,139 @@ fn a_file_dealt_to_several_workers_keeps_its_order() {
         kept.retain(|_, weight| *weight != 0);
         assert!(kept.values().all(|&weight| weight == 1), "{kept:?}");
         assert_eq!(kept.into_keys().collect::<Vec<_>>(), expected, "{workers} workers");
+    }
+}
+
+/// A time column less a delay.
+#[derive(Debug)]
+struct Delayed(usize, i64);
+
+impl Expression for Delayed {
+    fn evaluate(&self, rows: &RecordBatch, _: i64) -> Result<ArrayRef, RowError> {
+        let times = rows.column(self.0).as_primitive::<TimestampMillisecondType>();
+        Ok(Arc::new(times.unary::<_, TimestampMillisecondType>(|ms| ms - self.1)))
+    }
+
+    fn describe(&self) -> String {
+        format!("column {} - {} ms", self.0, self.1)
+    }
+}
+
+fn timed_schema() -> SchemaRef {
+    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+    Arc::new(Schema::new(vec![
+        Field::new("key", DataType::Int64, true),
+        Field::new("ts", time, true),
+    ]))
+}
+
+/// Two files of rows that come up to three seconds out of order, counted in windows of ten
+/// seconds: nothing is late, whoever reads what, and every window shows once.
+#[test]
+fn rows_within_the_watermarks_delay_are_never_late_for_any_number_of_workers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("input");
+    fs::create_dir(&input).expect("made");
+    let mut expected: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    for file in 0..2i64 {
+        let mut text = String::new();
+        for row in 0..30_000i64 {
+            let ms = row * 20 + (row * 7919 + file) % 3000;
+            let key = (row * 31 + file) % 5;
+            let (second, fraction) = (ms / 1000, ms % 1000);
+            let time = format!(
+                "2024-01-01 {:02}:{:02}:{:02}.{fraction:03}",
+                second / 3600,
+                second / 60 % 60,
+                second % 60
+            );
+            writeln!(text, "{{\"key\":{key},\"ts\":\"{time}\"}}").expect("a string");
+            *expected.entry((key, ms / 10_000)).or_default() += 1;
+        }
+        fs::write(input.join(format!("{file}.jsonl")), text).expect("written");
+    }
+    let mut expected: Vec<String> = expected
+        .into_iter()
+        .map(|((key, window), n)| {
+            let (minute, second) = (window * 10 / 60, window * 10 % 60);
+            format!("{{\"key\":{key},\"n\":{n},\"window_start\":\"2024-01-01 00:{minute:02}:{second:02}\"}}")
+        })
+        .collect();
+    expected.sort_unstable();
+    for workers in 1..=4 {
+        let output = folder.path().join(format!("output-{workers}"));
+        let summary = run_on(windowed(&input, &output), workers, folder.path()).expect("runs");
+        assert_eq!(summary.late_rows, 0, "{workers} workers");
+        assert_eq!(lines(&output), expected, "{workers} workers");
+    }
+}
+
+fn windowed(input: &Path, output: &Path) -> Vec<Node> {
+    let mut events = table("events", input, "json");
+    events.schema = timed_schema();
+    let watermark: Arc<dyn Expression> = Arc::new(Delayed(1, 3000));
+    let source = SourcePlan {
+        table: events,
+        columns: vec![0, 1],
+        arrival: false,
+        watermark: Some(watermark),
+    };
+    let count = AggregateCall {
+        function: AggregateFunction::CountRows,
+        argument: None,
+        filter: None,
+        distinct: false,
+        input_type: DataType::Null,
+        output_type: DataType::Int64,
+        name: "n".to_owned(),
+    };
+    let spec = WindowAggregateSpec {
+        window: WindowKind::Tumble { size_ms: 10_000, offset_ms: 0 },
+        zone: None,
+        time: 1,
+        keys: vec![0],
+        aggregates: vec![count],
+        updating: false,
+        arrival: None,
+    };
+    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let field = |name, kind: &DataType| Field::new(name, kind.clone(), true);
+    let counts = Arc::new(Schema::new(vec![
+        field("key", &DataType::Int64),
+        field("n", &DataType::Int64),
+        field("window_start", &time),
+        field("window_end", &time),
+        field("window_time", &time),
+    ]));
+    let shown = Arc::new(counts.project(&[0, 1, 2]).expect("three columns"));
+    let map = MapSpec {
+        windows: None,
+        predicate: None,
+        projection: Some(vec![Arc::new(Column(0)), Arc::new(Column(1)), Arc::new(Column(2))]),
+        schema: shown.clone(),
+    };
+    let mut results = table("results", output, "json");
+    results.schema = shown.clone();
+    let append_only = Changelog::AppendOnly;
+    let sink = SinkPlan { table: results, changelog: append_only };
+    vec![
+        node(NodeKind::Source(source), vec![], timed_schema(), append_only),
+        node(NodeKind::WindowAggregate(spec), vec![0], counts, append_only),
+        node(NodeKind::Map(map), vec![1], shown.clone(), append_only),
+        node(NodeKind::Sink(sink), vec![2], shown, append_only),
+    ]
+}
+
+/// A column as it is.
+#[derive(Debug)]
+struct Column(usize);
+
+impl Expression for Column {
+    fn evaluate(&self, rows: &RecordBatch, _: i64) -> Result<ArrayRef, RowError> {
+        Ok(rows.column(self.0).clone())
+    }
+
+    fn describe(&self) -> String {
+        format!("column {}", self.0)
     }
 }

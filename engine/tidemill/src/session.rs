@@ -33,7 +33,7 @@ fn definition(text: &str) -> Result<(String, String), String> {
 
 /// Reads and plans a session.
 pub(crate) fn plan(arguments: &SessionArguments) -> Result<Planned, Failure> {
-    let mut texts: Vec<SourceText> = set_statements(&arguments.definitions).into_iter().collect();
+    let mut texts = Vec::new();
     for file in &arguments.files {
         texts.push(read(file)?);
     }
@@ -84,25 +84,16 @@ fn unreadable(file: &str, error: &std::io::Error) -> String {
     format!("{file}: {error}, and no shipped job is called so (there are {})", names.join(", "))
 }
 
-/// Dotted definitions are options of the session, set before its first statement.
-fn set_statements(definitions: &[(String, String)]) -> Option<SourceText> {
-    let quoted = |text: &str| text.replace('\'', "''");
-    let dotted = definitions.iter().filter(|(name, _)| name.contains('.'));
-    let text: String = dotted
-        .map(|(name, value)| format!("SET '{}' = '{}';\n", quoted(name), quoted(value)))
-        .collect();
-    (!text.is_empty()).then(|| SourceText { name: "-D".to_owned(), text })
-}
-
-/// What `${NAME}` stands for: definitions first, then the environment.
+/// What `${NAME}` stands for: definitions first, then the environment. Definitions with a dotted
+/// name are the session's options.
 pub(crate) fn variables(arguments: &SessionArguments) -> BTreeMap<String, String> {
-    let mut variables: BTreeMap<String, String> = std::env::vars_os()
-        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .collect();
+    let readable = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut variables: BTreeMap<String, String> =
+        readable.filter(|(name, _)| !name.contains('.')).collect();
     let brokers = arguments.brokers.iter().map(|addr| ("BROKERS".to_owned(), addr.clone()));
     variables.extend(brokers);
-    let plain = arguments.definitions.iter().filter(|(name, _)| !name.contains('.'));
-    variables.extend(plain.cloned());
+    variables.extend(arguments.definitions.iter().cloned());
     variables
 }
 
@@ -122,15 +113,13 @@ mod tests {
     }
 
     #[test]
-    fn dotted_definitions_become_set_statements_and_others_variables() {
+    fn definitions_come_before_the_brokers_argument_and_the_environment() {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let definitions = vec![pair("a.b", "it's"), pair("BROKERS", "two")];
-        let text = set_statements(&definitions).unwrap().text;
-        assert_eq!(text, "SET 'a.b' = 'it''s';\n");
+        let definitions = vec![pair("a.b", "c"), pair("BROKERS", "two"), pair("PATH", "mine")];
         let arguments =
             SessionArguments { files: Vec::new(), definitions, brokers: Some("one".to_owned()) };
         let variables = variables(&arguments);
-        assert_eq!(variables["BROKERS"], "two");
-        assert!(!variables.contains_key("a.b"));
+        assert_eq!((&*variables["BROKERS"], &*variables["PATH"]), ("two", "mine"));
+        assert_eq!(variables["a.b"], "c");
     }
 }
