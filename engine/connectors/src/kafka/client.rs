@@ -59,8 +59,11 @@ fn consumer_config(settings: &Settings, consumers: usize) -> ClientConfig {
     config.set("queued.min.messages", "1000000");
     config.set("queued.max.messages.kbytes", prefetch.to_string());
     config.set("fetch.message.max.bytes", "10485760");
-    // Without it a quiet partition's fetch holds back what others on the broker have.
-    config.set("fetch.wait.max.ms", "10");
+    // A partition that was left out of a fetch, its queue being full, and the news that there is
+    // no more wait for that fetch to return.
+    config.set("fetch.wait.max.ms", "100");
+    // By default a full queue is not refilled for a second, in which it runs empty.
+    config.set("fetch.queue.backoff.ms", "10");
     config.set("check.crcs", "false");
     config.extend(settings.properties.clone());
     // Not to be changed by properties: a lost offset is an error, ends are noticed, and positions

@@ -429,3 +429,13 @@ fn a_record_that_the_broker_refuses_fails_the_writer() {
     assert!(error.contains("refused"), "{error}");
     assert!(writer.flush().is_err(), "and it is not forgotten");
 }
+
+#[test]
+fn a_topic_to_be_written_is_made_by_the_broker_if_it_may() {
+    let Some(brokers) = brokers() else { return };
+    let spec = WriteSpec { table: table("made", brokers, &[]), console: Arc::new(Nowhere) };
+    let mut writer = open_sink(&spec).unwrap().writer(0, 1).unwrap();
+    writer.write(1, &[rows(&[(1, "a", 1)])]).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(consume(brokers, "made", 1).len(), 1);
+}
