@@ -13,7 +13,6 @@ use tidemill_formats::{OptionError, Table};
 const ENGINE_OPTIONS: &[&str] = &[
     "connector",
     "scan.bad-records",
-    "scan.bad-records.topic",
     "scan.parallelism",
     "sink.parallelism",
     "scan.watermark.alignment.group",
@@ -48,7 +47,21 @@ pub(crate) fn refuse_unknown(
             return Err(unknown(table, key, known, format));
         }
     }
-    Ok(())
+    let policies = [("dead-letter", ()), ("fail", ()), ("skip", ())];
+    choice(table, "scan.bad-records", &policies, ())
+}
+
+/// Says which options of a table that is read are understood and not yet obeyed.
+pub(crate) fn warn_of_unused(table: &Table) {
+    for key in table.options.keys().filter(|key| is_unused(key)) {
+        tracing::warn!("table '{}': option '{key}' has no effect yet", table.name);
+    }
+}
+
+fn is_unused(key: &str) -> bool {
+    key.starts_with("scan.watermark.alignment.")
+        || key.starts_with("scan.watermark.emit.")
+        || key == "scan.parallelism"
 }
 
 fn unknown(table: &Table, key: &str, known: &Known, format: &BTreeSet<String>) -> OptionError {

@@ -8,7 +8,7 @@ use crate::blackhole::Blackhole;
 use crate::datagen::Datagen;
 use crate::filesystem::Filesystem;
 use crate::kafka::{Kafka, UpsertKafka};
-use crate::options::{closest, listed};
+use crate::options::{closest, listed, warn_of_unused};
 use crate::print::Print;
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
@@ -48,7 +48,9 @@ impl Connectors for Registry {
 /// # Errors
 /// If its options are wrong, or what it names can't be reached.
 pub fn open_source(spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-    find(&spec.table)?.source(spec)
+    let connector = find(&spec.table)?;
+    warn_of_unused(&spec.table);
+    connector.source(spec)
 }
 
 /// Opens a table to write it.

@@ -269,4 +269,16 @@ mod tests {
         assert_eq!(rows[0].rows.column(1).as_string::<i32>().value(0), "a.json");
         assert_eq!(rows[0].rows.column(2).as_primitive::<Int64Type>().value(0), 9);
     }
+
+    #[test]
+    fn rows_can_be_counted_without_a_column() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_numbers(&path, 0..10);
+        let mut spec = spec(&path);
+        spec.columns.clear();
+        let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
+        let rows = drain(&mut readers, 100);
+        assert_eq!(rows.iter().map(|r| r.rows.len()).sum::<usize>(), 10);
+    }
 }

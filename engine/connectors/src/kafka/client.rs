@@ -9,7 +9,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 
 /// Prefetched bytes of all consumers of a source together.
-const PREFETCH_KIB: usize = 128 * 1024;
+const PREFETCH_KIB: usize = 64 * 1024;
 
 /// Prefetched bytes of one consumer at least.
 const PREFETCH_KIB_MIN: usize = 8 * 1024;

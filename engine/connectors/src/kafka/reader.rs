@@ -289,9 +289,10 @@ impl Lanes {
 
     fn lane(&mut self, message: Message<'_>) -> Option<usize> {
         let id = (message.topic_id(), message.partition());
-        match self.last {
-            Some((last, lane)) if last == id => return Some(lane),
-            _ => {}
+        if let Some((last, lane)) = self.last
+            && last == id
+        {
+            return Some(lane);
         }
         let lane = match self.by_message.get(&id) {
             Some(&lane) => lane,
