@@ -24,6 +24,8 @@ mod key_index;
 pub mod key_table;
 pub mod map;
 pub mod operator;
+#[cfg(test)]
+mod oracle;
 mod row_codec;
 pub mod time;
 pub mod top_n;
