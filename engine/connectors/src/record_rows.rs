@@ -27,7 +27,18 @@ const BAD_RECORD_BYTES_MAX: usize = 16 * 1024;
 enum Part {
     Value(usize),
     Key(usize),
-    Metadata(usize),
+    Outside(usize),
+}
+
+/// Where a physical column of a table is found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// In the record's value.
+    Value,
+    /// In its key.
+    Key,
+    /// Around it, like metadata: in a file's path.
+    Outside,
 }
 
 /// Decodes records into rows of the columns that a reader was asked for.
@@ -52,32 +63,38 @@ pub(crate) fn wanted_metadata(spec: &ReadSpec) -> Vec<usize> {
 }
 
 impl RecordRows {
-    /// Makes the decoders. Columns for which `from_key` holds are decoded from the key, the
-    /// others from the value.
+    /// Makes the decoders for columns of these origins.
     pub(crate) fn new(
         spec: &ReadSpec,
-        from_key: impl Fn(usize) -> bool,
+        origin: impl Fn(usize) -> Origin,
     ) -> Result<Self, OptionError> {
         let table = &spec.table;
         let physical = table.schema.fields().len();
-        let (mut values, mut keys, mut metadata) = (vec![], vec![], 0);
+        let (mut values, mut keys, mut outside) = (vec![], vec![], 0);
         let (mut parts, mut fields) = (vec![], vec![]);
         for &column in &spec.columns {
             if column >= physical {
                 let column = &table.metadata[column - physical];
                 fields.push(Field::new(&column.name, column.data_type.clone(), true));
-                parts.push(Part::Metadata(metadata));
-                metadata += 1;
+                parts.push(Part::Outside(outside));
+                outside += 1;
                 continue;
             }
             fields.push(table.schema.field(column).clone().with_nullable(true));
-            let (part, side) = if from_key(column) {
-                (Part::Key(keys.len()), &mut keys)
-            } else {
-                (Part::Value(values.len()), &mut values)
-            };
-            parts.push(part);
-            side.push(column);
+            parts.push(match origin(column) {
+                Origin::Value => {
+                    values.push(column);
+                    Part::Value(values.len() - 1)
+                }
+                Origin::Key => {
+                    keys.push(column);
+                    Part::Key(keys.len() - 1)
+                }
+                Origin::Outside => {
+                    outside += 1;
+                    Part::Outside(outside - 1)
+                }
+            });
         }
         if spec.arrival {
             fields.push(Field::new(ARRIVAL, DataType::Int64, false));
@@ -165,8 +182,9 @@ impl RecordRows {
         }
     }
 
-    /// Hands over the rows, with these metadata columns (as many as were asked for).
-    pub(crate) fn finish(&mut self, metadata: &[ArrayRef]) -> Result<Batch, ConnectorError> {
+    /// Hands over the rows, with these columns from around the records: metadata and columns of
+    /// [`Origin::Outside`], as they were asked for.
+    pub(crate) fn finish(&mut self, outside: &[ArrayRef]) -> Result<Batch, ConnectorError> {
         let rows = self.rows();
         let (values, weights) = self.value.finish().into_parts();
         let mut value_columns = values.columns().to_vec();
@@ -198,7 +216,7 @@ impl RecordRows {
         columns.extend(self.parts.iter().map(|part| match *part {
             Part::Value(i) => value_columns[i].clone(),
             Part::Key(i) => key_columns[i].clone(),
-            Part::Metadata(i) => metadata[i].clone(),
+            Part::Outside(i) => outside[i].clone(),
         }));
         if let Some(arrivals) = &mut self.arrivals {
             columns.push(Arc::new(Int64Array::from(std::mem::take(arrivals))));
@@ -272,9 +290,13 @@ mod tests {
         ReadSpec { table, columns: vec![0, 1], arrival: true, positions: None }
     }
 
+    fn first_is_key(column: usize) -> Origin {
+        if column == 0 { Origin::Key } else { Origin::Value }
+    }
+
     #[test]
     fn a_bad_value_leaves_keys_and_values_of_its_neighbours_together() {
-        let mut rows = RecordRows::new(&spec("json"), |column| column == 0).unwrap();
+        let mut rows = RecordRows::new(&spec("json"), first_is_key).unwrap();
         rows.decode(br#"{"name":"a"}"#, Some(br#"{"id":1}"#), 10).unwrap();
         rows.decode(br#"{"name":"#, Some(br#"{"id":2}"#), 11).unwrap_err();
         rows.decode(br#"{"name":"c"}"#, Some(b"nonsense"), 12).unwrap_err();
@@ -288,7 +310,7 @@ mod tests {
 
     #[test]
     fn a_tombstone_is_a_deletion_that_holds_the_key_alone() {
-        let mut rows = RecordRows::new(&spec("json"), |column| column == 0).unwrap();
+        let mut rows = RecordRows::new(&spec("json"), first_is_key).unwrap();
         rows.decode(br#"{"name":"a"}"#, Some(br#"{"id":1}"#), 0).unwrap();
         rows.decode_tombstone(Some(br#"{"id":1}"#), 1).unwrap();
         let batch = rows.finish(&[]).unwrap();
@@ -299,7 +321,7 @@ mod tests {
 
     #[test]
     fn both_sides_of_an_update_belong_to_the_key_of_their_record() {
-        let mut rows = RecordRows::new(&spec("debezium-json"), |column| column == 0).unwrap();
+        let mut rows = RecordRows::new(&spec("debezium-json"), first_is_key).unwrap();
         let update = br#"{"before":{"name":"a"},"after":{"name":"b"},"op":"u"}"#;
         assert_eq!(rows.decode(update, Some(br#"{"id":7}"#), 3).unwrap(), 2);
         let batch = rows.finish(&[]).unwrap();

@@ -5,6 +5,7 @@
 
 mod deal;
 mod lines;
+mod partition;
 mod paths;
 mod reader;
 mod writer;
@@ -20,6 +21,16 @@ const KNOWN: Known = Known {
     keys: &[
         "path",
         "source.monitor-interval",
+        "partition.default-name",
+        "partition.time-extractor.kind",
+        "partition.time-extractor.timestamp-pattern",
+        "partition.time-extractor.timestamp-formatter",
+        "sink.partition-commit.trigger",
+        "sink.partition-commit.delay",
+        "sink.partition-commit.policy.kind",
+        "sink.partition-commit.success-file.name",
+        "sink.partition-commit.watermark-time-zone",
+        "sink.shuffle-by-partition.enable",
         "sink.rolling-policy.file-size",
         "sink.rolling-policy.rollover-interval",
         "sink.rolling-policy.check-interval",
@@ -56,13 +67,7 @@ impl Connector for Filesystem {
         }
         bytes(table, "sink.rolling-policy.file-size")?;
         duration(table, "sink.rolling-policy.rollover-interval")?;
-        if !table.partitioned_by.is_empty() {
-            return Err(wrong(
-                "path",
-                "PARTITIONED BY is not supported for files yet",
-                "leave PARTITIONED BY out",
-            ));
-        }
+        partition::Commit::new(table)?;
         Ok(Capabilities {
             source: Some(SourceCapability {
                 is_bounded: true,

@@ -1,8 +1,9 @@
 //! Reading files: each worker takes a block of lines at a time and decodes it by itself.
 
 use super::deal::{Dealer, Dealt, Share};
+use super::partition;
 use super::paths::{self, InputFile};
-use crate::record_rows::{BadRecords, RecordRows, wanted_metadata};
+use crate::record_rows::{BadRecords, Origin, RecordRows};
 use crate::source::{
     BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
 };
@@ -11,6 +12,7 @@ use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use std::sync::Arc;
 use tidemill_formats::OptionError;
+use tidemill_formats::table::MetadataColumn;
 use tidemill_operators::{Batch, Epoch};
 
 /// The files of a table.
@@ -55,8 +57,8 @@ struct FileReader {
     dealer: Arc<Dealer>,
     share: Share,
     rows: RecordRows,
-    /// Keys and types of the metadata columns asked for.
-    metadata: Vec<(String, DataType)>,
+    /// The columns asked for that are not in the file.
+    around: Vec<Around>,
     bad: BadRecords,
     has_announced: bool,
     positions: Positions,
@@ -68,16 +70,17 @@ impl FileReader {
         files: Arc<[InputFile]>,
         dealer: Arc<Dealer>,
     ) -> Result<Self, OptionError> {
-        let metadata = wanted_metadata(spec).into_iter().map(|i| {
-            let column = &spec.table.metadata[i];
-            (column.key.clone(), column.data_type.clone())
-        });
+        let is_in_path = |column: &usize| spec.table.partitioned_by.contains(column);
+        let origin = |column| match is_in_path(&column) {
+            true => Origin::Outside,
+            false => Origin::Value,
+        };
         Ok(FileReader {
             files,
             dealer,
             share: Share::default(),
-            rows: RecordRows::new(spec, |_| false)?,
-            metadata: metadata.collect(),
+            rows: RecordRows::new(spec, origin)?,
+            around: around(spec),
             bad: BadRecords::new(&spec.table),
             has_announced: false,
             positions: Positions::new(),
@@ -101,7 +104,7 @@ impl FileReader {
         }
         let rows = self.rows.rows();
         let columns: Result<Vec<_>, _> =
-            self.metadata.iter().map(|(key, to)| metadata(file, key, to, rows)).collect();
+            self.around.iter().map(|around| around.column(file, rows)).collect();
         self.positions.insert(name(file), line);
         self.rows.finish(&columns?)
     }
@@ -113,27 +116,61 @@ fn without_end(line: &[u8]) -> &[u8] {
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// A metadata column: the same in all rows of a file.
-fn metadata(
-    file: &InputFile,
-    key: &str,
-    to: &DataType,
-    rows: usize,
-) -> Result<ArrayRef, ConnectorError> {
-    let text =
-        |text: &str| Arc::new(StringArray::from_iter_values(std::iter::repeat_n(text, rows)));
-    let column: ArrayRef = match key {
-        "file.path" => text(&name(file)),
-        "file.name" => {
-            let name = file.path.file_name().unwrap_or_default();
-            text(&name.to_string_lossy())
+/// A column that is the same in all rows of a file.
+struct Around {
+    from: From,
+    data_type: DataType,
+}
+
+enum From {
+    /// The value of this column in the path, and what stands there for NULL.
+    Path(String, String),
+    /// Metadata of this key.
+    Metadata(String),
+}
+
+fn around(spec: &ReadSpec) -> Vec<Around> {
+    let table = &spec.table;
+    let physical = table.schema.fields().len();
+    let around = |&column: &usize| {
+        if let Some(i) = column.checked_sub(physical) {
+            let MetadataColumn { key, data_type, .. } = &table.metadata[i];
+            return Some(Around {
+                from: From::Metadata(key.clone()),
+                data_type: data_type.clone(),
+            });
         }
-        _ => Arc::new(Int64Array::from(vec![file.size as i64; rows])),
+        let field = table.schema.field(column);
+        let from = From::Path(field.name().clone(), partition::null_name(table).to_owned());
+        let data_type = field.data_type().clone();
+        table.partitioned_by.contains(&column).then_some(Around { from, data_type })
     };
-    cast(&column, to).map_err(|e| ConnectorError {
-        what: format!("giving metadata '{key}' the type {to}"),
-        cause: e.to_string(),
-    })
+    spec.columns.iter().filter_map(around).collect()
+}
+
+impl Around {
+    fn column(&self, file: &InputFile, rows: usize) -> Result<ArrayRef, ConnectorError> {
+        let text =
+            |text: Option<&str>| Arc::new(std::iter::repeat_n(text, rows).collect::<StringArray>());
+        let column: ArrayRef = match &self.from {
+            From::Path(column, null) => {
+                let value = partition::value_in_path(&file.path, column);
+                text(value.as_deref().filter(|value| value != null))
+            }
+            From::Metadata(key) => match key.as_str() {
+                "file.path" => text(Some(&name(file))),
+                "file.name" => {
+                    let name = file.path.file_name().unwrap_or_default();
+                    text(Some(&name.to_string_lossy()))
+                }
+                _ => Arc::new(Int64Array::from(vec![file.size as i64; rows])),
+            },
+        };
+        cast(&column, &self.data_type).map_err(|e| ConnectorError {
+            what: format!("reading a column from the path '{}'", file.path.display()),
+            cause: e.to_string(),
+        })
+    }
 }
 
 impl Reader for FileReader {
@@ -178,7 +215,6 @@ mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
     use std::path::Path;
-    use tidemill_formats::table::MetadataColumn;
 
     fn spec(path: &Path) -> ReadSpec {
         let path = path.to_str().unwrap();
@@ -268,6 +304,19 @@ mod tests {
         let rows = drain(&mut readers, 10);
         assert_eq!(rows[0].rows.column(1).as_string::<i32>().value(0), "a.json");
         assert_eq!(rows[0].rows.column(2).as_primitive::<Int64Type>().value(0), 9);
+    }
+
+    #[test]
+    fn columns_of_the_partition_are_read_from_the_path() {
+        let dir = tempfile::tempdir().unwrap();
+        let partition = dir.path().join("name=12%3A30");
+        std::fs::create_dir(&partition).unwrap();
+        write_numbers(&partition.join("part-0-0"), 0..2);
+        let mut spec = spec(dir.path());
+        spec.table.partitioned_by = vec![1];
+        let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
+        let rows = drain(&mut readers, 10);
+        assert_eq!(rows[0].rows.column(1).as_string::<i32>().value(1), "12:30");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::metadata::MetadataColumns;
 use super::partitions::{Partition, Scout, assignment};
 use super::queue::{Event, Message, MessageQueue};
 use super::settings::{Flavour, Settings};
-use crate::record_rows::{BadRecords, RecordRows, wanted_metadata};
+use crate::record_rows::{BadRecords, Origin, RecordRows, wanted_metadata};
 use crate::source::{
     BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
 };
@@ -275,7 +275,10 @@ impl Lanes {
         self.lanes.push(KafkaLane {
             name: partition.name(),
             progress: Progress::new(partition.start, partition.stop, partition.is_empty),
-            rows: RecordRows::new(&self.spec, |column| keys.contains(&column))?,
+            rows: RecordRows::new(&self.spec, |column| match keys.contains(&column) {
+                true => Origin::Key,
+                false => Origin::Value,
+            })?,
             metadata: MetadataColumns::new(partition.topic.clone(), metadata)?,
             announced: None,
             partition,

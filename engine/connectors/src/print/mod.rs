@@ -16,6 +16,7 @@ use crate::options::{Known, refuse_unknown};
 use crate::registry::{Connector, not_a_source};
 use crate::sink::{Console, Sink, WriteSpec, Writer};
 use crate::source::{ConnectorError, ReadSpec, Source};
+use arrow::array::Array;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemill_formats::{Capabilities, Changelog, OptionError, Table};
@@ -54,6 +55,13 @@ impl Connector for Print {
             primary_key: spec.table.primary_key.clone(),
         }))
     }
+}
+
+/// One value as `print` shows it.
+pub(crate) fn value_text(column: &dyn Array, row: usize) -> String {
+    let mut text = String::new();
+    value::write(&mut text, column, row);
+    text
 }
 
 #[derive(Debug)]
@@ -120,11 +128,7 @@ impl Printed {
     /// One line for each row, `n` lines for a row of weight `n`.
     fn lines(&self, batch: &Batch) -> String {
         let columns = batch.columns().columns();
-        let text = |column: usize, row| {
-            let mut text = String::new();
-            value::write(&mut text, columns[column].as_ref(), row);
-            text
-        };
+        let text = |column: usize, row| value_text(columns[column].as_ref(), row);
         let same_key =
             |a, b| self.primary_key.iter().all(|&column| text(column, a) == text(column, b));
         let mut lines = String::with_capacity(batch.len() * 32);
