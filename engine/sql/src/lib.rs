@@ -9,4 +9,5 @@
 //! Everything here is a pure function of the text and the options: no file is read, no broker is
 //! asked. Every refusal carries a place in the text.
 
+pub mod functions;
 pub mod plan;

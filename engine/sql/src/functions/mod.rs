@@ -1,0 +1,72 @@
+//! Flink's scalar functions, by name and with Flink's meaning, for DataFusion's planner and its
+//! expressions to call.
+//!
+//! A function is one `Definition`: what it takes, what type it gives, and a kernel over whole
+//! columns. A new one is one entry in the table of its family and its kernel beside it; checks,
+//! error texts, NULL literals and constant arguments are the frame's (`function`, `values`).
+//!
+//! Invariants: a function depends on nothing but its arguments, the session's time zone and the
+//! epoch's [`clock`]; it never fails on values for which Flink gives NULL.
+
+pub mod arithmetic;
+pub mod cast;
+pub mod clock;
+mod conditional;
+mod function;
+mod hash;
+mod numeric;
+mod regexp;
+mod sha1;
+mod strings;
+pub mod time;
+mod url;
+mod values;
+
+use chrono_tz::Tz;
+use datafusion::logical_expr::ScalarUDF;
+use function::{Definition, Function};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Every family's table.
+const FAMILIES: &[&[Definition]] = &[
+    arithmetic::DEFINITIONS,
+    conditional::DEFINITIONS,
+    hash::DEFINITIONS,
+    numeric::DEFINITIONS,
+    regexp::DEFINITIONS,
+    strings::DEFINITIONS,
+    time::DEFINITIONS,
+    url::DEFINITIONS,
+];
+
+/// The functions of one session.
+#[derive(Debug, Clone)]
+pub struct Functions {
+    by_name: BTreeMap<&'static str, Arc<ScalarUDF>>,
+}
+
+impl Functions {
+    /// All functions, for a session in `zone` (`table.local-time-zone`).
+    pub fn new(zone: Tz) -> Self {
+        let by_name = FAMILIES
+            .iter()
+            .flat_map(|family| family.iter())
+            .map(|definition| (definition.name, Arc::new(Function::udf(definition, zone))))
+            .collect();
+        Functions { by_name }
+    }
+
+    /// The function called `name`, in any case.
+    pub fn scalar(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.by_name.get(name.to_ascii_uppercase().as_str()).cloned()
+    }
+
+    /// The names of all functions, in order, for suggestions.
+    pub fn names(&self) -> Vec<String> {
+        self.by_name.keys().map(|name| (*name).to_owned()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;
