@@ -117,6 +117,11 @@ impl KeyIndex {
         KeyGroup::of(self.keys[slot as usize].hash)
     }
 
+    /// The key columns of `slots`.
+    pub(crate) fn columns(&self, slots: &[u32]) -> Result<Vec<ArrayRef>, ArrowError> {
+        self.codec.decode(slots.iter().map(|&slot| &*self.keys[slot as usize].bytes))
+    }
+
     /// All live slots, in no order.
     pub(crate) fn slots(&self) -> impl Iterator<Item = u32> + '_ {
         self.table.iter().copied()

@@ -26,6 +26,7 @@ pub mod map;
 pub mod operator;
 #[cfg(test)]
 mod oracle;
+pub mod over;
 mod row_codec;
 pub mod time;
 pub mod top_n;

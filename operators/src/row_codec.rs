@@ -59,6 +59,9 @@ impl RowCodec {
         &'a self,
         rows: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Vec<ArrayRef>, ArrowError> {
+        if self.width == 0 {
+            return Ok(Vec::new());
+        }
         self.converter.convert_rows(rows.into_iter().map(|bytes| self.parser.parse(bytes)))
     }
 }

@@ -1,0 +1,590 @@
+//! `OVER` by row time: for each row a result over the rows of its key up to it.
+//!
+//! ```text
+//! SUM(v) OVER (PARTITION BY k ORDER BY t ROWS BETWEEN 1 PRECEDING AND CURRENT ROW)
+//!
+//! rows       (k, 10:02, 5) (k, 10:01, 3) (k, 10:03, 7)
+//! watermark 10:02: they are in order up to there
+//!            (k, 10:01, 3, 3) (k, 10:02, 5, 8)
+//! ```
+//!
+//! Rows wait until the watermark has reached their time; then they are complete and in order, each
+//! gets its result once, and the output is append-only. A row at or behind the watermark has
+//! missed its turn and is late.
+//!
+//! What is held of a key: the rows that wait, the rows that a bounded frame or a `LAG` may still
+//! reach, and the aggregates over the frame, out of which rows are taken as they leave it.
+
+mod frames;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+use crate::aggregate::{Aggregate, AggregateCall, Retraction, Rows, create};
+use crate::batch::Batch;
+use crate::key_index::KeyIndex;
+use crate::operator::{
+    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
+};
+use crate::row_codec::RowCodec;
+use crate::time::{Epoch, Watermark};
+use crate::window::times;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
+};
+use arrow::compute::{cast, interleave, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use frames::{Turn, Turns};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
+
+/// Which rows before a row belong to its frame; it ends with the row itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Frame {
+    /// The row and so many before it; none: all. Every row stands alone.
+    Rows {
+        /// Rows before the current one.
+        preceding: Option<u64>,
+    },
+    /// Rows up to so much earlier, inclusive; none: all. Rows of equal time share a result.
+    Range {
+        /// Milliseconds before the current row's time.
+        preceding_ms: Option<i64>,
+    },
+}
+
+/// A result column.
+#[derive(Clone, Debug)]
+pub enum OverFunction {
+    /// An aggregate over the frame.
+    Aggregate(AggregateCall),
+    /// The value that a column had some rows before, whatever the frame.
+    Lag {
+        /// The column.
+        argument: usize,
+        /// How many rows before; 0 is the row itself.
+        offset: u64,
+        /// The column that gives the result where there is no such row; NULL without it.
+        default: Option<usize>,
+        /// Name of the result column.
+        name: String,
+    },
+}
+
+/// What to compute over which rows. Output columns: the input's, then the functions'.
+#[derive(Clone, Debug)]
+pub struct OverSpec {
+    /// Key columns; none for one frame over all rows.
+    pub partition: Vec<usize>,
+    /// The row time by which rows are ordered, `Timestamp(ms)`.
+    pub time: usize,
+    /// The frame.
+    pub frame: Frame,
+    /// The result columns.
+    pub functions: Vec<OverFunction>,
+    /// Column of arrival order, which decides between rows of equal time; else the order in which
+    /// rows reach the operator.
+    pub arrival: Option<usize>,
+}
+
+/// Rows that have their turn together, roughly.
+const BATCH_ROWS: usize = 16_384;
+
+/// The operator. See the [module](self).
+pub struct Over {
+    spec: OverSpec,
+    input: SchemaRef,
+    output: SchemaRef,
+    codec: RowCodec,
+    index: KeyIndex,
+    /// By slot of the index.
+    partitions: Vec<Partition>,
+    rows: Vec<Row>,
+    free: Vec<u32>,
+    /// Rows that wait, in the order in which they will have their turn.
+    waiting: BTreeMap<(i64, i64, i64), u32>,
+    /// Of a range frame: the time of a key's last row and its slot.
+    idle: BinaryHeap<Reverse<(i64, u32)>>,
+    /// By call; groups are the slots of the index.
+    aggregates: Vec<(AggregateCall, Box<dyn Aggregate>)>,
+    lag_max: usize,
+    is_rebuilt: bool,
+    journal: snapshot::Journal,
+    row_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Partition {
+    /// Rows that had their turn and may still be reached, with their times.
+    history: VecDeque<(i64, u32)>,
+    /// How many of them, the last ones, the aggregates hold.
+    framed: usize,
+    waiting: u32,
+    is_journaled: bool,
+}
+
+#[derive(Debug, Default)]
+struct Row {
+    bytes: Box<[u8]>,
+    time: i64,
+    arrival: i64,
+    sequence: i64,
+    slot: u32,
+    is_persisted: bool,
+    is_journaled: bool,
+}
+
+impl std::fmt::Debug for Over {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Over").field("spec", &self.spec).finish_non_exhaustive()
+    }
+}
+
+impl Frame {
+    fn is_bounded(self) -> bool {
+        matches!(self, Frame::Rows { preceding: Some(_) } | Frame::Range { preceding_ms: Some(_) })
+    }
+}
+
+impl Over {
+    /// An operator without state.
+    ///
+    /// # Errors
+    /// If a key can't be compared, or a function isn't defined for its types.
+    pub fn new(spec: OverSpec, input: SchemaRef) -> Result<Self, OperatorError> {
+        let retraction = Retraction::of(spec.frame.is_bounded());
+        let (mut aggregates, mut lag_max) = (Vec::new(), 0);
+        for function in &spec.functions {
+            match function {
+                OverFunction::Aggregate(call) => {
+                    aggregates.push((call.clone(), create(call, retraction)?));
+                }
+                OverFunction::Lag { offset, .. } => lag_max = lag_max.max(*offset as usize),
+            }
+        }
+        let types = spec.partition.iter().map(|&c| input.field(c).data_type().clone());
+        Ok(Over {
+            output: output_schema(&spec, &input),
+            codec: RowCodec::of_schema(&input)?,
+            index: KeyIndex::new(types)?,
+            partitions: Vec::new(),
+            rows: Vec::new(),
+            free: Vec::new(),
+            waiting: BTreeMap::new(),
+            idle: BinaryHeap::new(),
+            aggregates,
+            lag_max,
+            is_rebuilt: true,
+            journal: snapshot::Journal::default(),
+            row_bytes: 0,
+            spec,
+            input,
+        })
+    }
+
+    /// The input's columns, then one for each function.
+    pub fn output_schema(&self) -> SchemaRef {
+        self.output.clone()
+    }
+
+    /// Lets an epoch's rows wait for their turn.
+    fn add(
+        &mut self,
+        batches: &[Batch],
+        watermark: Watermark,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        let mut rows = Batch::concat(&self.input, batches)?;
+        if rows.weights().is_some_and(|weights| weights.iter().any(|&w| w < 0)) {
+            return Err(OperatorError::Data(
+                "OVER was sent a deletion, but its input must only grow".into(),
+            ));
+        }
+        let mut row_times = times(rows.columns(), self.spec.time)?;
+        let is_late = |&time: &i64| watermark != Watermark::MIN && time <= watermark.0;
+        if row_times.iter().any(is_late) {
+            let split = |late: bool| -> BooleanArray {
+                row_times.iter().map(|time| Some(is_late(time) == late)).collect()
+            };
+            let late = rows.filter(&split(true))?;
+            output.late.push(LateRows { rows: late, watermark });
+            rows = rows.filter(&split(false))?;
+            row_times = times(rows.columns(), self.spec.time)?;
+        }
+        let arrivals = self.arrivals(rows.columns())?;
+        let slots = self.assign(rows.columns())?;
+        let encoded = self.codec.encode(rows.columns().columns())?;
+        for (row, &slot) in slots.iter().enumerate() {
+            for _ in 0..rows.weight(row) {
+                let sequence = self.journal.next();
+                let id = self.hold(Row {
+                    bytes: encoded.get(row).into(),
+                    time: row_times[row],
+                    arrival: arrivals.as_ref().map_or(sequence, |a| a.value(row)),
+                    sequence,
+                    slot,
+                    ..Row::default()
+                });
+                self.wait(id);
+                self.journal_row(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn arrivals(&self, rows: &RecordBatch) -> Result<Option<Int64Array>, OperatorError> {
+        let Some(column) = self.spec.arrival else { return Ok(None) };
+        let arrivals = cast(rows.column(column), &DataType::Int64)?;
+        Ok(Some(arrivals.as_primitive::<Int64Type>().clone()))
+    }
+
+    fn assign(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
+        let columns: Vec<ArrayRef> =
+            self.spec.partition.iter().map(|&c| rows.column(c).clone()).collect();
+        let (mut slots, partitions) = (Vec::new(), &mut self.partitions);
+        self.index.assign(
+            &columns,
+            rows.num_rows(),
+            None,
+            &mut slots,
+            |slot, _| match partitions.get_mut(slot as usize) {
+                Some(partition) => *partition = Partition::default(),
+                None => partitions.push(Partition::default()),
+            },
+        )?;
+        let groups = self.partitions.len();
+        self.aggregates.iter_mut().for_each(|(_, aggregate)| aggregate.resize(groups));
+        Ok(slots)
+    }
+
+    fn hold(&mut self, row: Row) -> u32 {
+        self.row_bytes += row.bytes.len();
+        match self.free.pop() {
+            Some(id) => {
+                self.rows[id as usize] = row;
+                id
+            }
+            None => {
+                self.rows.push(row);
+                (self.rows.len() - 1) as u32
+            }
+        }
+    }
+
+    fn wait(&mut self, id: u32) {
+        let row = &self.rows[id as usize];
+        self.partitions[row.slot as usize].waiting += 1;
+        self.waiting.insert((row.time, row.arrival, row.sequence), id);
+    }
+
+    fn forget_row(&mut self, id: u32) {
+        let row = std::mem::take(&mut self.rows[id as usize]);
+        self.row_bytes -= row.bytes.len();
+        self.free.push(id);
+        if row.is_persisted {
+            self.journal.removed_rows.push((self.index.group(row.slot), row.sequence));
+        }
+    }
+
+    /// Gives the rows whose time has come their results.
+    fn fire(
+        &mut self,
+        epoch: Epoch,
+        watermark: Watermark,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        if watermark == Watermark::MIN {
+            return Ok(());
+        }
+        loop {
+            let due = self.due(watermark);
+            if due.is_empty() {
+                break;
+            }
+            let turns = self.turns(&due);
+            self.take_turns(epoch, &due, &turns, output)?;
+            self.end_turns(turns);
+        }
+        self.forget_idle(watermark);
+        Ok(())
+    }
+
+    /// The next rows whose time has come: as many as make a batch, and all of the last one's time.
+    fn due(&mut self, watermark: Watermark) -> Vec<u32> {
+        let (mut due, mut last) = (Vec::new(), i64::MIN);
+        while let Some(entry) = self.waiting.first_entry()
+            && entry.key().0 <= watermark.0
+            && (due.len() < BATCH_ROWS || entry.key().0 == last)
+        {
+            last = entry.key().0;
+            due.push(entry.remove());
+        }
+        due
+    }
+
+    /// The due rows by key, with the rows of the key before them.
+    fn turns(&mut self, due: &[u32]) -> Vec<Turns> {
+        let mut by_slot: HashMap<u32, usize> = HashMap::new();
+        let mut turns: Vec<Turns> = Vec::new();
+        for (number, &id) in due.iter().enumerate() {
+            let row = &self.rows[id as usize];
+            let turn = *by_slot.entry(row.slot).or_insert_with(|| {
+                let partition = &self.partitions[row.slot as usize];
+                turns.push(Turns::new(row.slot, &partition.history, partition.framed));
+                turns.len() - 1
+            });
+            turns[turn].push(row.time, id, number as u32);
+            self.partitions[row.slot as usize].waiting -= 1;
+        }
+        turns
+    }
+
+    fn take_turns(
+        &mut self,
+        epoch: Epoch,
+        due: &[u32],
+        turns: &[Turns],
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        // The due rows in their order, then what else is read.
+        let mut read: Vec<u32> = due.to_vec();
+        let places: Vec<Vec<u32>> =
+            turns.iter().map(|t| t.place(self.spec.frame, self.lag_max, &mut read)).collect();
+        let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
+        let rows = RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?;
+        let mut aggregated = self.aggregate(epoch, due.len(), turns, &places, &rows)?.into_iter();
+        let mut columns = rows.slice(0, due.len()).columns().to_vec();
+        for function in &self.spec.functions {
+            columns.push(match function {
+                OverFunction::Aggregate(_) => aggregated
+                    .next()
+                    .ok_or_else(|| OperatorError::Data("an aggregate gave no result".into()))?,
+                OverFunction::Lag { argument, offset, default, .. } => {
+                    let default = default.map(|column| rows.column(column));
+                    lag(rows.column(*argument), default, *offset, due.len(), turns, &places)?
+                }
+            });
+        }
+        output.rows.push(RecordBatch::try_new(self.output.clone(), columns)?.into());
+        Ok(())
+    }
+
+    /// The results of all aggregates for the due rows. All keys take their first turn together,
+    /// then all that have a second one, and so on: a key's turns depend on each other.
+    fn aggregate(
+        &mut self,
+        epoch: Epoch,
+        due: usize,
+        turns: &[Turns],
+        places: &[Vec<u32>],
+        rows: &RecordBatch,
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        if self.aggregates.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut results: Vec<Vec<ArrayRef>> = vec![Vec::new(); self.aggregates.len()];
+        let mut result_of: Vec<(usize, usize)> = vec![(0, 0); due];
+        let mut active: Vec<(usize, Turn)> = Vec::new();
+        active.extend(turns.iter().map(|t| t.first(self.spec.frame)).enumerate());
+        let mut arrival = 0;
+        for round in 0.. {
+            let mut step = Step::default();
+            for (position, (key, turn)) in active.iter().enumerate() {
+                let (turns, places) = (&turns[*key], &places[*key]);
+                step.readers.push(turns.slot);
+                step.push(turns.slot, &places[turn.leaving.clone()], -1);
+                step.push(turns.slot, &places[turn.entering.clone()], 1);
+                for row in turn.entering.clone() {
+                    result_of[turns.number(row) as usize] = (round, position);
+                }
+            }
+            let last = arrival + step.rows.len() as i64;
+            let arrivals = Int64Array::from_iter_values(arrival..last);
+            arrival = last;
+            for ((call, aggregate), results) in self.aggregates.iter_mut().zip(&mut results) {
+                step.apply(call, &mut **aggregate, rows, epoch, &arrivals)?;
+                results.push(aggregate.read(&step.readers)?);
+            }
+            let next = |(key, turn): (usize, Turn)| Some((key, turns[key].next(turn)?));
+            active = active.into_iter().filter_map(next).collect();
+            if active.is_empty() {
+                break;
+            }
+        }
+        let gather = |results: &Vec<ArrayRef>| {
+            let results: Vec<&dyn Array> = results.iter().map(AsRef::as_ref).collect();
+            Ok(interleave(&results, &result_of)?)
+        };
+        results.iter().map(gather).collect()
+    }
+
+    /// Puts the due rows to their keys' history, and forgets what nothing reaches any more.
+    fn end_turns(&mut self, turns: Vec<Turns>) {
+        for turns in turns {
+            let (slot, past) = (turns.slot, turns.due().start);
+            let (history, framed) = turns.finish(self.spec.frame);
+            let keep = match self.spec.frame.is_bounded() {
+                true => framed.max(self.lag_max),
+                false => self.lag_max,
+            };
+            let last = history.last().map(|&(time, _)| time);
+            let gone = history.len().saturating_sub(keep);
+            for &(_, id) in &history[..gone] {
+                self.forget_row(id);
+            }
+            // Rows that waited have had their turn now.
+            for &(_, id) in &history[gone.max(past)..] {
+                self.journal_row(id);
+            }
+            let partition = &mut self.partitions[slot as usize];
+            partition.history = history[gone..].iter().copied().collect();
+            partition.framed = if self.spec.frame.is_bounded() { framed } else { 0 };
+            if let (Frame::Range { preceding_ms: Some(_) }, Some(last), 0) =
+                (self.spec.frame, last, self.lag_max)
+            {
+                self.idle.push(Reverse((last, slot)));
+            }
+            if !self.spec.frame.is_bounded()
+                && !std::mem::replace(&mut partition.is_journaled, true)
+            {
+                self.journal.keys.push(slot);
+            }
+        }
+    }
+
+    /// Forgets keys whose rows have all left a range frame, and the frames of rows to come.
+    fn forget_idle(&mut self, watermark: Watermark) {
+        let Frame::Range { preceding_ms: Some(preceding_ms) } = self.spec.frame else { return };
+        while let Some(&Reverse((last, slot))) = self.idle.peek()
+            && last.saturating_add(preceding_ms) <= watermark.0
+        {
+            self.idle.pop();
+            let partition = &mut self.partitions[slot as usize];
+            let is_idle = partition.history.back().is_some_and(|&(time, _)| time == last);
+            if !is_idle || partition.waiting > 0 {
+                continue;
+            }
+            for (_, id) in std::mem::take(&mut partition.history) {
+                self.forget_row(id);
+            }
+            self.aggregates.iter_mut().for_each(|(_, aggregate)| aggregate.reset(&[slot]));
+            self.index.remove(slot);
+        }
+    }
+
+    fn journal_row(&mut self, id: u32) {
+        let row = &mut self.rows[id as usize];
+        if !std::mem::replace(&mut row.is_journaled, true) {
+            self.journal.rows.push(id);
+        }
+    }
+}
+
+/// What one turn of all keys does to the aggregates.
+#[derive(Default)]
+struct Step {
+    groups: Vec<u32>,
+    rows: Vec<u32>,
+    weights: Vec<i64>,
+    readers: Vec<u32>,
+}
+
+impl Step {
+    fn push(&mut self, group: u32, rows: &[u32], weight: i64) {
+        self.rows.extend_from_slice(rows);
+        self.groups.resize(self.rows.len(), group);
+        self.weights.resize(self.rows.len(), weight);
+    }
+
+    fn apply(
+        &self,
+        call: &AggregateCall,
+        aggregate: &mut dyn Aggregate,
+        rows: &RecordBatch,
+        epoch: Epoch,
+        arrivals: &Int64Array,
+    ) -> Result<(), OperatorError> {
+        let indices = UInt32Array::from(self.rows.clone());
+        let column = |column: usize| take(rows.column(column), &indices, None);
+        let values = call.argument.map(column).transpose()?;
+        let filter = call.filter.map(column).transpose()?;
+        aggregate.update(&Rows {
+            groups: &self.groups,
+            values: values.as_ref(),
+            weights: self.weights.iter().any(|&w| w != 1).then_some(&self.weights[..]),
+            filter: filter.as_ref().map(|f| f.as_boolean()),
+            epoch,
+            arrival: Some(arrivals),
+        })
+    }
+}
+
+/// The values that rows before the due ones have.
+fn lag(
+    values: &ArrayRef,
+    default: Option<&ArrayRef>,
+    offset: u64,
+    due: usize,
+    turns: &[Turns],
+    places: &[Vec<u32>],
+) -> Result<ArrayRef, OperatorError> {
+    const VALUE: usize = 0;
+    const DEFAULT: usize = 1;
+    let null = new_null_array(values.data_type(), due);
+    let default = default.unwrap_or(&null);
+    let mut found = vec![(DEFAULT, 0); due];
+    for (turns, places) in turns.iter().zip(places) {
+        for row in turns.due() {
+            let number = turns.number(row) as usize;
+            let before = row.checked_sub(offset as usize);
+            found[number] = before.map_or((DEFAULT, number), |r| (VALUE, places[r] as usize));
+        }
+    }
+    Ok(interleave(&[values.as_ref(), default.as_ref()], &found)?)
+}
+
+fn output_schema(spec: &OverSpec, input: &SchemaRef) -> SchemaRef {
+    let mut fields: Vec<_> = input.fields().iter().cloned().collect();
+    fields.extend(spec.functions.iter().map(|function| {
+        Arc::new(match function {
+            OverFunction::Aggregate(call) => Field::new(&call.name, call.output_type.clone(), true),
+            OverFunction::Lag { argument, name, .. } => {
+                Field::new(name, input.field(*argument).data_type().clone(), true)
+            }
+        })
+    }));
+    Arc::new(Schema::new(fields))
+}
+
+impl Operator for Over {
+    fn apply(
+        &mut self,
+        inputs: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        self.rebuild()?;
+        let mut batches = inputs.into_iter().next().unwrap_or_default();
+        batches.retain(|batch| !batch.is_empty());
+        if !batches.is_empty() {
+            self.add(&batches, context.watermark_before, output)?;
+        }
+        self.fire(context.epoch, context.watermark_after, output)
+    }
+
+    fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        self.take_snapshot(scope)
+    }
+
+    fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
+        self.restore_snapshot(snapshot)
+    }
+
+    fn state_bytes(&self) -> usize {
+        let row = size_of::<Row>() + size_of::<(i64, u32)>();
+        let aggregates: usize = self.aggregates.iter().map(|(_, a)| a.bytes()).sum();
+        let partitions = self.partitions.len() * size_of::<Partition>();
+        self.index.bytes() + self.rows.len() * row + self.row_bytes + aggregates + partitions
+    }
+}

@@ -1,0 +1,321 @@
+//! The state of an `OVER` on its way to and from a checkpoint.
+//!
+//! Table `rows`: `key_group`, `sequence`, `arrival`, `turn` (whether the row had it), then the
+//! input's columns; a row's key is its group and sequence number. Aggregates over bounded frames
+//! are not written: their rows are there, and go through them again.
+//!
+//! Table `totals`, of unbounded frames, whose rows are not kept: `key_group`, the key columns, the
+//! aggregates' state.
+
+use super::frames::Turns;
+use super::{Over, Partition, Row, Step};
+use crate::key::KeyGroup;
+use crate::operator::{OperatorError, Snapshot, SnapshotScope, SnapshotTable};
+use crate::window::times;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt32Array,
+};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt8Type};
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+const ROWS: &str = "rows";
+const TOTALS: &str = "totals";
+const KEY_WIDTH: usize = 2;
+const LEAD: usize = 4;
+
+/// What changed since the last snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Journal {
+    sequence_next: i64,
+    pub(super) rows: Vec<u32>,
+    pub(super) removed_rows: Vec<(KeyGroup, i64)>,
+    pub(super) keys: Vec<u32>,
+}
+
+impl Journal {
+    pub(super) fn next(&mut self) -> i64 {
+        self.sequence_next += 1;
+        self.sequence_next - 1
+    }
+}
+
+impl Over {
+    pub(super) fn take_snapshot(
+        &mut self,
+        scope: SnapshotScope,
+    ) -> Result<Snapshot, OperatorError> {
+        self.rebuild()?;
+        let mut changed = std::mem::take(&mut self.journal.rows);
+        changed.retain(|&id| {
+            let row = &mut self.rows[id as usize];
+            row.is_persisted |= row.is_journaled;
+            std::mem::take(&mut row.is_journaled)
+        });
+        let mut keys = std::mem::take(&mut self.journal.keys);
+        keys.retain(|&slot| std::mem::take(&mut self.partitions[slot as usize].is_journaled));
+        let removed = std::mem::take(&mut self.journal.removed_rows);
+        let mut deletes = None;
+        match scope {
+            SnapshotScope::Full => {
+                changed = self.all_rows();
+                keys = self.index.slots().collect();
+            }
+            SnapshotScope::Changed if removed.is_empty() => {}
+            SnapshotScope::Changed => deletes = Some(row_deletes(&removed)?),
+        }
+        let mut snapshot = Snapshot::default();
+        let upserts = if changed.is_empty() { None } else { Some(self.row_upserts(&changed)?) };
+        if deletes.is_some() || upserts.is_some() {
+            snapshot.tables.push(SnapshotTable { name: ROWS.into(), deletes, upserts });
+        }
+        if !self.spec.frame.is_bounded() && !self.aggregates.is_empty() && !keys.is_empty() {
+            let (name, upserts) = (TOTALS.into(), Some(self.totals(&keys)?));
+            snapshot.tables.push(SnapshotTable { name, deletes: None, upserts });
+        }
+        Ok(snapshot)
+    }
+
+    fn all_rows(&self) -> Vec<u32> {
+        let waiting = self.waiting.values().copied();
+        let slots = self.index.slots().map(|slot| &self.partitions[slot as usize]);
+        waiting.chain(slots.flat_map(|p| p.history.iter().map(|&(_, id)| id))).collect()
+    }
+
+    fn row_upserts(&self, ids: &[u32]) -> Result<RecordBatch, OperatorError> {
+        let rows = || ids.iter().map(|&id| &self.rows[id as usize]);
+        let groups = rows().map(|row| self.index.group(row.slot).0);
+        let is_waiting =
+            |row: &Row| self.waiting.contains_key(&(row.time, row.arrival, row.sequence));
+        let turn: Vec<bool> = rows().map(|row| !is_waiting(row)).collect();
+        let mut columns: Vec<ArrayRef> = vec![
+            Arc::new(UInt8Array::from_iter_values(groups)),
+            Arc::new(Int64Array::from_iter_values(rows().map(|row| row.sequence))),
+            Arc::new(Int64Array::from_iter_values(rows().map(|row| row.arrival))),
+            Arc::new(BooleanArray::from(turn)),
+        ];
+        columns.extend(self.codec.decode(rows().map(|row| &*row.bytes))?);
+        let fields = lead_fields().into_iter().map(Arc::new);
+        let fields: Vec<_> = fields.chain(self.input.fields().iter().cloned()).collect();
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    fn totals(&self, slots: &[u32]) -> Result<RecordBatch, OperatorError> {
+        let groups = slots.iter().map(|&slot| self.index.group(slot).0);
+        let mut fields = vec![Field::new("key_group", DataType::UInt8, false)];
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt8Array::from_iter_values(groups))];
+        fields.extend(self.spec.partition.iter().map(|&c| self.input.field(c).clone()));
+        columns.extend(self.index.columns(slots)?);
+        for (number, (_, aggregate)) in self.aggregates.iter().enumerate() {
+            for (part, state) in aggregate.state(slots)?.into_iter().enumerate() {
+                let name = format!("state_{number}_{part}");
+                fields.push(Field::new(name, state.data_type().clone(), true));
+                columns.push(state);
+            }
+        }
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+    }
+
+    pub(super) fn restore_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
+        for table in &snapshot.tables {
+            match table.name.as_str() {
+                ROWS => {
+                    if let Some(deletes) = &table.deletes {
+                        self.restore_deletes(deletes);
+                    }
+                    if let Some(upserts) = &table.upserts {
+                        self.restore_rows(upserts)?;
+                    }
+                }
+                TOTALS => {
+                    if let Some(upserts) = &table.upserts {
+                        self.restore_totals(upserts)?;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.is_rebuilt = false;
+        Ok(())
+    }
+
+    fn by_number(&self) -> HashMap<(u8, i64), u32> {
+        let number = |id: u32| {
+            let row = &self.rows[id as usize];
+            ((self.index.group(row.slot).0, row.sequence), id)
+        };
+        self.all_rows().into_iter().map(number).collect()
+    }
+
+    fn restore_deletes(&mut self, batch: &RecordBatch) {
+        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
+        let sequences = batch.column(1).as_primitive::<Int64Type>().values();
+        let there = self.by_number();
+        for number in groups.iter().copied().zip(sequences.iter().copied()) {
+            if let Some(&id) = there.get(&number) {
+                self.unlist(id);
+                self.forget_row(id);
+            }
+        }
+        self.journal.removed_rows.clear();
+    }
+
+    /// Takes a row from where it stands.
+    fn unlist(&mut self, id: u32) {
+        let row = &self.rows[id as usize];
+        let partition = &mut self.partitions[row.slot as usize];
+        if self.waiting.remove(&(row.time, row.arrival, row.sequence)).is_some() {
+            partition.waiting -= 1;
+            return;
+        }
+        let Some(at) = partition.history.iter().position(|&(_, other)| other == id) else { return };
+        partition.history.remove(at);
+    }
+
+    fn restore_rows(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {
+        // Rows of equal time come back in the order in which they came.
+        let order = {
+            let sequences = batch.column(1).as_primitive::<Int64Type>().values();
+            let arrivals = batch.column(2).as_primitive::<Int64Type>().values();
+            let times = times(batch, LEAD + self.spec.time)?;
+            let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
+            order.sort_by_key(|&row| {
+                let row = row as usize;
+                (times[row], arrivals[row], sequences[row])
+            });
+            order
+        };
+        let batch = take_record_batch(batch, &UInt32Array::from(order))?;
+        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
+        let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
+        let (sequences, arrivals) = (numbers(1), numbers(2));
+        let turn = batch.column(3).as_boolean();
+        let width = LEAD + self.input.fields().len();
+        let rows = batch.project(&(LEAD..width).collect::<Vec<_>>())?;
+        let there = self.by_number();
+        let times = times(&rows, self.spec.time)?;
+        let slots = self.assign(&rows)?;
+        let encoded = self.codec.encode(rows.columns())?;
+        for (row, &slot) in slots.iter().enumerate() {
+            let sequence = sequences[row];
+            self.journal.sequence_next = self.journal.sequence_next.max(sequence + 1);
+            let id = match there.get(&(groups[row], sequence)) {
+                Some(&id) => {
+                    self.unlist(id);
+                    id
+                }
+                None => self.hold(Row {
+                    bytes: encoded.get(row).into(),
+                    time: times[row],
+                    arrival: arrivals[row],
+                    sequence,
+                    slot,
+                    ..Row::default()
+                }),
+            };
+            self.rows[id as usize].is_persisted = true;
+            match turn.value(row) {
+                false => self.wait(id),
+                true => self.restore_turn(id),
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a row that had its turn back into its key's history.
+    fn restore_turn(&mut self, id: u32) {
+        let rows = &self.rows;
+        let key = |id: u32| {
+            let row = &rows[id as usize];
+            (row.time, row.arrival, row.sequence)
+        };
+        let (time, slot) = (rows[id as usize].time, rows[id as usize].slot);
+        let history = &mut self.partitions[slot as usize].history;
+        let at = history.partition_point(|&(_, other)| key(other) < key(id));
+        history.insert(at, (time, id));
+    }
+
+    fn restore_totals(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {
+        let width = self.spec.partition.len();
+        let keys: Vec<ArrayRef> = batch.columns()[1..=width].to_vec();
+        let partitions = &mut self.partitions;
+        let mut slots = Vec::new();
+        self.index.assign(&keys, batch.num_rows(), None, &mut slots, |slot, _| match partitions
+            .get_mut(slot as usize)
+        {
+            Some(partition) => *partition = Partition::default(),
+            None => partitions.push(Partition::default()),
+        })?;
+        let mut column = 1 + width;
+        for (_, aggregate) in &mut self.aggregates {
+            let parts = aggregate.state_types().len();
+            aggregate.resize(self.partitions.len());
+            aggregate.reset(&slots);
+            aggregate.merge(&slots, &batch.columns()[column..column + parts])?;
+            column += parts;
+        }
+        Ok(())
+    }
+
+    /// After a restore: sends the rows of bounded frames through the aggregates again, and drops
+    /// keys that have nothing left.
+    pub(super) fn rebuild(&mut self) -> Result<(), OperatorError> {
+        if std::mem::replace(&mut self.is_rebuilt, true) {
+            return Ok(());
+        }
+        if !self.spec.frame.is_bounded() {
+            return Ok(());
+        }
+        let (mut step, mut read) = (Step::default(), Vec::new());
+        let slots: Vec<u32> = self.index.slots().collect();
+        for slot in slots {
+            let partition = &mut self.partitions[slot as usize];
+            if partition.history.is_empty() && partition.waiting == 0 {
+                self.index.remove(slot);
+                continue;
+            }
+            if let Some(&(last, _)) = partition.history.back()
+                && self.lag_max == 0
+                && matches!(self.spec.frame, super::Frame::Range { .. })
+            {
+                self.idle.push(Reverse((last, slot)));
+            }
+            partition.framed = Turns::new(slot, &partition.history, 0).finish(self.spec.frame).1;
+            let from = partition.history.len() - partition.framed;
+            let start = read.len() as u32;
+            read.extend(partition.history.range(from..).map(|&(_, id)| id));
+            step.push(slot, &(start..read.len() as u32).collect::<Vec<_>>(), 1);
+        }
+        if read.is_empty() {
+            return Ok(());
+        }
+        let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
+        let rows = RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?;
+        let arrivals = Int64Array::from_iter_values(0..read.len() as i64);
+        for (call, aggregate) in &mut self.aggregates {
+            // The frames' rows are older than any of an epoch to come.
+            step.apply(call, &mut **aggregate, &rows, 0, &arrivals)?;
+        }
+        Ok(())
+    }
+}
+
+fn lead_fields() -> [Field; LEAD] {
+    [
+        Field::new("key_group", DataType::UInt8, false),
+        Field::new("sequence", DataType::Int64, false),
+        Field::new("arrival", DataType::Int64, false),
+        Field::new("turn", DataType::Boolean, false),
+    ]
+}
+
+fn row_deletes(removed: &[(KeyGroup, i64)]) -> Result<RecordBatch, OperatorError> {
+    let schema = Arc::new(Schema::new(lead_fields()[..KEY_WIDTH].to_vec()));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(UInt8Array::from_iter_values(removed.iter().map(|(group, _)| group.0))),
+        Arc::new(Int64Array::from_iter_values(removed.iter().map(|(_, sequence)| *sequence))),
+    ];
+    Ok(RecordBatch::try_new(schema, columns)?)
+}
