@@ -24,10 +24,12 @@ use tidemill_operators::Epoch;
 use tidemill_operators::dataflow::{Probe, Report, ReportInput, Seat, Worker};
 use tidemill_sql::plan::NodeId;
 
-/// A worker with nothing to do looks again after this time.
-const PATIENCE: Duration = Duration::from_millis(1);
-/// Sinks are looked after this often even if nothing is written.
-const SINKS_INTERVAL: Duration = Duration::from_millis(100);
+/// A worker with nothing to do looks again after this time, doubled each time …
+const PATIENCE_MIN: Duration = Duration::from_micros(500);
+/// … up to this: well within an epoch, so that an idle job costs little and wakes soon.
+const PATIENCE_MAX: Duration = Duration::from_millis(4);
+/// Sinks and dead letters are looked after this often even if nothing is written.
+const CHORES_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Runs one worker to the end of the job. Failures are told to the job's poison.
 pub(crate) fn run(index: usize, seat: Seat, readers: Readers, shared: &Arc<Shared>) {
@@ -64,7 +66,7 @@ struct Running {
     sinks: Vec<Rc<RefCell<SinkDriver>>>,
     reports: Option<ReportInput>,
     probe: Probe,
-    sinks_seen: Instant,
+    chores_done: Instant,
 }
 
 impl Running {
@@ -85,7 +87,7 @@ impl Running {
             sinks,
             reports: Some(reports),
             probe,
-            sinks_seen: Instant::now(),
+            chores_done: Instant::now(),
         };
         running.enter(epoch);
         let mut news: Vec<Report> = values.into_iter().map(|values| values.give(epoch)).collect();
@@ -98,13 +100,19 @@ impl Running {
     }
 
     fn run(&mut self, worker: &mut Worker, shared: &Shared) -> Result<(), JobError> {
+        let mut patience = PATIENCE_MIN;
         while self.is_reading() && !shared.stops() {
             if shared.poison.has_failed() {
                 return Ok(());
             }
-            let rows = self.turn(shared)?;
-            worker.step(if rows > 0 { Duration::ZERO } else { PATIENCE });
-            self.look_after_sinks(shared)?;
+            if self.turn(shared)? > 0 {
+                patience = PATIENCE_MIN;
+                worker.step(Duration::ZERO);
+            } else {
+                worker.step(patience);
+                patience = (patience * 2).min(PATIENCE_MAX);
+            }
+            self.do_chores(shared)?;
         }
         self.leave_epoch();
         self.sources.iter_mut().for_each(SourceDriver::close);
@@ -113,8 +121,8 @@ impl Running {
             if shared.poison.has_failed() {
                 return Ok(());
             }
-            worker.step(PATIENCE);
-            self.look_after_sinks(shared)?;
+            worker.step(PATIENCE_MAX);
+            self.do_chores(shared)?;
         }
         for sink in &self.sinks {
             sink.borrow_mut().finish()?;
@@ -166,10 +174,13 @@ impl Running {
         }
     }
 
-    fn look_after_sinks(&mut self, shared: &Shared) -> Result<(), JobError> {
-        let is_time = self.sinks_seen.elapsed() >= SINKS_INTERVAL;
+    fn do_chores(&mut self, shared: &Shared) -> Result<(), JobError> {
+        let is_time = self.chores_done.elapsed() >= CHORES_INTERVAL;
         if is_time {
-            self.sinks_seen = Instant::now();
+            self.chores_done = Instant::now();
+            if self.index == 0 {
+                shared.dead_letters.flush();
+            }
         }
         let mut pending_bytes = 0;
         for sink in &self.sinks {
