@@ -52,6 +52,7 @@ fn source(options: &[(&str, &str)]) -> Node {
         columns: vec![0, 1],
         arrival: false,
         watermark: Some(Arc::new(ValueAsTime)),
+        changelog: tidemill_formats::Changelog::AppendOnly,
     };
     node(NodeKind::Source(plan), vec![])
 }

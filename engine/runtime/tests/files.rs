@@ -49,7 +49,13 @@ fn node(kind: NodeKind, inputs: Vec<usize>, schema: SchemaRef, changelog: Change
 
 fn source(path: &Path, arrival: bool) -> Node {
     let table = table("numbers", path, "json");
-    let plan = SourcePlan { table, columns: vec![0, 1], arrival, watermark: None };
+    let plan = SourcePlan {
+        table,
+        columns: vec![0, 1],
+        arrival,
+        watermark: None,
+        changelog: Changelog::AppendOnly,
+    };
     node(NodeKind::Source(plan), vec![], schema(arrival), Changelog::AppendOnly)
 }
 
@@ -242,6 +248,7 @@ fn windowed(input: &Path, output: &Path) -> Vec<Node> {
         columns: vec![0, 1],
         arrival: false,
         watermark: Some(watermark),
+        changelog: tidemill_formats::Changelog::AppendOnly,
     };
     let count = AggregateCall {
         function: AggregateFunction::CountRows,

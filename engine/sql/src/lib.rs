@@ -1,13 +1,28 @@
 //! From the text of a job to a dataflow plan.
 //!
 //! ```text
-//! files ─► text ─► parser ─► statements ─► catalog ─► logical plan ─► types ─► optimiser ─► plan::Plan
-//!        (${NAME})  (Flink's dialect)     (tables,   (DataFusion's   (Flink's  (an allow-    (operators,
-//!                                          views)     SQL planner)    meaning)   list)         keys, state)
+//! files ─► text ─► parser ─► statements ─► catalog ─► planner ─► relation ─► plan::Plan
+//!        (${NAME})  (Flink's dialect)     (tables,   (names,     (pushdown,  (operators,
+//!                                          views)     types)      pruning)    keys, state)
 //! ```
 //!
 //! Everything here is a pure function of the text and the options: no file is read, no broker is
 //! asked. Every refusal carries a place in the text.
 
+mod catalog;
+mod describe;
+pub mod error;
+mod explain;
 pub mod functions;
+mod parser;
 pub mod plan;
+mod planner;
+mod session;
+pub mod text;
+pub mod types;
+
+pub use error::{ErrorKind, SqlError};
+pub use explain::explain;
+pub use session::{Planned, plan_session};
+pub use text::SourceText;
+pub use types::SqlType;

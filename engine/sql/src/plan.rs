@@ -73,9 +73,7 @@ impl NodeKind {
     /// any row. An empty key sends everything to one worker.
     pub fn exchange(&self, port: usize) -> Option<&[usize]> {
         match self {
-            NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Map(_) | NodeKind::Union => {
-                None
-            },
+            NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Map(_) | NodeKind::Union => None,
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
             NodeKind::GroupAggregate(spec) => Some(&spec.keys),
             NodeKind::TopN(spec) => Some(&spec.partition),
@@ -102,6 +100,8 @@ pub struct SourcePlan {
     /// The watermark, as an expression over the node's output columns whose maximum (in
     /// milliseconds, a `Timestamp(ms)`) is the lane's watermark. None if none is declared.
     pub watermark: Option<Arc<dyn Expression>>,
+    /// What kind of rows the table gives.
+    pub changelog: Changelog,
 }
 
 /// How a table is written. Its input has exactly the table's columns and types.

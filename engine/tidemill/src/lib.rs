@@ -7,7 +7,6 @@ mod cli;
 mod commands;
 mod console;
 mod failure;
-mod front;
 mod logging;
 mod session;
 mod signals;

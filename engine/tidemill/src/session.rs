@@ -1,12 +1,12 @@
 //! From the command line's files and definitions to a planned session.
 
 use crate::failure::Failure;
-use crate::front::{Planned, SourceText, plan_session};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use tidemill_connectors::Registry;
+use tidemill_sql::{Planned, SourceText, plan_session};
 
 /// The files of a session and what is defined for them.
 #[derive(Clone, Debug, Args)]

@@ -7,7 +7,6 @@
 use super::generate::{self, EVENTS_DEFAULT, Files, Topics};
 use super::run::{JobArguments, run_job};
 use crate::failure::Failure;
-use crate::front::{Planned, SourceText};
 use crate::session::{self, SessionArguments};
 use crate::signals;
 use anyhow::Context;
@@ -22,6 +21,7 @@ use tidemill_connectors::{open_sink, open_source};
 use tidemill_formats::Table;
 use tidemill_jobs::{Job, Settings};
 use tidemill_runtime::Outside;
+use tidemill_sql::{Planned, SourceText};
 
 /// The arguments of `tidemill demo`.
 #[derive(Debug, Args)]

@@ -1,0 +1,169 @@
+//! [`explain`]: a plan as text, sinks at the top, each node once.
+
+use crate::plan::{Node, NodeId, NodeKind, Plan};
+use std::fmt::Write;
+use tidemill_formats::Changelog;
+use tidemill_operators::aggregate::AggregateCall;
+use tidemill_operators::map::MapSpec;
+use tidemill_operators::window::WindowKind;
+
+/// The dataflow: operators, what each keeps, whether it is append-only or updating, its keys,
+/// and the columns that are read.
+pub fn explain(plan: &Plan) -> String {
+    let mut text = String::new();
+    let mut shown = vec![false; plan.nodes.len()];
+    for (id, node) in plan.nodes.iter().enumerate() {
+        if matches!(node.kind, NodeKind::Sink(_)) {
+            write_node(plan, id, 0, &mut shown, &mut text);
+        }
+    }
+    text.trim_end().to_owned()
+}
+
+fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &mut String) {
+    let node = &plan.nodes[id];
+    let indent = "  ".repeat(depth);
+    if std::mem::replace(&mut shown[id], true) {
+        let _ = writeln!(text, "{indent}#{id} (as above)");
+        return;
+    }
+    let changelog = match node.changelog {
+        Changelog::AppendOnly => "append-only",
+        Changelog::Retract => "updating",
+        Changelog::Upsert => "upsert",
+    };
+    let _ = writeln!(text, "{indent}#{id} {} [{changelog}]", describe(plan, node));
+    for &input in &node.inputs {
+        write_node(plan, input, depth + 1, shown, text);
+    }
+}
+
+fn describe(plan: &Plan, node: &Node) -> String {
+    let input = |port: usize| &plan.nodes[node.inputs[port]].schema;
+    let name = |port: usize, column: usize| input(port).field(column).name().clone();
+    let names = |port: usize, columns: &[usize]| {
+        columns.iter().map(|&c| name(port, c)).collect::<Vec<_>>().join(", ")
+    };
+    let all = || {
+        let fields = node.schema.fields();
+        fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+    };
+    match &node.kind {
+        NodeKind::Source(source) => {
+            let connector = source.table.option("connector").unwrap_or("?");
+            let mut text = format!("Source {} ({connector}): reads {}", source.table.name, all());
+            if let Some(watermark) = &source.watermark {
+                let _ = write!(text, "; watermark {}", watermark.describe());
+            }
+            text
+        }
+        NodeKind::Values(rows) => format!("Values: {} row(s)", rows.num_rows()),
+        NodeKind::Map(spec) => map(spec),
+        NodeKind::WindowAggregate(spec) => format!(
+            "Window aggregate {} by ({}): {}; keeps one partial for each pane and key",
+            window(&spec.window),
+            names(0, &spec.keys),
+            calls(&spec.aggregates, &|c| name(0, c)),
+        ),
+        NodeKind::GroupAggregate(spec) if spec.aggregates.is_empty() => {
+            format!("Distinct ({}): keeps each key", names(0, &spec.keys))
+        }
+        NodeKind::GroupAggregate(spec) => format!(
+            "Group aggregate by ({}): {}; keeps a row for each key",
+            names(0, &spec.keys),
+            calls(&spec.aggregates, &|c| name(0, c)),
+        ),
+        NodeKind::TopN(spec) => {
+            let order: Vec<String> = (spec.order.iter())
+                .map(|o| {
+                    format!("{}{}", name(0, o.column), if o.descending { " DESC" } else { "" })
+                })
+                .collect();
+            format!(
+                "Top-N ranks {}..={} by ({}) order ({}); keeps {}",
+                spec.first,
+                spec.last,
+                names(0, &spec.partition),
+                order.join(", "),
+                match (spec.updating, spec.window_end.is_some()) {
+                    (true, _) => "every row",
+                    (false, true) => "the ranked rows until the window closes",
+                    (false, false) => "the ranked rows",
+                }
+            )
+        }
+        NodeKind::Join(spec) => {
+            let residual = spec.residual.as_ref().map(|r| format!(" and {}", r.describe()));
+            format!(
+                "Join {:?} on ({}) = ({}){}; keeps both inputs",
+                spec.kind,
+                names(0, &spec.left_keys),
+                names(1, &spec.right_keys),
+                residual.unwrap_or_default()
+            )
+        }
+        NodeKind::Union => "Union".to_owned(),
+        NodeKind::Sink(sink) => {
+            let connector = sink.table.option("connector").unwrap_or("?");
+            let kind = match sink.changelog {
+                Changelog::AppendOnly => "insertions",
+                Changelog::Retract => "insertions and retractions",
+                Changelog::Upsert => "upserts by primary key",
+            };
+            format!("Sink {} ({connector}): {kind}", sink.table.name)
+        }
+    }
+}
+
+fn map(spec: &MapSpec) -> String {
+    let mut parts = Vec::new();
+    if let Some(unfold) = &spec.windows {
+        parts.push(format!("windows {}", window(&unfold.window)));
+    }
+    if let Some(predicate) = &spec.predicate {
+        parts.push(format!("where {}", predicate.describe()));
+    }
+    if let Some(projection) = &spec.projection {
+        let columns: Vec<String> = projection
+            .iter()
+            .zip(spec.schema.fields())
+            .map(|(expr, field)| {
+                let text = expr.describe();
+                if text == *field.name() { text } else { format!("{text} AS {}", field.name()) }
+            })
+            .collect();
+        parts.push(format!("select {}", columns.join(", ")));
+    }
+    format!("Map {}", parts.join("; "))
+}
+
+fn calls(calls: &[AggregateCall], name: &dyn Fn(usize) -> String) -> String {
+    let one = |call: &AggregateCall| {
+        let distinct = if call.distinct { "DISTINCT " } else { "" };
+        let argument = call.argument.map_or("*".to_owned(), name);
+        let filter = call.filter.map(|f| format!(" FILTER {}", name(f))).unwrap_or_default();
+        format!("{:?}({distinct}{argument}){filter}", call.function)
+    };
+    calls.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn window(kind: &WindowKind) -> String {
+    let length = |ms: &i64| match ms {
+        ms if ms % 86_400_000 == 0 => format!("{} d", ms / 86_400_000),
+        ms if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
+        ms if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
+        ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
+        ms => format!("{ms} ms"),
+    };
+    match kind {
+        WindowKind::Tumble { size_ms, .. } => format!("tumbling {}", length(size_ms)),
+        WindowKind::Hop { slide_ms, size_ms, .. } => {
+            format!("hopping {} every {}", length(size_ms), length(slide_ms))
+        }
+        WindowKind::Cumulate { step_ms, max_ms, .. } => {
+            format!("cumulating {} by {}", length(max_ms), length(step_ms))
+        }
+        WindowKind::Session { gap_ms } => format!("sessions with a gap of {}", length(gap_ms)),
+        WindowKind::Attached { .. } => "as attached".to_owned(),
+    }
+}

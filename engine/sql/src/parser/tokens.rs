@@ -1,0 +1,265 @@
+//! From text to the tokens that `sqlparser` understands.
+//!
+//! Flink's grammar has a few forms that `sqlparser` does not know. Each of them is rewritten
+//! here, token by token, into a form that it does; every token keeps its place in the text.
+//!
+//! | Flink | becomes |
+//! |---|---|
+//! | `TUMBLE(TABLE t PARTITION BY a, b, DESCRIPTOR(ts), …)` | `TUMBLE(t, PARTITION_BY => (a, b), DESCRIPTOR(ts), …)` |
+//! | `CAST(x AS ROW<a INT>)`, `MAP<…>`, `ARRAY<…>`, `MULTISET<…>` | `CAST(x AS __type_0)`, with the type kept aside |
+//! | `TIMESTAMP(3) WITH LOCAL TIME ZONE` | `__type_1` |
+//! | `MAP['a', 1]` | `MAP('a', 1)` |
+//! | `JSON_VALUE(j, '$.a' RETURNING INT NULL ON EMPTY)` | `JSON_VALUE(j, '$.a', 'RETURNING INT NULL ON EMPTY')` |
+
+use super::dialect::FlinkDialect;
+use super::types::parse_type;
+use crate::error::{At, ErrorKind, Planned, Refusal};
+use crate::types::SqlType;
+use sqlparser::ast::{Ident, Value};
+use sqlparser::keywords::Keyword;
+use sqlparser::parser::Parser;
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+
+/// The tokens of one file.
+pub(crate) struct Tokens {
+    pub tokens: Vec<TokenWithSpan>,
+    /// The types behind the words `__type_N`.
+    pub types: Vec<SqlType>,
+}
+
+/// Reads the tokens of a text.
+pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
+    let all = Tokenizer::new(&FlinkDialect, text).tokenize_with_location().map_err(|e| {
+        let at = At { file, line: e.location.line, column: e.location.column };
+        Refusal::new(ErrorKind::Parse, at, e.message.clone())
+    })?;
+    let mut plain: Vec<TokenWithSpan> = Vec::with_capacity(all.len());
+    for token in all {
+        match token.token {
+            Token::Whitespace(_) => {}
+            // `ROW<a ARRAY<INT>>` ends in two brackets; SQL has no shift.
+            Token::ShiftRight => {
+                plain.push(TokenWithSpan { token: Token::Gt, span: token.span });
+                plain.push(TokenWithSpan { token: Token::Gt, span: token.span });
+            }
+            _ => plain.push(token),
+        }
+    }
+    let mut rewriter = Rewriter { input: plain, output: Vec::new(), types: Vec::new(), file };
+    rewriter.rewrite(0, usize::MAX)?;
+    Ok(Tokens { tokens: rewriter.output, types: rewriter.types })
+}
+
+/// Whether a token is the given unquoted word.
+pub(crate) fn is_word(token: &Token, word: &str) -> bool {
+    matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
+}
+
+struct Rewriter {
+    input: Vec<TokenWithSpan>,
+    output: Vec<TokenWithSpan>,
+    types: Vec<SqlType>,
+    file: usize,
+}
+
+impl Rewriter {
+    fn token(&self, index: usize) -> &Token {
+        self.input.get(index).map_or(&Token::EOF, |t| &t.token)
+    }
+
+    fn word_is(&self, index: usize, word: &str) -> bool {
+        is_word(self.token(index), word)
+    }
+
+    fn push(&mut self, token: Token, like: usize) {
+        let span = self.input[like.min(self.input.len() - 1)].span;
+        self.output.push(TokenWithSpan { token, span });
+    }
+
+    fn keep(&mut self, index: usize) {
+        self.output.push(self.input[index].clone());
+    }
+
+    /// Copies the tokens from `at` up to `end`, rewriting what it meets.
+    fn rewrite(&mut self, mut at: usize, end: usize) -> Planned<()> {
+        let end = end.min(self.input.len());
+        while at < end {
+            at = self.step(at)?;
+        }
+        Ok(())
+    }
+
+    /// Handles what stands at `at` and gives the place behind it.
+    fn step(&mut self, at: usize) -> Planned<usize> {
+        let Token::Word(word) = self.token(at) else {
+            self.keep(at);
+            return Ok(at + 1);
+        };
+        if word.quote_style.is_some() {
+            self.keep(at);
+            return Ok(at + 1);
+        }
+        let name = word.value.to_ascii_uppercase();
+        let next = self.token(at + 1).clone();
+        match (name.as_str(), next) {
+            ("TUMBLE" | "HOP" | "CUMULATE" | "SESSION", Token::LParen) => self.window_function(at),
+            ("ROW" | "MAP" | "ARRAY" | "MULTISET", Token::Lt) => self.named_type(at),
+            ("TIMESTAMP", _) if self.is_local_timestamp(at) => self.named_type(at),
+            ("MAP", Token::LBracket) => self.map_literal(at),
+            ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => self.json_function(at),
+            _ => {
+                self.keep(at);
+                Ok(at + 1)
+            }
+        }
+    }
+
+    fn is_local_timestamp(&self, at: usize) -> bool {
+        let behind = if self.token(at + 1) == &Token::LParen { at + 4 } else { at + 1 };
+        self.word_is(behind, "WITH") && self.word_is(behind + 1, "LOCAL")
+    }
+
+    fn named_type(&mut self, at: usize) -> Planned<usize> {
+        let mut parser =
+            Parser::new(&FlinkDialect).with_tokens_with_locations(self.input[at..].to_vec());
+        let data_type = parse_type(&mut parser, &self.types, self.file)?;
+        let name = format!("__type_{}", self.types.len());
+        self.types.push(data_type);
+        let word = Word { value: name, quote_style: None, keyword: Keyword::NoKeyword };
+        self.push(Token::Word(word), at);
+        Ok(at + parser.index())
+    }
+
+    fn closing(&self, open: usize) -> usize {
+        let mut depth = 0usize;
+        for index in open..self.input.len() {
+            match self.token(index) {
+                Token::LParen | Token::LBracket => depth += 1,
+                Token::RParen | Token::RBracket => {
+                    depth -= 1;
+                    if depth == 0 {
+                        return index;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.input.len()
+    }
+
+    fn map_literal(&mut self, at: usize) -> Planned<usize> {
+        let close = self.closing(at + 1);
+        self.keep(at);
+        self.push(Token::LParen, at + 1);
+        self.rewrite(at + 2, close)?;
+        self.push(Token::RParen, close);
+        Ok((close + 1).min(self.input.len()))
+    }
+
+    fn window_function(&mut self, at: usize) -> Planned<usize> {
+        let close = self.closing(at + 1);
+        self.keep(at);
+        self.keep(at + 1);
+        let (mut index, mut starts_argument) = (at + 2, true);
+        while index < close {
+            let is_table = starts_argument
+                && self.word_is(index, "TABLE")
+                && matches!(self.token(index + 1), Token::Word(_));
+            if is_table {
+                index = self.table_argument(index + 1, close);
+                starts_argument = false;
+                continue;
+            }
+            starts_argument = matches!(self.token(index), Token::Comma | Token::RArrow);
+            index = self.step(index)?;
+        }
+        Ok(index)
+    }
+
+    /// Copies `t PARTITION BY a, b` as `t, PARTITION_BY => (a, b)`.
+    fn table_argument(&mut self, mut at: usize, close: usize) -> usize {
+        while at < close && !self.word_is(at, "PARTITION") && self.token(at) != &Token::Comma {
+            self.keep(at);
+            at += 1;
+        }
+        if !(self.word_is(at, "PARTITION") && self.word_is(at + 1, "BY")) {
+            return at;
+        }
+        let word =
+            Word { value: "PARTITION_BY".into(), quote_style: None, keyword: Keyword::NoKeyword };
+        self.push(Token::Comma, at);
+        self.push(Token::Word(word), at);
+        self.push(Token::RArrow, at);
+        self.push(Token::LParen, at);
+        let mut index = at + 2;
+        while index < close {
+            // The keys end where an argument begins that is none.
+            let ends = self.token(index) == &Token::Comma
+                && (self.word_is(index + 1, "DESCRIPTOR")
+                    && self.token(index + 2) == &Token::LParen
+                    || self.token(index + 2) == &Token::RArrow);
+            if ends {
+                break;
+            }
+            self.keep(index);
+            index += 1;
+        }
+        self.push(Token::RParen, index);
+        index
+    }
+
+    fn json_function(&mut self, at: usize) -> Planned<usize> {
+        const CLAUSES: [&str; 10] = [
+            "RETURNING",
+            "NULL",
+            "ERROR",
+            "DEFAULT",
+            "WITH",
+            "WITHOUT",
+            "TRUE",
+            "FALSE",
+            "UNKNOWN",
+            "EMPTY",
+        ];
+        let close = self.closing(at + 1);
+        let (mut depth, mut commas, mut clause) = (0, 0, close);
+        for index in at + 1..close {
+            match self.token(index) {
+                Token::LParen => depth += 1,
+                Token::RParen => depth -= 1,
+                Token::Comma if depth == 1 => commas += 1,
+                Token::Word(_) if depth == 1 && commas == 1 => {
+                    if CLAUSES.iter().any(|c| self.word_is(index, c)) {
+                        clause = index;
+                        break;
+                    }
+                }
+                _ => {}
+            }
+        }
+        self.keep(at);
+        self.rewrite(at + 1, clause)?;
+        if clause < close {
+            let words: Vec<String> =
+                self.input[clause..close].iter().map(|t| t.token.to_string()).collect();
+            self.push(Token::Comma, clause);
+            self.push(Token::SingleQuotedString(words.join(" ")), clause);
+        }
+        Ok(close)
+    }
+}
+
+/// The text of a string literal, if the value is one.
+pub(crate) fn string_value(value: &Value) -> Option<&str> {
+    match value {
+        Value::SingleQuotedString(s)
+        | Value::UnicodeStringLiteral(s)
+        | Value::NationalStringLiteral(s) => Some(s),
+        _ => None,
+    }
+}
+
+/// Where an identifier stands.
+pub(crate) fn place(ident: &Ident, file: usize) -> At {
+    At { file, line: ident.span.start.line, column: ident.span.start.column }
+}

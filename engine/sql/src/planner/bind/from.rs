@@ -1,0 +1,393 @@
+//! `FROM`: tables, views, sub-queries, window functions, joins.
+
+use super::{Binder, Clause, Context, Cte, Names};
+use crate::catalog::Entry;
+use crate::error::{At, ErrorKind, Planned, Refusal};
+use crate::parser::place;
+use crate::planner::Planner;
+use crate::planner::expr::{Expr, ExprKind};
+use crate::planner::relation::{Op, Relation, Role};
+use crate::planner::scope::{Scope, ScopeEntry};
+use datafusion::logical_expr::Operator;
+use sqlparser::ast::{
+    self, Ident, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor, TableWithJoins,
+};
+use std::rc::Rc;
+use tidemill_operators::join::JoinKind;
+
+/// A relation and the names of its columns.
+pub(super) struct Source {
+    pub relation: Relation,
+    pub scope: Scope,
+}
+
+impl Source {
+    fn named(relation: Relation, qualifier: Option<&str>) -> Source {
+        let scope = Scope::of(&relation, qualifier);
+        Source { relation, scope }
+    }
+}
+
+impl Planner<'_> {
+    /// All of `FROM`; a comma is a join without a condition.
+    pub(super) fn from(
+        &mut self,
+        from: &[TableWithJoins],
+        context: Context<'_>,
+    ) -> Planned<Option<Source>> {
+        let mut all: Option<Source> = None;
+        for table in from {
+            let next = self.joined(table, context)?;
+            all = Some(match all {
+                None => next,
+                Some(left) => self.join(left, next, JoinKind::Inner, None)?,
+            });
+        }
+        Ok(all)
+    }
+
+    fn joined(&mut self, table: &TableWithJoins, context: Context<'_>) -> Planned<Source> {
+        let mut left = self.factor(&table.relation, context)?;
+        for join in &table.joins {
+            use JoinOperator as J;
+            let (kind, constraint) = match &join.join_operator {
+                J::Join(c) | J::Inner(c) | J::CrossJoin(c) => (JoinKind::Inner, c),
+                J::Left(c) | J::LeftOuter(c) => (JoinKind::Left, c),
+                J::Right(c) | J::RightOuter(c) => (JoinKind::Right, c),
+                J::FullOuter(c) => (JoinKind::Full, c),
+                J::Semi(c) | J::LeftSemi(c) => (JoinKind::LeftSemi, c),
+                J::Anti(c) | J::LeftAnti(c) => (JoinKind::LeftAnti, c),
+                _ => {
+                    let at = context.at(&join.relation);
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, "this kind of join"));
+                }
+            };
+            let right = self.factor(&join.relation, context)?;
+            left = self.constrained(left, right, kind, constraint, context)?;
+        }
+        Ok(left)
+    }
+
+    fn constrained(
+        &mut self,
+        left: Source,
+        right: Source,
+        kind: JoinKind,
+        constraint: &JoinConstraint,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let columns: Vec<Ident> = match constraint {
+            JoinConstraint::None => return self.join(left, right, kind, None),
+            JoinConstraint::On(on) => {
+                let scope = left.scope.clone().join(right.scope.clone());
+                let mut binder = Binder::new(self, context, &scope, Clause::Rows("ON"));
+                let condition = binder.condition(on)?;
+                if !binder.subqueries.is_empty() {
+                    let message = "a sub-query in ON is not supported";
+                    return Err(Refusal::new(ErrorKind::Unsupported, condition.at, message)
+                        .hint("move it to WHERE"));
+                }
+                return self.join(left, right, kind, Some(condition));
+            }
+            JoinConstraint::Using(names) => names.iter().map(last_part).collect(),
+            JoinConstraint::Natural => {
+                let of = |s: &Scope| -> Vec<String> {
+                    s.entries.iter().map(|e| e.column.name.clone()).collect()
+                };
+                let right = of(&right.scope);
+                of(&left.scope).into_iter().filter(|n| right.contains(n)).map(Ident::new).collect()
+            }
+        };
+        self.join_using(left, right, kind, &columns, context)
+    }
+
+    /// `USING (a, b)`: equal columns, each of which is visible once.
+    fn join_using(
+        &mut self,
+        left: Source,
+        right: Source,
+        kind: JoinKind,
+        columns: &[Ident],
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let width = left.relation.columns.len();
+        let (mut conditions, mut merged) = (Vec::new(), Vec::new());
+        for column in columns {
+            let at = place(column, context.file);
+            let parts = std::slice::from_ref(column);
+            let of = |scope: &Scope| -> Planned<usize> {
+                let found = scope.resolve(parts, at)?;
+                Ok(found.ok_or_else(|| scope.unknown(parts, at))?.index)
+            };
+            let (l, r) = (of(&left.scope)?, of(&right.scope)?);
+            let side = |relation: &Relation, index: usize, shift: usize| {
+                Expr::column(index + shift, relation.columns[index].data_type.clone(), at)
+            };
+            let (a, b) = (side(&left.relation, l, 0), side(&right.relation, r, width));
+            let scope = Scope::default();
+            let binder = Binder::new(self, context, &scope, Clause::Rows("USING"));
+            conditions.push(binder.compare(Operator::Eq, a, b, at)?);
+            merged.push(if kind == JoinKind::Right { l } else { r + width });
+        }
+        let mut joined = self.join(left, right, kind, Expr::all(conditions))?;
+        joined.scope.entries.retain(|e| !merged.contains(&e.index));
+        Ok(joined)
+    }
+
+    /// Joins two sources on a condition over both of their columns.
+    pub(super) fn join(
+        &mut self,
+        left: Source,
+        right: Source,
+        kind: JoinKind,
+        condition: Option<Expr>,
+    ) -> Planned<Source> {
+        let scope = match kind {
+            JoinKind::LeftSemi | JoinKind::LeftAnti => left.scope.clone(),
+            _ => left.scope.clone().join(right.scope.clone()),
+        };
+        let relation = join(left.relation, right.relation, kind, condition);
+        let scope = with_roles(scope, &relation);
+        Ok(Source { relation, scope })
+    }
+
+    fn factor(&mut self, factor: &TableFactor, context: Context<'_>) -> Planned<Source> {
+        let at = context.at(factor);
+        match factor {
+            TableFactor::Table { name, alias, args, version, .. } => {
+                if version.is_some() {
+                    let message = "a join with FOR SYSTEM_TIME AS OF is not supported yet";
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+                }
+                let source = match args {
+                    Some(args) => {
+                        let call = last_part(name).value.to_ascii_uppercase();
+                        let relation = self.table_function(&call, &args.args, context, at)?;
+                        Source::named(relation, None)
+                    }
+                    None => self.named(name, context)?,
+                };
+                aliased(source, alias.as_ref(), context)
+            }
+            TableFactor::Derived { lateral, subquery, alias, .. } => {
+                if *lateral {
+                    let message = "LATERAL is not supported yet";
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                        .hint("write the sub-query as a join"));
+                }
+                let relation = self.query(subquery, Context { outer: None, ..context })?;
+                aliased(Source::named(relation, None), alias.as_ref(), context)
+            }
+            TableFactor::TableFunction { expr: ast::Expr::Function(function), alias } => {
+                let name = last_part(&function.name).value.to_ascii_uppercase();
+                let ast::FunctionArguments::List(list) = &function.args else {
+                    let message = format!("{name} takes arguments");
+                    return Err(Refusal::new(ErrorKind::WrongArguments, at, message));
+                };
+                let relation = self.table_function(&name, &list.args, context, at)?;
+                aliased(Source::named(relation, None), alias.as_ref(), context)
+            }
+            TableFactor::NestedJoin { table_with_joins, alias } => {
+                let source = self.joined(table_with_joins, context)?;
+                aliased(source, alias.as_ref(), context)
+            }
+            TableFactor::UNNEST { .. } => {
+                Err(Refusal::new(ErrorKind::Unsupported, at, "UNNEST is not supported yet"))
+            }
+            other => Err(Refusal::new(
+                ErrorKind::Unsupported,
+                at,
+                format!("'{other}' is not supported in FROM"),
+            )),
+        }
+    }
+
+    /// A table, a view or a named sub-query, by name.
+    fn named(&mut self, name: &ObjectName, context: Context<'_>) -> Planned<Source> {
+        let ident = last_part(name);
+        let at = place(&ident, context.file);
+        let found =
+            context.names.ctes.iter().rev().find(|c| c.name.eq_ignore_ascii_case(&ident.value));
+        if let Some(cte) = found.cloned() {
+            let names = cte.names.clone();
+            let inner = Context { names: &names, outer: None, file: context.file };
+            let relation = self.query(&cte.query, inner)?;
+            let relation = renamed(relation, &cte.columns, at)?;
+            return Ok(Source::named(relation, Some(&ident.value)));
+        }
+        let relation = self.table_or_view(&ident.value, at)?;
+        Ok(Source::named(relation, Some(&ident.value)))
+    }
+
+    /// A table or a view of the catalog.
+    pub(crate) fn table_or_view(&mut self, name: &str, at: At) -> Planned<Relation> {
+        match self.catalog.get(name, at)?.clone() {
+            Entry::Table(table) => self.scan(&table, at),
+            Entry::View(view) => {
+                if self.views.contains(&view.name) {
+                    let message = format!("the view '{}' reads itself", view.name);
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+                }
+                self.views.push(view.name.clone());
+                let names = Names::default();
+                let context = Context { file: view.file, names: &names, outer: None };
+                let relation = self.query(&view.query, context);
+                self.views.pop();
+                let columns: Vec<String> = view.columns.iter().map(|c| c.text.clone()).collect();
+                renamed(relation?, &columns, at)
+            }
+        }
+    }
+}
+
+/// A join as a relation: equalities between the sides become its keys.
+pub(crate) fn join(
+    left: Relation,
+    right: Relation,
+    kind: JoinKind,
+    condition: Option<Expr>,
+) -> Relation {
+    let width = left.columns.len();
+    let (mut left_extra, mut right_extra) = (Vec::new(), Vec::new());
+    let (mut left_keys, mut right_keys, mut residual) = (Vec::new(), Vec::new(), Vec::new());
+    for conjunct in condition.into_iter().flat_map(Expr::conjuncts) {
+        match equality(&conjunct, width) {
+            Some((l, r)) => {
+                left_keys.push(key_column(&left, &mut left_extra, l));
+                right_keys.push(key_column(&right, &mut right_extra, r));
+            }
+            None => residual.push(conjunct),
+        }
+    }
+    let (left_added, right_width) = (left_extra.len(), right.columns.len());
+    let (left, right) = (left.extend(left_extra), right.extend(right_extra));
+    // The residual was bound before key columns were added to the left.
+    let shift = |i: usize| if i < width { i } else { i + left_added };
+    let residual = Expr::all(residual.iter().map(|e| e.remap(&shift)));
+    let semi = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
+    let mut columns = left.columns.clone();
+    if !semi {
+        columns.extend(right.columns.iter().cloned());
+    }
+    // Rows of a join come whenever their partner does: its row times are times no more.
+    columns.iter_mut().for_each(|c| c.role = Role::Plain);
+    let pads = !matches!(kind, JoinKind::Inner | JoinKind::LeftSemi);
+    let updating = left.updating || right.updating || pads;
+    let op = Op::Join {
+        left: Box::new(left),
+        right: Box::new(right),
+        kind,
+        left_keys,
+        right_keys,
+        residual,
+    };
+    let joined = Relation { op, columns, updating };
+    if left_added == 0 && joined.columns.len() == width + if semi { 0 } else { right_width } {
+        return joined;
+    }
+    // Only the columns that were there before are visible.
+    let at = At::default();
+    let visible = (0..width).chain(if semi {
+        0..0
+    } else {
+        width + left_added..width + left_added + right_width
+    });
+    let exprs: Vec<Expr> =
+        visible.map(|i| Expr::column(i, joined.columns[i].data_type.clone(), at)).collect();
+    let names = exprs.iter().map(|e| joined.columns[e.as_column().expect("a column")].name.clone());
+    let names = names.collect();
+    Relation::project(joined, exprs, names)
+}
+
+/// The two sides of `left = right`, the right one over the right input's own columns.
+fn equality(conjunct: &Expr, width: usize) -> Option<(Expr, Expr)> {
+    let ExprKind::Binary(Operator::Eq, a, b) = &conjunct.kind else { return None };
+    let side = |e: &Expr| {
+        let (mut left, mut right) = (false, false);
+        e.columns(&mut |i| if i < width { left = true } else { right = true });
+        (left, right)
+    };
+    let (left, right) = match (side(a), side(b)) {
+        ((true, false), (false, true)) => (a, b),
+        ((false, true), (true, false)) => (b, a),
+        _ => return None,
+    };
+    Some(((**left).clone(), right.remap(&|i| i - width)))
+}
+
+/// The column that holds a key, computed in front of the join if it is not one already.
+fn key_column(relation: &Relation, extra: &mut Vec<Expr>, key: Expr) -> usize {
+    match key.as_column() {
+        Some(index) => index,
+        None => {
+            extra.push(key);
+            relation.columns.len() + extra.len() - 1
+        }
+    }
+}
+
+fn with_roles(mut scope: Scope, relation: &Relation) -> Scope {
+    for entry in &mut scope.entries {
+        entry.column.role = relation.columns[entry.index].role;
+    }
+    scope
+}
+
+fn last_part(name: &ObjectName) -> Ident {
+    name.0.last().and_then(|p| p.as_ident()).cloned().unwrap_or_else(|| Ident::new(""))
+}
+
+/// Gives the source's columns the alias as their table, and new names if it lists them.
+fn aliased(source: Source, alias: Option<&TableAlias>, context: Context<'_>) -> Planned<Source> {
+    let Some(alias) = alias else { return Ok(source) };
+    let at = place(&alias.name, context.file);
+    let columns: Vec<String> = alias.columns.iter().map(|c| c.name.value.clone()).collect();
+    if !columns.is_empty() && columns.len() != source.scope.entries.len() {
+        return Err(wrong_width(&alias.name.value, source.scope.entries.len(), columns.len(), at));
+    }
+    let entries = (source.scope.entries.into_iter().enumerate())
+        .map(|(i, entry)| {
+            let mut column = entry.column;
+            if let Some(name) = columns.get(i) {
+                column.name.clone_from(name);
+            }
+            ScopeEntry { qualifier: Some(alias.name.value.clone()), column, index: entry.index }
+        })
+        .collect();
+    Ok(Source { relation: source.relation, scope: Scope { entries } })
+}
+
+/// The relation with other names for its columns.
+fn renamed(mut relation: Relation, names: &[String], at: At) -> Planned<Relation> {
+    if names.is_empty() {
+        return Ok(relation);
+    }
+    if names.len() != relation.columns.len() {
+        return Err(wrong_width("the list", relation.columns.len(), names.len(), at));
+    }
+    for (column, name) in relation.columns.iter_mut().zip(names) {
+        column.name.clone_from(name);
+    }
+    Ok(relation)
+}
+
+fn wrong_width(name: &str, columns: usize, names: usize, at: At) -> Box<Refusal> {
+    let message = format!("'{name}' names {names} columns of a query that has {columns}");
+    Refusal::new(ErrorKind::ColumnCount, at, message)
+}
+
+/// What a `WITH` adds to the visible names.
+pub(super) fn with_ctes(with: &ast::With, names: &Names) -> Planned<Names> {
+    let mut names = names.clone();
+    for cte in &with.cte_tables {
+        let columns = cte.alias.columns.iter().map(|c| c.name.value.clone()).collect();
+        let cte = Cte {
+            name: cte.alias.name.value.clone(),
+            columns,
+            query: (*cte.query).clone(),
+            names: names.clone(),
+        };
+        names.ctes.push(Rc::new(cte));
+    }
+    Ok(names)
+}

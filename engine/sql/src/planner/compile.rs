@@ -1,0 +1,112 @@
+//! [`Compiled`]: an expression that can be evaluated over batches.
+//!
+//! DataFusion's physical expressions do the work; each instance is shared by all workers.
+
+use super::expr::{Expr, ExprKind};
+use super::typing::{reason, return_field};
+use crate::error::{ErrorKind, Planned, Refusal};
+use crate::functions::clock;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{DataType, Schema};
+use datafusion::common::ScalarValue;
+use datafusion::common::config::ConfigOptions;
+use datafusion::physical_expr::expressions::{
+    BinaryExpr, CaseExpr, CastExpr, Column, IsNullExpr, LikeExpr, Literal, NotExpr, in_list,
+};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
+use std::fmt;
+use std::sync::Arc;
+use tidemill_operators::{Expression, RowError};
+
+/// An expression over the columns of one schema.
+pub(crate) struct Compiled {
+    expr: Arc<dyn PhysicalExpr>,
+    /// Set if it is nothing but a column.
+    column: Option<usize>,
+    data_type: DataType,
+    text: String,
+}
+
+impl Compiled {
+    /// Compiles for batches of `schema`.
+    pub fn new(expr: &Expr, schema: &Schema) -> Planned<Compiled> {
+        let name = |i: usize| schema.field(i).name().clone();
+        let text = expr.describe(&name).to_string();
+        let physical = physical(expr, schema)?;
+        let data_type = expr.data_type.arrow();
+        Ok(Compiled { expr: physical, column: expr.as_column(), data_type, text })
+    }
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Expression for Compiled {
+    fn evaluate(&self, rows: &RecordBatch, now_ms: i64) -> Result<ArrayRef, RowError> {
+        if let Some(column) = self.column {
+            return Ok(rows.column(column).clone());
+        }
+        clock::set_now_ms(now_ms);
+        let failed = |reason: String| RowError { expression: self.text.clone(), reason };
+        let value = self.expr.evaluate(rows).map_err(|e| failed(reason(&e)))?;
+        let array = value.into_array(rows.num_rows()).map_err(|e| failed(reason(&e)))?;
+        if *array.data_type() == self.data_type {
+            return Ok(array);
+        }
+        arrow::compute::cast(&array, &self.data_type).map_err(|e| failed(e.to_string()))
+    }
+
+    fn describe(&self) -> String {
+        self.text.clone()
+    }
+}
+
+fn physical(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
+    let refuse = |reason: String| Refusal::new(ErrorKind::Unsupported, expr.at, reason);
+    let of = |e: &Expr| physical(e, schema);
+    Ok(match &expr.kind {
+        ExprKind::Column(index) => Arc::new(Column::new(schema.field(*index).name(), *index)),
+        ExprKind::Literal(value) => Arc::new(Literal::new(typed(value, &expr.data_type.arrow()))),
+        ExprKind::Call(udf, args) => {
+            let field = return_field(udf, args).map_err(refuse)?;
+            let args = args.iter().map(of).collect::<Planned<Vec<_>>>()?;
+            let config = Arc::new(ConfigOptions::default());
+            Arc::new(ScalarFunctionExpr::new(udf.name(), udf.clone(), args, field, config))
+        }
+        ExprKind::Binary(op, a, b) => Arc::new(BinaryExpr::new(of(a)?, *op, of(b)?)),
+        ExprKind::Not(e) => Arc::new(NotExpr::new(of(e)?)),
+        ExprKind::IsNull(e) => Arc::new(IsNullExpr::new(of(e)?)),
+        ExprKind::Widen(e) => Arc::new(CastExpr::new(of(e)?, expr.data_type.arrow(), None)),
+        ExprKind::Case { branches, otherwise } => {
+            let branches = (branches.iter())
+                .map(|(when, then)| Ok((of(when)?, of(then)?)))
+                .collect::<Planned<Vec<_>>>()?;
+            let otherwise = otherwise.as_deref().map(of).transpose()?;
+            let case = CaseExpr::try_new(None, branches, otherwise);
+            Arc::new(case.map_err(|e| refuse(reason(&e)))?)
+        }
+        ExprKind::Like { negated, case_insensitive, text, pattern } => {
+            Arc::new(LikeExpr::new(*negated, *case_insensitive, of(text)?, of(pattern)?))
+        }
+        ExprKind::In { negated, value, list } => {
+            let list = list.iter().map(of).collect::<Planned<Vec<_>>>()?;
+            in_list(of(value)?, list, negated, schema).map_err(|e| refuse(reason(&e)))?
+        }
+        ExprKind::Outer(_) | ExprKind::Aggregate(_) | ExprKind::Over(_) | ExprKind::Subquery(_) => {
+            return Err(refuse("a sub-query or aggregate can't stand here".into()));
+        }
+    })
+}
+
+/// A constant in exactly the type that its column has.
+pub(super) fn typed(value: &ScalarValue, data_type: &DataType) -> ScalarValue {
+    if value.data_type() == *data_type {
+        return value.clone();
+    }
+    let other =
+        if value.is_null() { ScalarValue::try_from(data_type) } else { value.cast_to(data_type) };
+    other.unwrap_or_else(|_| value.clone())
+}

@@ -1,0 +1,252 @@
+//! [`Relation`]: a bound query, before it becomes a dataflow.
+//!
+//! Relations are SQL's algebra with the streaming facts that SQL leaves out: which columns are
+//! row times, which are the bounds of which window, and whether rows are ever taken back.
+
+use super::Scan;
+use super::expr::Expr;
+use crate::error::At;
+use crate::types::SqlType;
+use arrow::array::RecordBatch;
+use std::sync::Arc;
+use tidemill_operators::aggregate::AggregateFunction;
+use tidemill_operators::join::JoinKind;
+use tidemill_operators::window::{WindowKind, Zone};
+
+/// A query over relations, and what is known of its rows.
+#[derive(Clone, Debug)]
+pub(crate) struct Relation {
+    pub op: Op,
+    pub columns: Vec<Column>,
+    /// Whether rows may be taken back.
+    pub updating: bool,
+}
+
+/// A column of a relation.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Column {
+    pub name: String,
+    pub data_type: SqlType,
+    pub role: Role,
+}
+
+impl Column {
+    pub fn plain(name: impl Into<String>, data_type: SqlType) -> Column {
+        Column { name: name.into(), data_type, role: Role::Plain }
+    }
+}
+
+/// What a column means for event time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Plain,
+    /// Carries the watermark: windows and interval joins may be built on it.
+    RowTime,
+    /// `PROCTIME()`.
+    ProcTime,
+    /// The bounds and the time of the windows with this number.
+    WindowStart(usize),
+    WindowEnd(usize),
+    WindowTime(usize),
+}
+
+impl Role {
+    /// Whether it is a row time: that of a table or that of a window.
+    pub fn is_row_time(self) -> bool {
+        matches!(self, Role::RowTime | Role::WindowTime(_))
+    }
+}
+
+/// The windows that a role speaks of.
+#[derive(Clone, Debug)]
+pub(crate) struct WindowInfo {
+    pub zone: Zone,
+    /// The type of `window_time`.
+    pub time_type: SqlType,
+}
+
+/// One aggregate over the columns of the input.
+#[derive(Clone, Debug)]
+pub(crate) struct Aggregation {
+    pub function: AggregateFunction,
+    pub argument: Option<usize>,
+    pub filter: Option<usize>,
+    pub distinct: bool,
+    pub data_type: SqlType,
+    pub name: String,
+}
+
+/// A term of an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ordering {
+    pub column: usize,
+    pub descending: bool,
+    pub nulls_first: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// The physical and metadata columns of a table.
+    Scan(Arc<Scan>),
+    Values(RecordBatch),
+    Project {
+        input: Box<Relation>,
+        exprs: Vec<Expr>,
+    },
+    Filter {
+        input: Box<Relation>,
+        predicate: Expr,
+    },
+    /// Assigns windows: appends start, end and time.
+    Window {
+        input: Box<Relation>,
+        window: WindowKind,
+        zone: Zone,
+        time: usize,
+        /// The keys of sessions.
+        keys: Vec<usize>,
+        number: usize,
+        at: At,
+    },
+    /// Groups by `keys`; its columns are the keys and then the aggregates. If `window` is set,
+    /// the keys contain the bounds of those windows, and a group is final when its window closes.
+    Aggregate {
+        input: Box<Relation>,
+        keys: Vec<usize>,
+        calls: Vec<Aggregation>,
+        window: Option<usize>,
+        at: At,
+    },
+    /// Appends the rank of a row in its partition.
+    RowNumber {
+        input: Box<Relation>,
+        partition: Vec<usize>,
+        order: Vec<Ordering>,
+        at: At,
+    },
+    /// Keeps the rows of some ranks; its columns are the input's and the rank.
+    TopN {
+        input: Box<Relation>,
+        partition: Vec<usize>,
+        order: Vec<Ordering>,
+        first: u64,
+        last: u64,
+        window: Option<usize>,
+    },
+    /// Columns of the left, then (unless semi or anti) of the right.
+    Join {
+        left: Box<Relation>,
+        right: Box<Relation>,
+        kind: JoinKind,
+        left_keys: Vec<usize>,
+        right_keys: Vec<usize>,
+        residual: Option<Expr>,
+    },
+    Union {
+        inputs: Vec<Relation>,
+    },
+}
+
+impl Relation {
+    /// `exprs` over `input`, named by `columns`.
+    pub fn project(input: Relation, exprs: Vec<Expr>, names: Vec<String>) -> Relation {
+        let columns = exprs
+            .iter()
+            .zip(names)
+            .map(|(expr, name)| Column {
+                name,
+                data_type: expr.data_type.clone(),
+                role: match expr.as_column() {
+                    Some(index) => input.columns[index].role,
+                    None => Role::Plain,
+                },
+            })
+            .collect();
+        let updating = input.updating;
+        Relation { op: Op::Project { input: Box::new(input), exprs }, columns, updating }
+    }
+
+    /// The rows for which `predicate` holds.
+    pub fn filter(input: Relation, predicate: Expr) -> Relation {
+        let (columns, updating) = (input.columns.clone(), input.updating);
+        Relation { op: Op::Filter { input: Box::new(input), predicate }, columns, updating }
+    }
+
+    /// All columns as expressions.
+    pub fn all_columns(&self, at: At) -> Vec<Expr> {
+        (self.columns.iter().enumerate())
+            .map(|(i, c)| Expr::column(i, c.data_type.clone(), at))
+            .collect()
+    }
+
+    /// The names of the columns.
+    pub fn names(&self) -> Vec<String> {
+        self.columns.iter().map(|c| c.name.clone()).collect()
+    }
+
+    /// The first `count` columns.
+    pub fn keep_first(self, count: usize) -> Relation {
+        if self.columns.len() == count {
+            return self;
+        }
+        let mut exprs = self.all_columns(At::default());
+        exprs.truncate(count);
+        let names = self.names();
+        Relation::project(self, exprs, names)
+    }
+
+    /// The input with further columns, computed by `extra`, behind its own.
+    pub fn extend(self, extra: Vec<Expr>) -> Relation {
+        if extra.is_empty() {
+            return self;
+        }
+        let mut exprs = self.all_columns(At::default());
+        let mut names = self.names();
+        names.extend((0..extra.len()).map(|i| format!("__{i}")));
+        exprs.extend(extra);
+        Relation::project(self, exprs, names)
+    }
+
+    /// Puts rows together. All inputs have the same number and types of columns.
+    pub fn union(inputs: Vec<Relation>) -> Relation {
+        let columns = (0..inputs[0].columns.len())
+            .map(|i| {
+                let first = &inputs[0].columns[i];
+                let same = inputs.iter().all(|r| r.columns[i].role == first.role);
+                let role =
+                    if same && !matches!(first.role, Role::WindowStart(_) | Role::WindowEnd(_)) {
+                        first.role
+                    } else {
+                        Role::Plain
+                    };
+                Column { role, ..first.clone() }
+            })
+            .collect();
+        let updating = inputs.iter().any(|r| r.updating);
+        Relation { op: Op::Union { inputs }, columns, updating }
+    }
+
+    /// Groups by `keys`. Whether a group closes with a window is read off the keys' roles.
+    pub fn aggregate(
+        input: Relation,
+        keys: Vec<usize>,
+        calls: Vec<Aggregation>,
+        at: At,
+    ) -> Relation {
+        let roles: Vec<Role> = keys.iter().map(|&k| input.columns[k].role).collect();
+        let window = roles.iter().find_map(|role| match role {
+            Role::WindowStart(n) if roles.contains(&Role::WindowEnd(*n)) => Some(*n),
+            _ => None,
+        });
+        let mut columns: Vec<Column> = keys.iter().map(|&k| input.columns[k].clone()).collect();
+        if window.is_none() {
+            // Nothing closes these groups: their times are times no more.
+            columns.iter_mut().for_each(|c| c.role = Role::Plain);
+        }
+        columns.extend(calls.iter().map(|c| Column::plain(&c.name, c.data_type.clone())));
+        // Rows of SELECT DISTINCT only ever appear, if their input only ever grows.
+        let updating = window.is_none() && (input.updating || !calls.is_empty());
+        let op = Op::Aggregate { input: Box::new(input), keys, calls, window, at };
+        Relation { op, columns, updating }
+    }
+}

@@ -1,0 +1,228 @@
+//! Rewrites of relations that the dataflow profits from: filters move towards their tables,
+//! filters on ranks become top-N, projections are merged.
+//!
+//! Each rewrite keeps the relation's columns, in number, order and type.
+
+use super::bind;
+use super::expr::{Expr, ExprKind};
+use super::relation::{Column, Op, Ordering, Relation, Role};
+use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{Operator, Volatility};
+use tidemill_operators::join::JoinKind;
+use tidemill_operators::window::WindowKind;
+
+/// Rewrites a whole relation.
+pub(super) fn rewrite(relation: Relation) -> Relation {
+    push(relation, Vec::new())
+}
+
+/// The relation with the conjuncts applied as far down as they may go.
+fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
+    let Relation { op, columns, updating } = relation;
+    match op {
+        Op::Filter { input, predicate } => {
+            conjuncts.extend(predicate.conjuncts());
+            push(*input, conjuncts)
+        }
+        Op::Project { input, exprs } => {
+            if exprs.iter().any(is_volatile) {
+                let input = Box::new(push(*input, Vec::new()));
+                return above(
+                    Relation { op: Op::Project { input, exprs }, columns, updating },
+                    conjuncts,
+                );
+            }
+            let below = conjuncts.iter().map(|c| c.substitute(&exprs)).collect();
+            merge_projects(push(*input, below), exprs, columns)
+        }
+        Op::Union { inputs } => {
+            let inputs = inputs.into_iter().map(|input| push(input, conjuncts.clone())).collect();
+            Relation { op: Op::Union { inputs }, columns, updating }
+        }
+        Op::Join { .. } => push_join(Relation { op, columns, updating }, conjuncts),
+        Op::Window { input, window, zone, time, keys, number, at } => {
+            let width = input.columns.len();
+            let (below, stay) = conjuncts.into_iter().partition(|c| {
+                let mut movable = !is_volatile(c);
+                c.columns(&mut |i| {
+                    // What is not in a session can still hold it together.
+                    let session = matches!(window, WindowKind::Session { .. });
+                    movable &= i < width && (!session || keys.contains(&i));
+                });
+                movable
+            });
+            let input = Box::new(push(*input, below));
+            let op = Op::Window { input, window, zone, time, keys, number, at };
+            above(Relation { op, columns, updating }, stay)
+        }
+        Op::Aggregate { input, keys, calls, window, at } => {
+            let (below, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|c| {
+                let mut movable = !keys.is_empty() && !is_volatile(c);
+                c.columns(&mut |i| {
+                    movable &= i < keys.len()
+                        && !matches!(
+                            columns[i].role,
+                            Role::WindowStart(_) | Role::WindowEnd(_) | Role::WindowTime(_)
+                        );
+                });
+                movable
+            });
+            let below = below.iter().map(|c| c.remap(&|i| keys[i])).collect();
+            let input = Box::new(push(*input, below));
+            above(
+                Relation {
+                    op: Op::Aggregate { input, keys, calls, window, at },
+                    columns,
+                    updating,
+                },
+                stay,
+            )
+        }
+        Op::RowNumber { input, partition, order, at } => {
+            let rank = input.columns.len();
+            let (ranks, stay): (Vec<Expr>, Vec<Expr>) =
+                conjuncts.into_iter().partition(|c| rank_bound(c, rank).is_some());
+            let input = push(*input, Vec::new());
+            if ranks.is_empty() {
+                let op = Op::RowNumber { input: Box::new(input), partition, order, at };
+                return above(Relation { op, columns, updating }, stay);
+            }
+            let bounds = ranks.iter().filter_map(|c| rank_bound(c, rank));
+            let (first, last) =
+                bounds.fold((1, u64::MAX), |(a, b), (first, last)| (a.max(first), b.min(last)));
+            above(top_n(input, columns, partition, order, first, last), stay)
+        }
+        Op::TopN { input, partition, order, first, last, window } => {
+            let input = Box::new(push(*input, Vec::new()));
+            let op = Op::TopN { input, partition, order, first, last, window };
+            above(Relation { op, columns, updating }, conjuncts)
+        }
+        op @ (Op::Scan(_) | Op::Values(_)) => above(Relation { op, columns, updating }, conjuncts),
+    }
+}
+
+fn above(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
+    match Expr::all(conjuncts) {
+        Some(predicate) => Relation::filter(relation, predicate),
+        None => relation,
+    }
+}
+
+/// A projection over a relation, merged with a projection below it unless that would compute
+/// something twice.
+fn merge_projects(input: Relation, exprs: Vec<Expr>, columns: Vec<Column>) -> Relation {
+    let updating = input.updating;
+    if let Op::Project { input: inner, exprs: below } = &input.op {
+        let mut uses = vec![0usize; below.len()];
+        exprs.iter().for_each(|e| e.columns(&mut |i| uses[i] += 1));
+        let cheap = |e: &Expr| e.as_column().is_some() || e.as_literal().is_some();
+        let once = below.iter().zip(&uses).all(|(e, uses)| *uses <= 1 || cheap(e));
+        if once && !below.iter().any(is_volatile) {
+            let exprs = exprs.iter().map(|e| e.substitute(below)).collect();
+            return Relation { op: Op::Project { input: inner.clone(), exprs }, columns, updating };
+        }
+    }
+    Relation { op: Op::Project { input: Box::new(input), exprs }, columns, updating }
+}
+
+fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
+    let columns = relation.columns;
+    let Op::Join { left, right, kind, left_keys, right_keys, residual } = relation.op else {
+        unreachable!("called for joins")
+    };
+    let width = left.columns.len();
+    let (mut to_left, mut to_right, mut to_join, mut stay) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for conjunct in conjuncts {
+        let (mut reads_left, mut reads_right) = (false, false);
+        conjunct.columns(&mut |i| if i < width { reads_left = true } else { reads_right = true });
+        let left_kept = matches!(
+            kind,
+            JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti
+        );
+        if is_volatile(&conjunct) {
+            stay.push(conjunct);
+        } else if !reads_right && left_kept {
+            to_left.push(conjunct);
+        } else if !reads_left && matches!(kind, JoinKind::Inner | JoinKind::Right) {
+            to_right.push(conjunct.remap(&|i| i - width));
+        } else if kind == JoinKind::Inner {
+            to_join.push(conjunct);
+        } else {
+            stay.push(conjunct);
+        }
+    }
+    let (left, right) = (push(*left, to_left), push(*right, to_right));
+    if to_join.is_empty() {
+        let updating = relation.updating;
+        let op = Op::Join {
+            left: Box::new(left),
+            right: Box::new(right),
+            kind,
+            left_keys,
+            right_keys,
+            residual,
+        };
+        return above(Relation { op, columns, updating }, stay);
+    }
+    // A condition on both sides may hold new keys: join anew.
+    let keys = left_keys.iter().zip(&right_keys).map(|(&l, &r)| {
+        let column = |i: usize, side: &Relation, shift: usize| {
+            Expr::column(i + shift, side.columns[i].data_type.clone(), Default::default())
+        };
+        Expr::compare(Operator::Eq, column(l, &left, 0), column(r, &right, width))
+    });
+    let condition = Expr::all(keys.chain(residual).chain(to_join).collect::<Vec<_>>());
+    let mut joined = bind::join_relations(left, right, kind, condition);
+    joined.columns = columns;
+    above(joined, stay)
+}
+
+fn top_n(
+    input: Relation,
+    columns: Vec<Column>,
+    partition: Vec<usize>,
+    order: Vec<Ordering>,
+    first: u64,
+    last: u64,
+) -> Relation {
+    let roles: Vec<Role> = partition.iter().map(|&p| input.columns[p].role).collect();
+    let window = roles.iter().find_map(|role| match role {
+        Role::WindowStart(n) if roles.contains(&Role::WindowEnd(*n)) => Some(*n),
+        _ => None,
+    });
+    let op = Op::TopN { input: Box::new(input), partition, order, first, last, window };
+    Relation { op, columns, updating: window.is_none() }
+}
+
+/// The ranks that a condition on the rank column leaves.
+fn rank_bound(conjunct: &Expr, rank: usize) -> Option<(u64, u64)> {
+    let ExprKind::Binary(op, a, b) = &conjunct.kind else { return None };
+    let (op, literal) = match (a.as_column(), b.as_column()) {
+        (Some(column), None) if column == rank => (*op, b.as_literal()?),
+        (None, Some(column)) if column == rank => (op.swap()?, a.as_literal()?),
+        _ => return None,
+    };
+    let n = match literal {
+        ScalarValue::Int64(Some(n)) => *n,
+        ScalarValue::Int32(Some(n)) => i64::from(*n),
+        _ => return None,
+    };
+    let at_least_one = |n: i64| n.max(1) as u64;
+    Some(match op {
+        Operator::Eq => (at_least_one(n), n.max(0) as u64),
+        Operator::LtEq => (1, n.max(0) as u64),
+        Operator::Lt => (1, (n - 1).max(0) as u64),
+        Operator::GtEq => (at_least_one(n), u64::MAX),
+        Operator::Gt => (at_least_one(n + 1), u64::MAX),
+        _ => return None,
+    })
+}
+
+/// Whether two evaluations may differ, so that it must not be moved or repeated.
+fn is_volatile(expr: &Expr) -> bool {
+    expr.any(&mut |e| match &e.kind {
+        ExprKind::Call(udf, _) => udf.signature().volatility == Volatility::Volatile,
+        _ => false,
+    })
+}

@@ -1,0 +1,251 @@
+//! A session: statements in order, their options, and the one plan of all inserts.
+
+use crate::catalog::Entry;
+use crate::error::{At, ErrorKind, Planned as PlannedOr, Refusal, SqlError, did_you_mean};
+use crate::explain;
+use crate::parser::{Show, Statement, StatementKind, parse};
+use crate::plan::Plan;
+use crate::planner::{BoundInsert, Planner, lower};
+use crate::text::{SourceText, Text};
+use chrono_tz::Tz;
+use std::collections::BTreeMap;
+use tidemill_formats::Connectors;
+
+/// A planned session.
+#[derive(Debug)]
+pub struct Planned {
+    /// The dataflow of all inserts and bare queries. Without any, it has no nodes.
+    pub plan: Plan,
+    /// What `SHOW`, `DESCRIBE` and `EXPLAIN` answered, in order.
+    pub outputs: Vec<String>,
+}
+
+impl Planned {
+    /// The dataflow as text.
+    pub fn explain(&self) -> String {
+        explain::explain(&self.plan)
+    }
+}
+
+/// Plans the statements of `files`, in order, as one session.
+///
+/// `variables` replace `${NAME}`; those whose name has a dot are session options, as `SET` would
+/// set them.
+///
+/// # Errors
+/// The first mistake, with its place. Nothing of the session may run then.
+pub fn plan_session(
+    files: Vec<SourceText>,
+    variables: &BTreeMap<String, String>,
+    connectors: &dyn Connectors,
+) -> Result<Planned, SqlError> {
+    let mut texts: Vec<Text> = Vec::new();
+    for (number, file) in files.into_iter().enumerate() {
+        let original = file.clone();
+        match Text::substitute(file, number, variables) {
+            Ok(text) => texts.push(text),
+            Err(refusal) => {
+                let (line, column) = (refusal.at.line as usize, refusal.at.column as usize);
+                let text = original.text.lines().nth(line.max(1) - 1).unwrap_or("").to_owned();
+                return Err(error(*refusal, original.name, line, column, text));
+            }
+        }
+    }
+    let mut session = Session::new(variables, connectors);
+    session.run(&texts).map_err(|refusal| locate(*refusal, &texts))
+}
+
+/// Leads a refusal's place back to what the user wrote.
+fn locate(refusal: Refusal, texts: &[Text]) -> SqlError {
+    let Some(text) = texts.get(refusal.at.file) else {
+        return error(refusal, String::new(), 1, 1, String::new());
+    };
+    let (line, column) = match refusal.at.line {
+        0 => (1, 1),
+        line => text.original(line, refusal.at.column),
+    };
+    let content = text.line(line).to_owned();
+    error(refusal, text.source.name.clone(), line, column, content)
+}
+
+fn error(refusal: Refusal, file: String, line: usize, column: usize, text: String) -> SqlError {
+    let Refusal { kind, message, hint, .. } = refusal;
+    SqlError { kind, file, line, column, text, message, hint }
+}
+
+struct Session<'a> {
+    planner: Planner<'a>,
+    options: BTreeMap<String, String>,
+    inserts: Vec<BoundInsert>,
+    outputs: Vec<String>,
+}
+
+impl<'a> Session<'a> {
+    fn new(variables: &BTreeMap<String, String>, connectors: &'a dyn Connectors) -> Self {
+        let options = variables.iter().filter(|(name, _)| name.contains('.'));
+        Session {
+            planner: Planner::new(connectors),
+            options: options.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            inserts: Vec::new(),
+            outputs: Vec::new(),
+        }
+    }
+
+    fn run(&mut self, texts: &[Text]) -> PlannedOr<Planned> {
+        if let Some(zone) = self.options.get("table.local-time-zone").cloned() {
+            self.set_zone(&zone, At::default())?;
+        }
+        for (number, text) in texts.iter().enumerate() {
+            let parsed = parse(&text.substituted, number)?;
+            self.planner.types.push(parsed.types);
+            for statement in parsed.statements {
+                self.statement(statement).map_err(|mut refusal| {
+                    // Better the file than nowhere.
+                    if refusal.at.line == 0 {
+                        refusal.at = At { file: number, line: 1, column: 1 };
+                    }
+                    refusal
+                })?;
+            }
+        }
+        let inserts = std::mem::take(&mut self.inserts);
+        let plan = lower(inserts, &self.planner.windows, self.options.clone())?;
+        Ok(Planned { plan, outputs: std::mem::take(&mut self.outputs) })
+    }
+
+    fn statement(&mut self, statement: Statement) -> PlannedOr<()> {
+        let at = statement.at;
+        match statement.kind {
+            StatementKind::CreateTable(create) => self.planner.catalog.create_table(create),
+            StatementKind::CreateView(create) => {
+                let names = (create.name.clone(), create.query.clone());
+                self.planner.catalog.create_view(create)?;
+                // A view is checked where it is created, not where it is first used.
+                let context_names = crate::planner::bind::Names::default();
+                let context = crate::planner::bind::Context {
+                    file: names.0.at.file,
+                    names: &context_names,
+                    outer: None,
+                };
+                self.planner.query(&names.1, context).map(drop)
+            }
+            StatementKind::CreateFunction(name) => Err(Refusal::new(
+                ErrorKind::Unsupported,
+                name.at,
+                "CREATE FUNCTION is not supported yet",
+            )
+            .hint("functions of one's own can't be loaded so far")),
+            StatementKind::Drop { what, name, if_exists } => {
+                self.planner.forget(&name.text);
+                self.planner.catalog.drop(what, &name, if_exists)
+            }
+            StatementKind::Insert(insert) => {
+                let bound = self.planner.insert(&insert)?;
+                self.inserts.push(bound);
+                Ok(())
+            }
+            StatementKind::Query(query) => {
+                let bound = self.planner.print(&query, at)?;
+                self.inserts.push(bound);
+                Ok(())
+            }
+            StatementKind::Set { key, value, at } => {
+                if key == "table.local-time-zone" {
+                    self.set_zone(&value, at)?;
+                }
+                self.options.insert(key, value);
+                Ok(())
+            }
+            StatementKind::Reset { key } => {
+                match key {
+                    Some(key) => drop(self.options.remove(&key)),
+                    None => self.options.clear(),
+                }
+                Ok(())
+            }
+            StatementKind::Explain(inner) => self.explain(*inner),
+            StatementKind::Show(show) => self.show(show),
+            StatementKind::Describe(name) => {
+                let relation = match self.planner.catalog.get(&name.text, name.at)?.clone() {
+                    Entry::Table(table) => crate::describe::table(&table),
+                    Entry::View(_) => {
+                        let columns = self.planner.view_columns(&name.text, name.at)?;
+                        crate::describe::view(&columns)
+                    }
+                };
+                self.outputs.push(relation);
+                Ok(())
+            }
+        }
+    }
+
+    fn explain(&mut self, statement: Statement) -> PlannedOr<()> {
+        let bound = match statement.kind {
+            StatementKind::Insert(insert) => self.planner.insert(&insert)?,
+            StatementKind::Query(query) => self.planner.print(&query, statement.at)?,
+            _ => {
+                let message = "EXPLAIN takes a query or an INSERT";
+                return Err(Refusal::new(ErrorKind::Unsupported, statement.at, message));
+            }
+        };
+        let plan = lower(vec![bound], &self.planner.windows, self.options.clone())?;
+        self.outputs.push(explain::explain(&plan));
+        Ok(())
+    }
+
+    fn show(&mut self, show: Show) -> PlannedOr<()> {
+        let names = |views: bool| {
+            let entries = self.planner.catalog.entries();
+            let wanted = entries.filter(|(_, e)| views == matches!(e, Entry::View(_)));
+            wanted.map(|(n, _)| n.to_owned()).collect::<Vec<_>>().join("\n")
+        };
+        let output = match show {
+            Show::Tables => names(false),
+            Show::Views => names(true),
+            Show::Functions => self.planner.functions.names().join("\n"),
+            Show::Jobs => String::new(),
+            Show::CreateTable(name) => match self.planner.catalog.get(&name.text, name.at)? {
+                Entry::Table(table) => crate::describe::create_table(table),
+                Entry::View(view) => {
+                    format!("CREATE VIEW `{}` AS\n{};", view.name, view.query)
+                }
+            },
+        };
+        self.outputs.push(output);
+        Ok(())
+    }
+
+    fn set_zone(&mut self, name: &str, at: At) -> PlannedOr<()> {
+        let zone: Option<Tz> = match name {
+            "default" => Some(Tz::UTC),
+            name => name.parse().ok().or_else(|| fixed_offset(name)),
+        };
+        let Some(zone) = zone else {
+            let known = chrono_tz::TZ_VARIANTS.iter().map(|z| z.name());
+            let refusal =
+                Refusal::new(ErrorKind::BadOption, at, format!("there is no time zone '{name}'"));
+            return Err(match did_you_mean(name, known) {
+                Some(near) => refusal.hint(format!("did you mean '{near}'?")),
+                None => refusal.hint("write a name such as 'Europe/Berlin' or 'UTC'"),
+            });
+        };
+        self.planner.set_zone(zone);
+        Ok(())
+    }
+}
+
+/// `GMT+2`, `UTC-05:00`: a fixed distance in whole hours.
+fn fixed_offset(name: &str) -> Option<Tz> {
+    let rest = name.strip_prefix("GMT").or_else(|| name.strip_prefix("UTC"))?;
+    let (sign, digits) = match rest.split_at_checked(1)? {
+        ("+", digits) => ('-', digits),
+        ("-", digits) => ('+', digits),
+        _ => return None,
+    };
+    let hours = digits.split(':').next()?.parse::<u8>().ok()?;
+    if digits.contains(':') && !digits.ends_with(":00") {
+        return None;
+    }
+    // The zone database counts the other way round.
+    format!("Etc/GMT{sign}{hours}").parse().ok()
+}

@@ -1,0 +1,298 @@
+//! The conformance suite: job files with the rows that Apache Flink gives.
+//!
+//! Each case runs with one worker and with two. What does not pass yet stands in `not-yet.txt`
+//! with the reason; a case on that list that passes fails the test, so the list can only shrink.
+
+use crate::support::{finish, in_parallel, suite, tidemill};
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+#[test]
+fn cases_give_the_rows_that_flink_gives() {
+    let cases = cases();
+    let runs: Vec<(String, usize)> =
+        cases.iter().flat_map(|case| [1, 2].map(|workers| (case.clone(), workers))).collect();
+    let results = in_parallel(&runs, |(case, workers)| run(case, *workers));
+    let mut failures: BTreeMap<&str, String> = BTreeMap::new();
+    for ((case, workers), result) in runs.iter().zip(results) {
+        if let Err(reason) = result {
+            let reason = format!("{workers} worker(s): {reason}");
+            failures.entry(case).or_insert(reason);
+        }
+    }
+    report(&cases, &failures);
+    let not_yet = not_yet();
+    let unknown: Vec<_> = not_yet.iter().filter(|n| !cases.contains(n)).collect();
+    assert!(unknown.is_empty(), "not-yet.txt names no case: {unknown:?}");
+    let broken: Vec<String> = failures
+        .iter()
+        .filter(|(case, _)| !not_yet.contains(**case))
+        .map(|(case, reason)| format!("{case}: {reason}"))
+        .collect();
+    assert!(broken.is_empty(), "{} case(s) fail:\n{}", broken.len(), broken.join("\n"));
+    let passing: Vec<_> =
+        not_yet.iter().filter(|case| !failures.contains_key(case.as_str())).collect();
+    assert!(passing.is_empty(), "these pass: take them off not-yet.txt: {passing:?}");
+}
+
+/// The names of all cases, `group/name`.
+fn cases() -> Vec<String> {
+    let mut cases = Vec::new();
+    for group in fs::read_dir(suite().join("cases")).expect("the suite").flatten() {
+        for case in fs::read_dir(group.path()).expect("a group").flatten() {
+            let name = case.file_name().to_string_lossy().replace(".sql", "");
+            cases.push(format!("{}/{name}", group.file_name().to_string_lossy()));
+        }
+    }
+    cases.sort();
+    assert!(!cases.is_empty(), "the suite is there");
+    cases
+}
+
+fn not_yet() -> BTreeSet<String> {
+    let text = fs::read_to_string(suite().join("not-yet.txt")).expect("the list");
+    text.lines()
+        .filter(|line| !line.trim().is_empty() && !line.starts_with('#'))
+        .map(|line| line.split(':').next().unwrap_or_default().trim().to_owned())
+        .collect()
+}
+
+/// How many cases of each group pass.
+fn report(cases: &[String], failures: &BTreeMap<&str, String>) {
+    let mut groups: BTreeMap<&str, (usize, usize)> = BTreeMap::new();
+    for case in cases {
+        let group = case.split('/').next().unwrap_or_default();
+        let (passed, all) = groups.entry(group).or_default();
+        *all += 1;
+        *passed += usize::from(!failures.contains_key(case.as_str()));
+    }
+    for (group, (passed, all)) in groups {
+        println!("{group:8} {passed:3} of {all:3}");
+    }
+}
+
+fn run(case: &str, workers: usize) -> Result<(), String> {
+    let path = suite().join("cases").join(format!("{case}.sql"));
+    let sql = fs::read_to_string(&path).map_err(|e| e.to_string())?;
+    let out = tempfile::tempdir().map_err(|e| e.to_string())?;
+    let results = out.path().join("out");
+    fs::create_dir(&results).map_err(|e| e.to_string())?;
+    let mut command = tidemill();
+    command
+        .arg("run")
+        .arg(&path)
+        .args(["--workers", &workers.to_string()])
+        .args(["-D", "tidemill.epoch.max-rows=1000"])
+        .args(["-D", &format!("DATA={}", suite().join("data").display())])
+        .args(["-D", &format!("OUT={}", results.display())])
+        .arg("--state")
+        .arg(out.path().join("state"))
+        .current_dir(out.path());
+    let output = finish(command, Duration::from_secs(120))?;
+    if !output.status.success() {
+        let text = String::from_utf8_lossy(&output.stderr);
+        let text: Vec<&str> = text.lines().filter(|l| !l.is_empty()).collect();
+        return Err(format!("{}: {}", output.status, text.join(" | ")));
+    }
+    let columns = sink_columns(&sql);
+    let actual = fold(&results, &columns)?;
+    let expected = suite().join("expected").join(format!("{case}.csv"));
+    let expected = expected_rows(&expected, &columns)?;
+    compare(&actual, &expected)
+}
+
+fn compare(actual: &BTreeMap<Row, i64>, expected: &BTreeMap<Row, i64>) -> Result<(), String> {
+    let show = |row: &Row| {
+        row.iter().map(|c| c.as_deref().unwrap_or("NULL")).collect::<Vec<_>>().join(",")
+    };
+    let mut differences = Vec::new();
+    for row in actual.keys().chain(expected.keys()).collect::<BTreeSet<_>>() {
+        let (have, want) =
+            (actual.get(row).copied().unwrap_or(0), expected.get(row).copied().unwrap_or(0));
+        if have != want {
+            differences.push(format!("[{}] {have} instead of {want}", show(row)));
+        }
+    }
+    if differences.is_empty() {
+        return Ok(());
+    }
+    let count = differences.len();
+    differences.truncate(4);
+    Err(format!("{count} row(s) differ: {}", differences.join("; ")))
+}
+
+/// A row's cells in canonical form; none is NULL.
+type Row = Vec<Option<String>>;
+
+/// Names and types of the columns of the table `result`, from the case's text.
+fn sink_columns(sql: &str) -> Vec<(String, String)> {
+    let start = sql.find("CREATE TABLE `result` (").expect("a table `result`");
+    let body = &sql[start..];
+    let body = &body[body.find('(').expect("columns") + 1..body.find("\n) WITH").expect("options")];
+    body.trim()
+        .lines()
+        .map(|line| {
+            let line = line.trim().trim_end_matches(',');
+            let (name, kind) = line[1..].rsplit_once("` ").expect("a quoted name and a type");
+            (name.replace("``", "`"), kind.trim().to_uppercase())
+        })
+        .collect()
+}
+
+/// Adds up the changelog that the sink's files hold.
+fn fold(folder: &Path, columns: &[(String, String)]) -> Result<BTreeMap<Row, i64>, String> {
+    let mut rows: BTreeMap<Row, i64> = BTreeMap::new();
+    for file in fs::read_dir(folder).map_err(|e| e.to_string())?.flatten() {
+        if file.file_name().to_string_lossy().starts_with('.') {
+            return Err(format!("{} is left behind", file.path().display()));
+        }
+        let text = fs::read_to_string(file.path()).map_err(|e| e.to_string())?;
+        for line in text.lines() {
+            let message: Value = serde_json::from_str(line).map_err(|e| format!("{e}: {line}"))?;
+            let (side, weight) = match message["op"].as_str() {
+                Some("c") => (&message["after"], 1),
+                Some("d") => (&message["before"], -1),
+                _ => return Err(format!("no insertion and no deletion: {line}")),
+            };
+            let row = columns.iter().map(|(name, kind)| json_cell(&side[name], kind)).collect();
+            *rows.entry(row).or_default() += weight;
+        }
+    }
+    rows.retain(|_, count| *count != 0);
+    Ok(rows)
+}
+
+fn json_cell(value: &Value, kind: &str) -> Option<String> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => Some(canonical(text, kind)),
+        Value::Object(_) | Value::Array(_) => Some(canonical(&value.to_string(), kind)),
+        other => Some(canonical(&other.to_string(), kind)),
+    }
+}
+
+fn expected_rows(path: &Path, columns: &[(String, String)]) -> Result<BTreeMap<Row, i64>, String> {
+    let text = fs::read_to_string(path).map_err(|e| e.to_string())?;
+    let mut rows = BTreeMap::new();
+    for record in csv_records(&text).into_iter().skip(1) {
+        let row: Row = record
+            .into_iter()
+            .zip(columns)
+            .map(|(cell, (_, kind))| cell.map(|text| canonical(&text, kind)))
+            .collect();
+        *rows.entry(row).or_default() += 1;
+    }
+    Ok(rows)
+}
+
+/// Records of CSV in which only an unquoted nothing is NULL.
+fn csv_records(text: &str) -> Vec<Row> {
+    let (mut records, mut record, mut cell) = (Vec::new(), Vec::new(), String::new());
+    let (mut quoted, mut inside) = (false, false);
+    let mut chars = text.chars().peekable();
+    let mut end_cell = |cell: &mut String, quoted: &mut bool, record: &mut Row| {
+        let text = std::mem::take(cell);
+        record.push((*quoted || !text.is_empty()).then_some(text));
+        *quoted = false;
+    };
+    while let Some(c) = chars.next() {
+        match c {
+            '"' if inside && chars.peek() == Some(&'"') => {
+                chars.next();
+                cell.push('"');
+            }
+            '"' => (inside, quoted) = (!inside, true),
+            ',' if !inside => end_cell(&mut cell, &mut quoted, &mut record),
+            '\n' if !inside => {
+                end_cell(&mut cell, &mut quoted, &mut record);
+                records.push(std::mem::take(&mut record));
+            }
+            c => cell.push(c),
+        }
+    }
+    records
+}
+
+/// One spelling for each value of a type.
+fn canonical(text: &str, kind: &str) -> String {
+    let is = |prefixes: &[&str]| prefixes.iter().any(|p| kind.starts_with(p));
+    if is(&["ARRAY", "MAP", "ROW", "MULTISET"]) {
+        let value: Value = serde_json::from_str(text).unwrap_or(Value::String(text.to_owned()));
+        // Objects of serde_json are sorted by key, so a map has one spelling; the fields of a
+        // row lose their order, which their names still tell apart.
+        return value.to_string();
+    }
+    if is(&["FLOAT"]) {
+        return text.parse::<f32>().map_or(text.to_owned(), |v| format!("{v:?}"));
+    }
+    if is(&["DOUBLE"]) {
+        return text.parse::<f64>().map_or(text.to_owned(), |v| format!("{v:?}"));
+    }
+    if is(&["DECIMAL"]) {
+        let scale =
+            kind.split(',').nth(1).and_then(|s| s.trim_end_matches(')').trim().parse().ok());
+        return decimal(text, scale.unwrap_or(0));
+    }
+    if is(&["TIMESTAMP"]) {
+        let text = text.replace('T', " ");
+        let (seconds, fraction) = split_fraction(text.trim_end_matches('Z'));
+        let digits = if fraction.len() <= 3 { 3 } else { fraction.len() };
+        let fraction = format!("{fraction:0<digits$}");
+        return format!("{seconds}.{}", trim_fraction(&fraction));
+    }
+    if is(&["TIME"]) {
+        let (seconds, fraction) = split_fraction(text);
+        let seconds = if seconds.len() == 5 { format!("{seconds}:00") } else { seconds.to_owned() };
+        return format!("{seconds}.{fraction:0<3}");
+    }
+    text.to_owned()
+}
+
+fn split_fraction(text: &str) -> (&str, &str) {
+    text.split_once('.').unwrap_or((text, ""))
+}
+
+/// At least three digits, no zeros behind them.
+fn trim_fraction(fraction: &str) -> &str {
+    let trimmed = fraction.trim_end_matches('0').len().max(3);
+    &fraction[..trimmed.min(fraction.len())]
+}
+
+/// A decimal with all digits of its scale, whichever way it is written.
+fn decimal(text: &str, scale: usize) -> String {
+    let (mantissa, exponent) = match text.split_once(['e', 'E']) {
+        Some((m, e)) => (m, e.parse::<i64>().unwrap_or(0)),
+        None => (text, 0),
+    };
+    let (sign, digits) = match mantissa.strip_prefix('-') {
+        Some(rest) => ("-", rest),
+        None => ("", mantissa),
+    };
+    let (whole, fraction) = split_fraction(digits);
+    let all = format!("{whole}{fraction}");
+    let point = (whole.len() as i64 + exponent).max(0) as usize;
+    let all = format!("{all:0<point$}");
+    let (whole, fraction) = all.split_at(point.min(all.len()));
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let fraction = format!("{fraction:0<scale$}");
+    let zero = whole == "0" && fraction.bytes().all(|b| b == b'0');
+    let point = if scale == 0 { "" } else { "." };
+    format!("{}{whole}{point}{}", if zero { "" } else { sign }, &fraction[..scale])
+}
+
+#[test]
+fn values_are_compared_in_one_spelling() {
+    assert_eq!(canonical("1E+2", "DECIMAL(10, 2)"), "100.00");
+    assert_eq!(canonical("-0.50", "DECIMAL(10, 1)"), "-0.5");
+    assert_eq!(canonical("1e+16", "DOUBLE"), canonical("10000000000000000", "DOUBLE"));
+    assert_eq!(canonical("2020-01-01T00:00:00Z", "TIMESTAMP_LTZ(3)"), "2020-01-01 00:00:00.000");
+    assert_eq!(canonical("10:30", "TIME"), "10:30:00.000");
+    assert_eq!(
+        csv_records("a,b\n,\"\"\n"),
+        [vec![Some("a".into()), Some("b".into())], vec![None, Some(String::new())]]
+    );
+}
