@@ -13,13 +13,13 @@
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
-use crate::groups::{GroupLayout, Groups, Read, Tracking, batch, key_group_field};
-use crate::operator::{
-    EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
+use crate::groups::{
+    CHUNK_ROWS, GroupLayout, Groups, Read, Tracking, batch, key_group_field, snapshot_tables,
 };
+use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
-use arrow::compute::{concat_batches, interleave};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use std::sync::Arc;
@@ -184,27 +184,17 @@ impl Operator for GroupAggregate {
 
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
         let removed = self.removed.replace(Vec::new()).unwrap_or_default();
-        let groups = self.groups.take_changed(scope);
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(&groups))];
-        if let Some(expiry) = &self.expiry {
-            columns.push(Arc::new(expiry.column(&groups)));
-        }
-        columns.extend(self.groups.saved(&groups)?);
-        let deletes = match scope {
-            SnapshotScope::Changed if !removed.is_empty() => {
-                Some(concat_batches(&self.delete_schema(), &removed)?)
+        let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
+        let (schema, mut upserts) = (self.upsert_schema(), Vec::new());
+        for groups in self.groups.take_changed(scope).chunks(CHUNK_ROWS) {
+            let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
+            if let Some(expiry) = &self.expiry {
+                columns.push(Arc::new(expiry.column(groups)));
             }
-            _ => None,
-        };
-        let upserts = match groups.len() {
-            0 => None,
-            rows => Some(batch(&self.upsert_schema(), columns, rows)?),
-        };
-        let tables = match (&deletes, &upserts) {
-            (None, None) => vec![],
-            _ => vec![SnapshotTable { name: "groups".into(), deletes, upserts }],
-        };
-        Ok(Snapshot { tables })
+            columns.extend(self.groups.saved(groups)?);
+            upserts.push(batch(&schema, columns, groups.len())?);
+        }
+        Ok(Snapshot { tables: snapshot_tables("groups", &deletes, &upserts)? })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {

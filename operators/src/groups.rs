@@ -9,11 +9,12 @@
 use crate::aggregate::{self, Aggregate, AggregateCall, Retraction, Rows};
 use crate::batch::Batch;
 use crate::key_table::KeyTable;
-use crate::operator::{OperatorError, SnapshotScope};
+use crate::operator::{OperatorError, SnapshotScope, SnapshotTable};
 use crate::time::Epoch;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
 };
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -221,12 +222,13 @@ impl Groups {
 
     /// Adds what other groups hold.
     pub(crate) fn absorb(&mut self, other: &Groups) -> Result<(), OperatorError> {
-        let theirs = other.keys.groups();
-        let keys = other.keys.keys(&theirs)?;
         let mut ours = Vec::new();
-        self.number(&keys, theirs.len(), &mut ours)?;
-        self.touch(&ours);
-        self.accumulators.merge(&ours, &other.accumulators.state(&theirs)?)
+        for theirs in other.keys.groups().chunks(CHUNK_ROWS) {
+            self.number(&other.keys.keys(theirs)?, theirs.len(), &mut ours)?;
+            self.touch(&ours);
+            self.accumulators.merge(&ours, &other.accumulators.state(theirs)?)?;
+        }
+        Ok(())
     }
 
     /// Forgets groups.
@@ -458,6 +460,10 @@ fn split(columns: &[ArrayRef], at: usize) -> Result<(&[ArrayRef], &[ArrayRef]), 
         .ok_or_else(|| OperatorError::Data("a snapshot has fewer columns than its operator".into()))
 }
 
+/// Rows that are made into columns at once. A column of strings holds 2 GiB at most, so what may
+/// be any number of groups is shown, merged and saved by so many at a time.
+pub(crate) const CHUNK_ROWS: usize = 1 << 16;
+
 /// The first field of every snapshot table.
 pub(crate) fn key_group_field() -> Field {
     Field::new("key_group", DataType::UInt8, false)
@@ -471,4 +477,33 @@ pub(crate) fn batch(
 ) -> Result<RecordBatch, OperatorError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
+}
+
+/// Tables of a snapshot: first all deletions, then the entries, no table with very many rows.
+pub(crate) fn snapshot_tables(
+    name: &str,
+    deletes: &[RecordBatch],
+    upserts: &[RecordBatch],
+) -> Result<Vec<SnapshotTable>, OperatorError> {
+    let table = |deletes, upserts| SnapshotTable { name: name.to_owned(), deletes, upserts };
+    let deletes = merged(deletes)?.into_iter().map(|rows| table(Some(rows), None));
+    let upserts = merged(upserts)?.into_iter().map(|rows| table(None, Some(rows)));
+    Ok(deletes.chain(upserts).collect())
+}
+
+/// The same rows in batches that are not small without need.
+fn merged(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, OperatorError> {
+    let mut merged = Vec::new();
+    let mut rest = batches;
+    while let Some(first) = rest.first() {
+        let mut rows = 0;
+        let run = rest.iter().take_while(|batch| {
+            rows += batch.num_rows();
+            rows <= CHUNK_ROWS
+        });
+        let (run, behind) = rest.split_at(run.count().max(1));
+        merged.push(concat_batches(&first.schema(), run)?);
+        rest = behind;
+    }
+    Ok(merged)
 }

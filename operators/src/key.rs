@@ -111,7 +111,7 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) {
             let values = wide.as_primitive::<Float64Type>().values();
             // -0.0 and 0.0 are one key, and so are all NaNs.
             each(column, hashes, |row| match values[row] {
-                v if v == 0.0 => 0,
+                0.0 => 0,
                 v if v.is_nan() => f64::NAN.to_bits(),
                 v => v.to_bits(),
             });
@@ -230,8 +230,8 @@ mod tests {
             [0x3959_dc29_9de5_1446, 0x7448_9877_cf28_81bb, 0x9a07_728e_36d3_a195],
         ];
         let found = [
-            hashes(&[ints.clone()]),
-            hashes(&[strings.clone()]),
+            hashes(std::slice::from_ref(&ints)),
+            hashes(std::slice::from_ref(&strings)),
             hashes(&[floats]),
             hashes(&[decimals]),
             hashes(&[ints.clone(), strings.clone()]),

@@ -543,12 +543,12 @@ pub(crate) fn canonical(column: &ArrayRef) -> ArrayRef {
     }
     match column.data_type() {
         DataType::Float64 => unary::<Float64Type>(column, |v| match v {
-            v if v == 0.0 => 0.0,
+            0.0 => 0.0, // or -0.0
             v if v.is_nan() => f64::NAN,
             v => v,
         }),
         DataType::Float32 => unary::<Float32Type>(column, |v| match v {
-            v if v == 0.0 => 0.0,
+            0.0 => 0.0, // or -0.0
             v if v.is_nan() => f32::NAN,
             v => v,
         }),

@@ -15,7 +15,7 @@ mod sessions;
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
-use crate::groups::{GroupLayout, batch};
+use crate::groups::{CHUNK_ROWS, GroupLayout, batch};
 use crate::operator::{
     EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
 };
@@ -55,8 +55,8 @@ pub struct WindowAggregate {
 }
 
 enum State {
-    Panes(panes::Panes),
-    Sessions(sessions::Sessions),
+    Panes(Box<panes::Panes>),
+    Sessions(Box<sessions::Sessions>),
 }
 
 impl WindowAggregate {
@@ -71,9 +71,9 @@ impl WindowAggregate {
         fields.extend(window::window_fields(spec.zone));
         let state = match spec.window {
             WindowKind::Session { gap_ms } => {
-                State::Sessions(sessions::Sessions::new(gap_ms, &spec, layout)?)
+                State::Sessions(Box::new(sessions::Sessions::new(gap_ms, &spec, layout)?))
             }
-            _ => State::Panes(panes::Panes::new(&spec, layout)?),
+            _ => State::Panes(Box::new(panes::Panes::new(&spec, layout)?)),
         };
         Ok(WindowAggregate { state, schema: Arc::new(Schema::new(fields)) })
     }
@@ -150,11 +150,20 @@ impl Results {
         Ok(())
     }
 
-    fn finish(self) -> Result<Option<Batch>, OperatorError> {
-        if self.windows.is_empty() {
-            return Ok(None);
+    fn finish(self) -> Result<Vec<Batch>, OperatorError> {
+        let (mut batches, mut run, mut rows) = (Vec::new(), Vec::new(), 0);
+        for window in self.windows {
+            if rows + window.len() > CHUNK_ROWS && !run.is_empty() {
+                batches.push(Batch::concat(&self.schema, &run)?);
+                (run, rows) = (Vec::new(), 0);
+            }
+            rows += window.len();
+            run.push(window);
         }
-        Ok(Some(Batch::concat(&self.schema, &self.windows)?))
+        if !run.is_empty() {
+            batches.push(Batch::concat(&self.schema, &run)?);
+        }
+        Ok(batches)
     }
 }
 

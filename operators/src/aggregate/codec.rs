@@ -9,7 +9,7 @@ use crate::key;
 use crate::key_table::canonical;
 use crate::operator::OperatorError;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Decimal128Array, Float64Array, Int64Array, StringArray,
+    ArrayRef, AsArray, BinaryArray, Decimal128Array, Float64Array, Int64Array, StringArray,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type};
@@ -38,9 +38,9 @@ pub(super) trait Codec: Debug + 'static {
     fn own(value: &Self::View) -> Self::Value;
 
     /// Values as a column of the codec's type.
-    fn array<'a>(
+    fn array(
         &self,
-        values: &mut dyn Iterator<Item = Option<&'a Self::Value>>,
+        values: &mut dyn Iterator<Item = Option<&Self::Value>>,
     ) -> Result<ArrayRef, OperatorError>;
 
     /// The type of the columns.
@@ -116,9 +116,9 @@ impl Codec for Int64 {
         *value
     }
 
-    fn array<'a>(
+    fn array(
         &self,
-        values: &mut dyn Iterator<Item = Option<&'a i64>>,
+        values: &mut dyn Iterator<Item = Option<&i64>>,
     ) -> Result<ArrayRef, OperatorError> {
         let column: Int64Array = values.map(|v| v.copied()).collect();
         if !self.kind.is_floating() {
@@ -173,9 +173,9 @@ impl Codec for Int128 {
         *value
     }
 
-    fn array<'a>(
+    fn array(
         &self,
-        values: &mut dyn Iterator<Item = Option<&'a i128>>,
+        values: &mut dyn Iterator<Item = Option<&i128>>,
     ) -> Result<ArrayRef, OperatorError> {
         let column: Decimal128Array = values.map(|v| v.copied()).collect();
         Ok(Arc::new(column.with_data_type(self.kind.clone())))
@@ -243,9 +243,9 @@ impl Codec for Bytes {
         value.into()
     }
 
-    fn array<'a>(
+    fn array(
         &self,
-        values: &mut dyn Iterator<Item = Option<&'a Box<[u8]>>>,
+        values: &mut dyn Iterator<Item = Option<&Box<[u8]>>>,
     ) -> Result<ArrayRef, OperatorError> {
         let Some(converter) = &self.converter else {
             let bytes: BinaryArray = values.map(|v| v.map(|v| &v[..])).collect();
@@ -276,7 +276,7 @@ pub(super) fn ints(column: &ArrayRef) -> &[i64] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{BooleanArray, Float32Array, StructArray};
+    use arrow::array::{Array, BooleanArray, Float32Array, StructArray};
     use arrow::datatypes::{Field, Fields};
 
     fn round_trip<C: Codec>(codec: &C, column: &ArrayRef) -> ArrayRef {

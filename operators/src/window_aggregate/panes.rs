@@ -6,15 +6,15 @@
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
-use crate::groups::{GroupLayout, Groups, Read, Tracking, batch, key_group_field};
-use crate::operator::{
-    EpochContext, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
+use crate::groups::{
+    CHUNK_ROWS, GroupLayout, Groups, Read, Tracking, batch, key_group_field, snapshot_tables,
 };
+use crate::operator::{EpochContext, OperatorError, Output, Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::{Slices, WindowKind, Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
-use arrow::compute::{concat_batches, take_record_batch};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use hashbrown::HashMap;
 use std::collections::BTreeMap;
@@ -253,10 +253,12 @@ impl Panes {
     fn drop_pane(&mut self, key: PaneKey) -> Result<(), OperatorError> {
         let Some(groups) = self.panes.remove(&key) else { return Ok(()) };
         if let Some(removed) = &mut self.removed {
-            let gone = groups.keys().groups();
-            let mut columns = places(key, &groups, &gone);
-            columns.extend(groups.keys().keys(&gone)?);
-            removed.push(batch(&delete_schema(&self.layout), columns, gone.len())?);
+            let schema = delete_schema(&self.layout);
+            for gone in groups.keys().groups().chunks(CHUNK_ROWS) {
+                let mut columns = places(key, &groups, gone);
+                columns.extend(groups.keys().keys(gone)?);
+                removed.push(batch(&schema, columns, gone.len())?);
+            }
         }
         Ok(())
     }
@@ -264,29 +266,20 @@ impl Panes {
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
         let removed = self.removed.replace(Vec::new()).unwrap_or_default();
         let mut upserts = Vec::new();
-        let mut schema = None;
         for (key, groups) in &mut self.panes {
             let changed = groups.take_changed(scope);
             if changed.is_empty() {
                 continue;
             }
-            let schema = schema.get_or_insert_with(|| upsert_schema(groups, &self.layout));
-            let mut columns = places(*key, groups, &changed);
-            columns.extend(groups.saved(&changed)?);
-            upserts.push(batch(schema, columns, changed.len())?);
-        }
-        let upserts = schema.map(|schema| concat_batches(&schema, &upserts)).transpose()?;
-        let deletes = match scope {
-            SnapshotScope::Changed if !removed.is_empty() => {
-                Some(concat_batches(&delete_schema(&self.layout), &removed)?)
+            let schema = upsert_schema(groups, &self.layout);
+            for changed in changed.chunks(CHUNK_ROWS) {
+                let mut columns = places(*key, groups, changed);
+                columns.extend(groups.saved(changed)?);
+                upserts.push(batch(&schema, columns, changed.len())?);
             }
-            _ => None,
-        };
-        let tables = match (&deletes, &upserts) {
-            (None, None) => vec![],
-            _ => vec![SnapshotTable { name: "panes".into(), deletes, upserts }],
-        };
-        Ok(Snapshot { tables })
+        }
+        let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
+        Ok(Snapshot { tables: snapshot_tables("panes", &deletes, &upserts)? })
     }
 
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
@@ -326,8 +319,11 @@ fn show(
     results: &mut Results,
 ) -> Result<(), OperatorError> {
     let shown = groups.accumulators().occupied(groups.keys().groups());
-    let (starts, ends) = (vec![start; shown.len()], vec![end; shown.len()]);
-    results.add(groups.results(&shown)?, starts, ends, zone)
+    for shown in shown.chunks(CHUNK_ROWS) {
+        let (starts, ends) = (vec![start; shown.len()], vec![end; shown.len()]);
+        results.add(groups.results(shown)?, starts, ends, zone)?;
+    }
+    Ok(())
 }
 
 /// The least and the greatest of some values.

@@ -6,15 +6,14 @@
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
-use crate::groups::{Accumulators, GroupLayout, batch, key_group_field};
-use crate::key_table::KeyTable;
-use crate::operator::{
-    EpochContext, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
+use crate::groups::{
+    Accumulators, CHUNK_ROWS, GroupLayout, batch, key_group_field, snapshot_tables,
 };
+use crate::key_table::KeyTable;
+use crate::operator::{EpochContext, OperatorError, Output, Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::{Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -286,12 +285,13 @@ impl Sessions {
             let session = &self.sessions[number as usize];
             (session.end, session.start, session.key)
         });
-        let shown = self.accumulators.occupied(fired.clone());
-        let mut columns = self.keys.keys(&self.keys_of(&shown))?;
-        columns.extend(self.accumulators.read(&shown)?);
-        let bounds = shown.iter().map(|&number| self.sessions[number as usize]);
-        let (starts, ends) = bounds.map(|s| (s.start, s.end)).unzip();
-        results.add(columns, starts, ends, self.zone)?;
+        for shown in self.accumulators.occupied(fired.clone()).chunks(CHUNK_ROWS) {
+            let mut columns = self.keys.keys(&self.keys_of(shown))?;
+            columns.extend(self.accumulators.read(shown)?);
+            let bounds = shown.iter().map(|&number| self.sessions[number as usize]);
+            let (starts, ends) = bounds.map(|s| (s.start, s.end)).unzip();
+            results.add(columns, starts, ends, self.zone)?;
+        }
         self.close(&fired)
     }
 
@@ -389,21 +389,17 @@ impl Sessions {
             })
             .collect();
         removed.extend(self.saved_places(&moved)?);
-        let deletes = match is_full || removed.is_empty() {
-            true => None,
-            false => Some(concat_batches(&self.delete_schema(), &removed)?),
-        };
-        let upserts = self.saved(&numbers)?;
+        let deletes = if is_full { Vec::new() } else { removed };
+        let mut upserts = Vec::new();
+        for numbers in numbers.chunks(CHUNK_ROWS) {
+            upserts.extend(self.saved(numbers)?);
+        }
         for &number in &numbers {
             let session = &mut self.sessions[number as usize];
             session.is_changed = false;
             session.saved_start = Some(session.start);
         }
-        let tables = match (&deletes, &upserts) {
-            (None, None) => vec![],
-            _ => vec![SnapshotTable { name: "sessions".into(), deletes, upserts }],
-        };
-        Ok(Snapshot { tables })
+        Ok(Snapshot { tables: snapshot_tables("sessions", &deletes, &upserts)? })
     }
 
     fn saved(&self, numbers: &[u32]) -> Result<Option<RecordBatch>, OperatorError> {

@@ -40,10 +40,13 @@ fn window_row(key: Option<u8>, rows: &[(Fact, i64)], start: i64, end: i64) -> Sh
     (end, row)
 }
 
+/// A row with its place in the order of arrival.
+type Arrived = (usize, (Fact, i64));
+
 /// Windows as a plain list: which rows each of them holds.
 #[derive(Default)]
 struct Oracle {
-    windows: BTreeMap<(i64, i64, Option<u8>), Vec<(usize, (Fact, i64))>>,
+    windows: BTreeMap<(i64, i64, Option<u8>), Vec<Arrived>>,
     arrived: usize,
 }
 
