@@ -165,6 +165,9 @@ impl Operator for GroupAggregate {
         for batch in inputs.iter().flatten().filter(|batch| !batch.is_empty()) {
             reads.push(self.layout.read(batch, &mut ordinal)?);
         }
+        if reads.is_empty() {
+            return Ok(());
+        }
         let (numbered, touched) = self.number(&reads)?;
         let old = self.shown(&touched)?;
         for (read, groups) in reads.iter().zip(&numbered) {

@@ -215,7 +215,7 @@ fn result(call: &AggregateCall, rows: &[(Fact, i64)]) -> String {
         }
         VarPop => {
             let squares = values.iter().map(|v| v * v).sum::<i64>();
-            one((count > 0).then(|| (squares - sum * sum / count) / count))
+            one((count > 0).then(|| (count * squares - sum * sum) / (count * count)))
         }
         _ => unreachable!("not one of the calls"),
     }

@@ -1,8 +1,8 @@
 //! `VAR_POP`, `VAR_SAMP`, `STDDEV_POP`, `STDDEV_SAMP`: count, sum and sum of squares.
 //!
-//! The result is `(sum(x*x) - sum(x)*sum(x)/n) / n`, the plan that Flink makes of these functions,
-//! in integer arithmetic for integers. For floats the sums are kept around the group's first
-//! value, which leaves the result as it is and saves it from cancellation.
+//! The result is `(sum(x*x) - sum(x)*sum(x)/n) / n`, of integers exactly and then cut. For floats
+//! the sums are kept around the group's first value, which leaves the result as it is and saves it
+//! from cancellation.
 
 use super::{Aggregate, AggregateCall, AggregateFunction, Rows, undefined};
 use crate::operator::OperatorError;
@@ -49,11 +49,13 @@ struct Integers {
 
 impl Integers {
     fn result(&self, cell: Exact) -> Option<i64> {
-        let divisor = divisor(&self.function, cell.count)?;
-        let squared = cell.sum.checked_mul(cell.sum)?;
-        let variance = (cell.squares - squared / i128::from(cell.count)) / i128::from(divisor);
-        let result =
-            if is_root(&self.function) { (variance as f64).sqrt() as i128 } else { variance };
+        let Exact { count, sum, squares } = cell;
+        let divisor = i128::from(divisor(&self.function, count)?);
+        let count = i128::from(count);
+        // n * sum(x*x) - sum(x)^2, over n times the divisor; NULL beyond 128 bits.
+        let deviations = count.checked_mul(squares)?.checked_sub(sum.checked_mul(sum)?)?;
+        let variance = deviations / count.checked_mul(divisor)?;
+        let result = if is_root(&self.function) { variance.max(0).isqrt() } else { variance };
         Some(result as i64)
     }
 }
@@ -241,5 +243,42 @@ impl Aggregate for Floats {
 
     fn bytes(&self) -> usize {
         self.cells.capacity() * size_of::<Shifted>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variance_of_integers_is_exact_before_it_is_cut() {
+        let result = |function, values: &[i128]| {
+            let cell = Exact {
+                count: values.len() as i64,
+                sum: values.iter().sum(),
+                squares: values.iter().map(|v| v * v).sum(),
+            };
+            let output = DataType::Int64;
+            Integers { cells: Vec::new(), function, output }.result(cell)
+        };
+        use AggregateFunction::{StddevPop, VarPop, VarSamp};
+        // 8/9, though 4 - 4/3 cut to 4 - 1 would make it one.
+        assert_eq!(result(VarPop, &[0, 0, 2]), Some(0));
+        assert_eq!(result(VarSamp, &[0, 0, 2]), Some(1));
+        assert_eq!(result(VarSamp, &[7]), None);
+        assert_eq!(result(StddevPop, &[0, 10]), Some(5));
+    }
+
+    #[test]
+    fn far_values_close_together_keep_their_variance() {
+        let mut cell = Shifted::default();
+        let values = [1e9 + 4.0, 1e9 + 7.0, 1e9 + 13.0, 1e9 + 16.0];
+        values.iter().for_each(|&v| cell.add(v, 1));
+        let function = AggregateFunction::VarPop;
+        let floats = Floats { cells: Vec::new(), function, output: DataType::Float64 };
+        assert_eq!(floats.result(cell), Some(22.5));
+        cell.add(1e9 + 16.0, -1);
+        cell.add(1e9 + 13.0, -1);
+        assert_eq!(floats.result(cell), Some(2.25));
     }
 }

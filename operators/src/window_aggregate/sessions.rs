@@ -103,7 +103,7 @@ impl Sessions {
         let mut arrivals = self.assign(&batches, before)?;
         self.accumulators.resize(self.sessions.len());
         self.join_merged()?;
-        let mut ordinal = 0;
+        let (mut ordinal, mut late_keys) = (0, Vec::new());
         for (batch, arrivals) in batches.iter().zip(&mut arrivals) {
             let mut read = self.layout.read(batch, &mut ordinal)?;
             for session in arrivals.sessions.iter_mut().filter(|s| **s != NONE) {
@@ -114,13 +114,14 @@ impl Sessions {
                 (0..batch.len() as u32).partition(|&row| arrivals.sessions[row as usize] != NONE);
             if !dropped.is_empty() {
                 read = read.take(&kept)?;
+                late_keys.extend(dropped.iter().map(|&row| arrivals.keys[row as usize]));
                 arrivals.sessions.retain(|&session| session != NONE);
                 late(batch, dropped, context.watermark_before, output)?;
             }
             self.accumulators.update(&arrivals.sessions, &read, context.epoch)?;
         }
         self.free_merged();
-        self.forget_unused_keys(&arrivals);
+        self.forget_unused(late_keys);
         self.fire(zone::local_watermark(context.watermark_after, self.zone), results)
     }
 
@@ -253,13 +254,11 @@ impl Sessions {
     }
 
     /// Late rows may have made numbers for keys that have no session.
-    fn forget_unused_keys(&mut self, arrivals: &[Arrivals]) {
-        let keys = arrivals.iter().flat_map(|a| a.keys.iter().copied());
-        let mut unused: Vec<u32> =
-            keys.filter(|&key| self.by_key[key as usize].is_empty()).collect();
-        unused.sort_unstable();
-        unused.dedup();
-        self.keys.remove(&unused);
+    fn forget_unused(&mut self, mut keys: Vec<u32>) {
+        keys.retain(|&key| self.by_key[key as usize].is_empty());
+        keys.sort_unstable();
+        keys.dedup();
+        self.keys.remove(&keys);
     }
 
     fn fire(&mut self, watermark: Watermark, results: &mut Results) -> Result<(), OperatorError> {
