@@ -142,7 +142,8 @@ mod tests {
     fn the_slowest_active_lane_holds_the_watermark() {
         use News::{Active, Idle, LaneFinished};
         let at = |ms| Watermark(ms);
-        let cases: &[(&[(usize, News)], Watermark, bool)] = &[
+        type Case<'a> = (&'a [(usize, News)], Watermark, bool);
+        let cases: &[Case<'_>] = &[
             (&[(0, Active(0, at(5))), (1, Active(1, at(3)))], at(3), false),
             (&[(0, Active(0, at(5))), (1, Active(0, at(3)))], at(5), false),
             (&[(0, Active(0, at(5))), (1, Idle(1))], at(5), false),

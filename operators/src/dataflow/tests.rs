@@ -154,7 +154,7 @@ fn work(
         let watermark = Watermark(epoch as i64 * 10 + index as i64);
         let news = News::Active(index as u32, watermark);
         reports.send(&[Report { source: 0, worker: index, news }]);
-        if epoch % 3 == 0 && !failed.load(Ordering::SeqCst) {
+        if epoch.is_multiple_of(3) && !failed.load(Ordering::SeqCst) {
             worker.step(Duration::ZERO);
         }
     }

@@ -55,7 +55,8 @@ fn only_in_one<'a>(
             Ordering::Less => gone.extend(old.next()),
             Ordering::Greater => come.extend(new.next()),
             Ordering::Equal => {
-                (old.next(), new.next());
+                old.next();
+                new.next();
             }
         }
     }

@@ -53,6 +53,9 @@ fn position_name(topic: &str, partition: i32) -> String {
     format!("{topic}/{partition}")
 }
 
+/// A partition as the brokers know it: topic and number.
+type Found = (Arc<str>, i32);
+
 /// What the brokers say of a partition.
 #[derive(Clone, Copy, Debug, Default)]
 struct Facts {
@@ -165,7 +168,7 @@ impl Scout {
     }
 
     /// All partitions, or why there are none of some topic.
-    fn look_for_all(&self) -> Result<Vec<(Arc<str>, i32)>, String> {
+    fn look_for_all(&self) -> Result<Vec<Found>, String> {
         match self.look() {
             Err(e) => Err(e.to_string()),
             Ok((_, Some(missing))) => Err(missing),
@@ -175,7 +178,7 @@ impl Scout {
     }
 
     /// All partitions, and what is missing, if anything is.
-    fn look(&self) -> KafkaResult<(Vec<(Arc<str>, i32)>, Option<String>)> {
+    fn look(&self) -> KafkaResult<(Vec<Found>, Option<String>)> {
         let (mut found, mut missing) = (vec![], None);
         match &self.settings.topics {
             TopicNames::Listed(names) => {
@@ -201,7 +204,7 @@ impl Scout {
     }
 
     /// Remembers partitions; gives those that were not known.
-    fn add(&mut self, found: Vec<(Arc<str>, i32)>) -> Vec<(usize, i32)> {
+    fn add(&mut self, found: Vec<Found>) -> Vec<(usize, i32)> {
         let mut added = vec![];
         for (topic, partition) in found {
             let place = self.topics.iter().position(|known| *known == topic).unwrap_or_else(|| {
@@ -297,7 +300,7 @@ impl Scout {
     }
 }
 
-fn collect(metadata: &Metadata, wanted: impl Fn(&str) -> bool, found: &mut Vec<(Arc<str>, i32)>) {
+fn collect(metadata: &Metadata, wanted: impl Fn(&str) -> bool, found: &mut Vec<Found>) {
     for topic in metadata.topics() {
         if topic.error().is_none() && wanted(topic.name()) {
             let name: Arc<str> = topic.name().into();
