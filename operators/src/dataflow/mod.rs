@@ -28,8 +28,8 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
-pub use clock::{EventClock, SourceTime};
-pub use graph::{Graph, Input, MapStep, Probe, Rows, Upstream};
+pub use clock::{EventClock, SourceId, SourceTime};
+pub use graph::{Graph, Input, MapStep, Probe, Rows, SinkStep, Upstream};
 pub use host::{Applied, Host};
 pub use message::Message;
 pub use report::{News, Report, ReportInput};
