@@ -9,7 +9,6 @@ use super::compile::Compiled;
 use super::expr::Expr;
 use super::functions::needs_arrival;
 use super::relation::{Aggregation, Op, Ordering, Relation, Role, WindowInfo};
-use super::rewrite::rewrite;
 use super::sink::BoundInsert;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan, SourcePlan};
@@ -37,10 +36,6 @@ pub(crate) fn lower(
     windows: &[WindowInfo],
     options: BTreeMap<String, String>,
 ) -> Planned<Plan> {
-    let inserts: Vec<BoundInsert> = inserts
-        .into_iter()
-        .map(|insert| BoundInsert { relation: rewrite(insert.relation), ..insert })
-        .collect();
     let mut needs = BTreeMap::new();
     let mut nodes = Vec::new();
     for _ in 0..2 {

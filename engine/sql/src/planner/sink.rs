@@ -5,6 +5,7 @@ use super::bind::{Context, Names};
 use super::expr::{Expr, ExprKind};
 use super::functions::not_null;
 use super::relation::{Relation, Role};
+use super::rewrite::rewrite;
 use crate::catalog::{CatalogTable, Entry};
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
 use crate::parser::Insert;
@@ -19,7 +20,7 @@ use tidemill_formats::{Changelog, Table};
 /// A query with the table that it is written to.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundInsert {
-    /// Exactly the table's columns.
+    /// Exactly the table's columns, rewritten.
     pub relation: Relation,
     pub table: Table,
     pub changelog: Changelog,
@@ -42,7 +43,8 @@ impl Planner<'_> {
         let context = Context { file: at.file, names: &names, outer: None };
         let relation = self.query(&insert.query, context)?;
         self.check_row_times(&relation, &table, at)?;
-        let relation = self.fit(relation, &table, insert, context)?;
+        // Rewritten first: a ranking that becomes a top-N of closed windows only grows.
+        let relation = rewrite(self.fit(relation, &table, insert, context)?);
         let (external, capabilities) = self.describe(&table)?;
         let changelog = choose(&table, &external, &capabilities.sink, relation.updating, at)?;
         let discards = external.option("connector") == Some("blackhole");
@@ -53,7 +55,7 @@ impl Planner<'_> {
     pub(crate) fn print(&mut self, query: &ast::Query, at: At) -> Planned<BoundInsert> {
         let names = Names::default();
         let context = Context { file: at.file, names: &names, outer: None };
-        let relation = self.query(query, context)?;
+        let relation = rewrite(self.query(query, context)?);
         let fields: Vec<Field> = (relation.columns.iter())
             .map(|c| Field::new(&c.name, c.data_type.arrow(), true))
             .collect();

@@ -1,5 +1,7 @@
 //! Tests of the `tidemill` binary as its users run it: real files, real processes.
 
+mod cli;
 mod conformance;
 mod errors;
+mod kafka;
 mod support;

@@ -1,0 +1,184 @@
+//! The binary as users meet it: exit statuses, what goes where, what stays behind.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const TABLES: &str = "
+CREATE TABLE clicks (
+  page STRING,
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = '${INPUT}', 'format' = 'json');
+CREATE TABLE views (page STRING, n BIGINT, since TIMESTAMP(3))
+WITH ('connector' = '${CONNECTOR:-print}');
+";
+
+const QUERY: &str = "
+INSERT INTO views
+SELECT page, COUNT(*), window_start
+FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+GROUP BY page, window_start, window_end;
+";
+
+const CLICKS: &str = r#"{"page":"a","ts":"2024-01-01 00:00:01"}
+{"page":"b","ts":"2024-01-01 00:00:02"}
+{"page":"a","ts":"2024-01-01 00:00:09"}
+broken
+{"page":"a","ts":"2024-01-01 00:00:12"}
+"#;
+
+/// A folder with a job in two files and its input.
+struct Setting {
+    folder: tempfile::TempDir,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::write(folder.path().join("clicks.jsonl"), CLICKS).expect("written");
+        fs::write(folder.path().join("tables.sql"), TABLES).expect("written");
+        fs::write(folder.path().join("query.sql"), QUERY).expect("written");
+        Setting { folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_tidemill"));
+        command.current_dir(self.path()).args(arguments).env("INPUT", "clicks.jsonl");
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("the binary starts")
+    }
+
+    fn summary(&self) -> serde_json::Value {
+        let summary = fs::read_to_string(self.path().join("summary.json")).expect("written");
+        serde_json::from_str(&summary).expect("json")
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_bounded_job_prints_its_results_and_ends_with_a_summary() {
+    let setting = Setting::new();
+    let job = ["run", "tables.sql", "query.sql", "--state", "state"];
+    let how = ["--workers", "2", "--summary", "summary.json"];
+    let output = setting.run(&[&job[..], &how].concat());
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let printed = text(&output.stdout);
+    let mut rows: Vec<&str> = printed.lines().collect();
+    rows.sort_unstable();
+    let expected = [
+        "+I[a, 1, 2024-01-01T00:00:10]",
+        "+I[a, 2, 2024-01-01T00:00]",
+        "+I[b, 1, 2024-01-01T00:00]",
+    ];
+    assert_eq!(rows, expected);
+    assert!(said.contains("clicks.jsonl:4"), "{said}");
+    let summary = setting.summary();
+    let counts = ["rows_in", "rows_out", "bad_rows", "late_rows"].map(|f| summary[f].as_u64());
+    assert_eq!(counts, [4, 3, 1, 0].map(Some));
+    assert_eq!(summary["exit"], "finished");
+    assert!(setting.path().join("state/dead-letters/clicks.jsonl").exists());
+
+    let again = setting.run(&job);
+    assert_eq!((again.status.code(), text(&again.stdout)), (Some(0), String::new()));
+    assert!(text(&again.stderr).contains("finished already"), "{}", text(&again.stderr));
+    let fresh = setting.run(&[&job[..], &["--fresh"]].concat());
+    assert_eq!(text(&fresh.stdout).lines().count(), 3);
+}
+
+#[test]
+fn a_wrong_job_file_is_refused_with_its_place_and_status_two() {
+    let setting = Setting::new();
+    let wrong = "INSERT INTO views\nSELECT page, nope, ts FROM clicks;";
+    fs::write(setting.path().join("wrong.sql"), wrong).expect("written");
+    for subcommand in ["run", "check", "explain"] {
+        let output = setting.run(&[subcommand, "tables.sql", "wrong.sql"]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{said}");
+        assert!(said.starts_with("wrong.sql:2:14: error: "), "{said}");
+        assert_eq!(text(&output.stdout), "");
+    }
+    assert_eq!(setting.run(&["run", "nowhere.sql"]).status.code(), Some(2));
+    assert_eq!(setting.run(&["run"]).status.code(), Some(2));
+    assert_eq!(setting.run(&["check", "tables.sql", "query.sql"]).status.code(), Some(0));
+}
+
+#[test]
+fn a_failed_job_has_status_one_and_one_message() {
+    let setting = Setting::new();
+    let mut command = setting.command(&["run", "tables.sql", "query.sql"]);
+    command.args(["--summary", "summary.json"]).env("INPUT", "missing.jsonl");
+    let output = command.output().expect("the binary starts");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("missing.jsonl"), "{said}");
+    assert_eq!(setting.summary()["exit"], "failed");
+}
+
+#[test]
+fn definitions_come_before_the_environment_and_may_set_options() {
+    let setting = Setting::new();
+    let run = ["run", "tables.sql", "query.sql", "-D", "CONNECTOR=blackhole"];
+    let output = setting.run(&[&run[..], &["-D", "parallelism.default=3"]].concat());
+    assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), String::new()));
+    let output = setting.run(&[&run[..], &["-D", "tidemill.late-rows=never"]].concat());
+    assert_ne!(output.status.code(), Some(0));
+    assert!(text(&output.stderr).contains("tidemill.late-rows"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn the_shipped_jobs_plan_and_their_demo_ends_by_itself() {
+    let setting = Setting::new();
+    let listed = text(&setting.run(&["jobs"]).stdout);
+    for job in ["leaderboard", "inventory", "clickstream"] {
+        assert!(listed.contains(job), "{listed}");
+        let output = setting.run(&["check", job]);
+        assert_eq!(output.status.code(), Some(0), "{job}: {}", text(&output.stderr));
+        let demo = ["demo", job, "--events", "3000", "--workers", "2", "--summary", "summary.json"];
+        let output = setting.run(&demo);
+        assert_eq!(output.status.code(), Some(0), "{job}: {}", text(&output.stderr));
+        let summary = setting.summary();
+        let (read, bad) = (summary["rows_in"].as_u64(), summary["bad_rows"].as_u64());
+        assert!(read.zip(bad).is_some_and(|(read, bad)| read + bad >= 3000), "{job}: {summary}");
+    }
+}
+
+#[test]
+fn sigterm_stops_an_endless_job_cleanly_and_nobody_else_runs_it_meanwhile() {
+    let setting = Setting::new();
+    let sql = "CREATE TABLE numbers (n BIGINT)
+        WITH ('connector' = 'datagen', 'rows-per-second' = '100');
+        CREATE TABLE seen (n BIGINT) WITH ('connector' = 'print');
+        INSERT INTO seen SELECT n FROM numbers;";
+    fs::write(setting.path().join("endless.sql"), sql).expect("written");
+    let mut command = setting.command(&["run", "endless.sql", "--workers", "2"]);
+    command.args(["--summary", "summary.json"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut running = command.spawn().expect("the binary starts");
+    let identity = setting.path().join("tidemill-state/endless/job");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !identity.exists() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let second = setting.run(&["run", "endless.sql"]);
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("another process"), "{}", text(&second.stderr));
+    std::thread::sleep(Duration::from_millis(300));
+    let killed = Command::new("kill").arg(running.id().to_string()).status().expect("kill");
+    assert!(killed.success());
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
+    let summary = setting.summary();
+    assert_eq!(summary["exit"], "stopped");
+    assert_eq!(summary["rows_in"], summary["rows_out"]);
+}
