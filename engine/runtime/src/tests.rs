@@ -75,6 +75,9 @@ impl Expression for ValueAsTime {
     }
 }
 
+/// A row as it was written: its epoch, its columns, its weight.
+type Written = (Epoch, i64, i64, i64);
+
 /// How the world outside behaves, and what it was given.
 #[derive(Clone, Default)]
 struct World {
@@ -84,7 +87,7 @@ struct World {
     bad_records: u64,
     reader_panics: bool,
     writer_fails: bool,
-    written: Arc<Mutex<Vec<(Epoch, i64, i64, i64)>>>,
+    written: Arc<Mutex<Vec<Written>>>,
     finished: Arc<Mutex<usize>>,
 }
 

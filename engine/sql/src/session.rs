@@ -116,7 +116,7 @@ impl<'a> Session<'a> {
     fn statement(&mut self, statement: Statement) -> PlannedOr<()> {
         let at = statement.at;
         match statement.kind {
-            StatementKind::CreateTable(create) => self.planner.catalog.create_table(create),
+            StatementKind::CreateTable(create) => self.planner.catalog.create_table(*create),
             StatementKind::CreateView(create) => {
                 let names = (create.name.clone(), create.query.clone());
                 self.planner.catalog.create_view(create)?;

@@ -405,9 +405,8 @@ fn decimal_quotient(call: &Call<'_>, precision: u8, scale: i8) -> Result<ArrayRe
         };
         Ok(quotient().map(|value| Wide::Narrow(value, scale)))
     })
-    .map(|values| {
+    .inspect(|values| {
         debug_assert_eq!(values.data_type(), &DataType::Decimal128(precision, scale));
-        values
     })
 }
 

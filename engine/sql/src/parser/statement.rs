@@ -18,7 +18,7 @@ pub(crate) struct Statement {
 
 #[derive(Debug, Clone)]
 pub(crate) enum StatementKind {
-    CreateTable(CreateTable),
+    CreateTable(Box<CreateTable>),
     CreateView(CreateView),
     CreateFunction(Name),
     Drop {
@@ -94,7 +94,7 @@ pub(crate) struct ColumnDefinition {
 pub(crate) enum ColumnKind {
     Physical { data_type: SqlType, not_null: bool },
     Metadata { data_type: SqlType, key: Option<String>, is_virtual: bool },
-    Computed(Expr),
+    Computed(Box<Expr>),
 }
 
 #[derive(Debug, Clone)]
@@ -313,7 +313,7 @@ impl<'d> StatementParser<'_, 'd> {
             )
             .hint("declare the table's columns and use INSERT INTO"));
         }
-        Ok(StatementKind::CreateTable(table))
+        Ok(StatementKind::CreateTable(Box::new(table)))
     }
 
     fn like(&mut self) -> Planned<Like> {
@@ -346,7 +346,7 @@ impl<'d> StatementParser<'_, 'd> {
         }
         let name = self.name()?;
         let kind = if self.word("AS") {
-            ColumnKind::Computed(self.expression()?)
+            ColumnKind::Computed(Box::new(self.expression()?))
         } else {
             self.typed_column(table, &name)?
         };

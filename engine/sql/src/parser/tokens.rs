@@ -228,11 +228,13 @@ impl Rewriter {
                 Token::LParen => depth += 1,
                 Token::RParen => depth -= 1,
                 Token::Comma if depth == 1 => commas += 1,
-                Token::Word(_) if depth == 1 && commas == 1 => {
-                    if CLAUSES.iter().any(|c| self.word_is(index, c)) {
-                        clause = index;
-                        break;
-                    }
+                Token::Word(_)
+                    if depth == 1
+                        && commas == 1
+                        && CLAUSES.iter().any(|c| self.word_is(index, c)) =>
+                {
+                    clause = index;
+                    break;
                 }
                 _ => {}
             }

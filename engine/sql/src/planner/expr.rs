@@ -90,6 +90,7 @@ impl Expr {
         Expr::new(ExprKind::Not(Box::new(self)), SqlType::Boolean, at)
     }
 
+    #[expect(clippy::wrong_self_convention, reason = "builds SQL's IS NULL, asks nothing")]
     pub fn is_null(self) -> Expr {
         let at = self.at;
         Expr::new(ExprKind::IsNull(Box::new(self)), SqlType::Boolean, at)

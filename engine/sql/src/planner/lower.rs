@@ -571,7 +571,7 @@ impl Lowering<'_> {
         };
         let width = left.columns.len();
         let mut wanted: BTreeSet<usize> = needed.clone();
-        for residual in residual {
+        if let Some(residual) = residual {
             residual.columns(&mut |i| {
                 wanted.insert(i);
             });

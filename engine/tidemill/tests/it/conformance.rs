@@ -193,7 +193,7 @@ fn csv_records(text: &str) -> Vec<Row> {
     let (mut records, mut record, mut cell) = (Vec::new(), Vec::new(), String::new());
     let (mut quoted, mut inside) = (false, false);
     let mut chars = text.chars().peekable();
-    let mut end_cell = |cell: &mut String, quoted: &mut bool, record: &mut Row| {
+    let end_cell = |cell: &mut String, quoted: &mut bool, record: &mut Row| {
         let text = std::mem::take(cell);
         record.push((*quoted || !text.is_empty()).then_some(text));
         *quoted = false;

@@ -139,7 +139,8 @@ impl Planner<'_> {
     /// One row without meaning, for a select without `FROM`.
     pub(super) fn one_row() -> Relation {
         let column = Column::plain("__one", SqlType::Int);
-        let batch = super::query::batch_of(&[column.clone()], &[vec![ScalarValue::Int32(Some(1))]]);
+        let one = [vec![ScalarValue::Int32(Some(1))]];
+        let batch = super::query::batch_of(std::slice::from_ref(&column), &one);
         let batch = batch.expect("one integer is a batch");
         Relation { op: Op::Values(batch), columns: vec![column], updating: false }
     }

@@ -294,7 +294,7 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
         Op::Filter { input, predicate } => {
             let (input, mut lifted) = lift(*input, at)?;
             let (outer, own): (Vec<Expr>, Vec<Expr>) =
-                predicate.conjuncts().into_iter().partition(|c| is_outer(c));
+                predicate.conjuncts().into_iter().partition(is_outer);
             lifted.extend(outer);
             let relation = match Expr::all(own) {
                 Some(own) => Relation::filter(input, own),
