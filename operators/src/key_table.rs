@@ -200,6 +200,12 @@ impl KeyTable {
         self.owners.as_ref().map_or(NO_OWNER, |o| o[group as usize])
     }
 
+    /// The key group of a group's key.
+    #[inline]
+    pub fn key_group(&self, group: u32) -> KeyGroup {
+        KeyGroup::of(self.hashes[group as usize])
+    }
+
     /// The key group of each group's key.
     pub fn key_groups(&self, groups: &[u32]) -> UInt8Array {
         groups.iter().map(|&g| KeyGroup::of(self.hashes[g as usize]).0).collect()

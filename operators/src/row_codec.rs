@@ -2,14 +2,12 @@
 //!
 //! Arrow's row format: the bytes of two rows compare as the rows do, column by column, under the
 //! sort options of each. Equal bytes therefore mean equal rows (NULL equals NULL, `-0.0` is not
-//! `0.0`; see [`canonical`] for keys), and a decoded row is the row that was encoded.
+//! `0.0`, so rows are no keys), and a decoded row is the row that was encoded.
 
-use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::compute::unary;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema};
+use arrow::array::ArrayRef;
+use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, RowParser, Rows, SortField};
-use std::sync::Arc;
 
 /// Encodes and decodes rows of one shape.
 #[derive(Debug)]
@@ -66,29 +64,12 @@ impl RowCodec {
     }
 }
 
-/// Key columns with one representation for each value that SQL holds equal: `-0.0` becomes
-/// `0.0`, every NaN the same NaN. Agrees with [`crate::key::hash_columns`].
-pub(crate) fn canonical(column: &ArrayRef) -> ArrayRef {
-    match column.data_type() {
-        DataType::Float64 => {
-            Arc::new(unary::<_, _, Float64Type>(column.as_primitive::<Float64Type>(), |v| {
-                if v.is_nan() { f64::NAN } else { v + 0.0 }
-            }))
-        }
-        DataType::Float32 => {
-            Arc::new(unary::<_, _, Float32Type>(column.as_primitive::<Float32Type>(), |v| {
-                if v.is_nan() { f32::NAN } else { v + 0.0 }
-            }))
-        }
-        _ => column.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Float64Array, Int64Array, StringArray};
-    use arrow::datatypes::Field;
+    use arrow::array::{Int64Array, StringArray};
+    use arrow::datatypes::{DataType, Field};
+    use std::sync::Arc;
 
     #[test]
     fn rows_decode_to_what_was_encoded() {
@@ -102,13 +83,5 @@ mod tests {
         let rows = codec.encode(&[a.clone(), b.clone()]).unwrap();
         let back = codec.decode((0..3).map(|i| rows.get(i))).unwrap();
         assert_eq!(back, vec![a, b]);
-    }
-
-    #[test]
-    fn both_zeros_are_one_key() {
-        let zeros: ArrayRef = Arc::new(Float64Array::from(vec![0.0, -0.0]));
-        let codec = RowCodec::new(vec![SortField::new(DataType::Float64)]).unwrap();
-        let rows = codec.encode(&[canonical(&zeros)]).unwrap();
-        assert_eq!(rows.get(0), rows.get(1));
     }
 }

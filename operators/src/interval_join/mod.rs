@@ -88,7 +88,7 @@ impl IntervalJoin {
         Ok(IntervalJoin {
             output: output_schema(spec.kind, &left, &right),
             pair: output_schema(JoinKind::Inner, &left, &right),
-            index: KeyIndex::new(key_types)?,
+            index: KeyIndex::new(&key_types)?,
             sides: [TimedRows::new(left)?, TimedRows::new(right)?],
             journal: Journal::default(),
             spec,

@@ -128,6 +128,7 @@ impl TimedRows {
         {
             self.deadlines.pop();
             let list = &mut self.lists[slot as usize];
+            let expired_before = expired.len();
             while let Some(&(time, id)) = list.front()
                 && time <= last
             {
@@ -136,7 +137,9 @@ impl TimedRows {
             }
             match list.front() {
                 Some(&(time, _)) => self.deadlines.push(Reverse((time, slot))),
-                None => emptied(slot),
+                // The entry may be out of date, and the key long forgotten.
+                None if expired.len() > expired_before => emptied(slot),
+                None => {}
             }
         }
         expired

@@ -143,7 +143,7 @@ impl Join {
         Ok(Join {
             output: output_schema(spec.kind, &left, &right),
             pair: output_schema(JoinKind::Inner, &left, &right),
-            index: KeyIndex::new(key_types)?,
+            index: KeyIndex::new(&key_types)?,
             keys: Keys::default(),
             sides: [Side::new(left, 0)?, Side::new(right, 1)?],
             spec,

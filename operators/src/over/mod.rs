@@ -163,11 +163,12 @@ impl Over {
                 OverFunction::Lag { offset, .. } => lag_max = lag_max.max(*offset as usize),
             }
         }
-        let types = spec.partition.iter().map(|&c| input.field(c).data_type().clone());
+        let types: Vec<DataType> =
+            spec.partition.iter().map(|&c| input.field(c).data_type().clone()).collect();
         Ok(Over {
             output: output_schema(&spec, &input),
             codec: RowCodec::of_schema(&input)?,
-            index: KeyIndex::new(types)?,
+            index: KeyIndex::new(&types)?,
             partitions: Vec::new(),
             rows: Vec::new(),
             free: Vec::new(),

@@ -61,7 +61,7 @@ impl Over {
         match scope {
             SnapshotScope::Full => {
                 changed = self.all_rows();
-                keys = self.index.slots().collect();
+                keys = self.index.slots();
             }
             SnapshotScope::Changed if removed.is_empty() => {}
             SnapshotScope::Changed => deletes = Some(row_deletes(&removed)?),
@@ -80,7 +80,8 @@ impl Over {
 
     fn all_rows(&self) -> Vec<u32> {
         let waiting = self.waiting.values().copied();
-        let slots = self.index.slots().map(|slot| &self.partitions[slot as usize]);
+        let slots = self.index.slots();
+        let slots = slots.iter().map(|&slot| &self.partitions[slot as usize]);
         waiting.chain(slots.flat_map(|p| p.history.iter().map(|&(_, id)| id))).collect()
     }
 
@@ -269,7 +270,7 @@ impl Over {
             return Ok(());
         }
         let (mut step, mut read) = (Step::default(), Vec::new());
-        let slots: Vec<u32> = self.index.slots().collect();
+        let slots: Vec<u32> = self.index.slots();
         for slot in slots {
             let partition = &mut self.partitions[slot as usize];
             if partition.history.is_empty() && partition.waiting == 0 {

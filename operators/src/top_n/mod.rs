@@ -141,7 +141,8 @@ impl TopN {
             let options = SortOptions::new(term.descending, term.nulls_first);
             SortField::new_with_options(input.field(term.column).data_type().clone(), options)
         });
-        let types = spec.partition.iter().map(|&c| input.field(c).data_type().clone());
+        let types: Vec<DataType> =
+            spec.partition.iter().map(|&c| input.field(c).data_type().clone()).collect();
         let first = spec.first.clamp(1, u32::MAX.into()) as usize;
         let last = spec.last.min(u32::MAX.into()) as usize;
         Ok(TopN {
@@ -150,7 +151,7 @@ impl TopN {
             last,
             order_codec: RowCodec::new(order.collect())?,
             row_codec: RowCodec::of_schema(&input)?,
-            keys: KeyIndex::new(types)?,
+            keys: KeyIndex::new(&types)?,
             partitions: Vec::new(),
             counts: RowCounts::default(),
             windows: BTreeMap::new(),

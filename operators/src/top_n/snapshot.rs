@@ -63,7 +63,7 @@ impl TopN {
             .filter(|&s| std::mem::take(&mut self.partitions[s as usize].is_journaled))
             .collect();
         let (slots, mark) = match scope {
-            SnapshotScope::Full => (self.keys.slots().collect(), i64::MIN),
+            SnapshotScope::Full => (self.keys.slots(), i64::MIN),
             SnapshotScope::Changed => (changed, self.journal.mark),
         };
         let deletes = match scope {
@@ -187,7 +187,7 @@ impl TopN {
         let gone: std::collections::HashSet<(u8, i64)> =
             groups.iter().copied().zip(sequences.iter().copied()).collect();
         let to_last = self.spec.ties_to_last;
-        let slots: Vec<u32> = self.keys.slots().collect();
+        let slots: Vec<u32> = self.keys.slots();
         for slot in slots {
             let group = self.keys.group(slot).0;
             let is_gone = |r: &Ranked| gone.contains(&(group, r.tie.sequence(to_last)));
@@ -222,7 +222,7 @@ impl TopN {
         if self.counts.owes() {
             return;
         }
-        let slots: Vec<u32> = self.keys.slots().collect();
+        let slots: Vec<u32> = self.keys.slots();
         let mut emptied = std::collections::HashSet::new();
         for slot in slots {
             if self.partitions[slot as usize].kept.is_empty() {
