@@ -2,7 +2,9 @@
 
 use crate::{Exit, JobError, Metrics, Outside, RunOptions, Summary, run};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{
+    DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +16,9 @@ use tidemill_connectors::source::{
     Reader, Source,
 };
 use tidemill_formats::{Changelog, Table};
+use tidemill_operators::map::MapSpec;
+use tidemill_operators::window::WindowKind;
+use tidemill_operators::window_aggregate::WindowAggregateSpec;
 use tidemill_operators::{Batch, Epoch, Expression, RowError};
 use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan, SourcePlan};
 
@@ -219,6 +224,11 @@ impl Job {
         Job { plan, world, stop: Arc::default() }
     }
 
+    fn with_option(mut self, key: &str, value: &str) -> Self {
+        self.plan.options.insert(key.to_owned(), value.to_owned());
+        self
+    }
+
     fn run(&self, workers: usize, folder: &Path) -> Result<Summary, JobError> {
         let options = RunOptions {
             workers,
@@ -350,4 +360,80 @@ fn bad_records_are_kept_skipped_or_fatal_as_the_table_says() {
     assert!(error.to_string().contains("memory:7"), "{error}");
     let error = job(&[("scan.bad-records", "ignore")]).run_anywhere(1).unwrap_err();
     assert!(error.to_string().contains("dead-letter"), "{error}");
+}
+
+/// A count per ten milliseconds over a time column that is the value. Its window is closed when
+/// the row with value 3 comes, an epoch after the one with value 25.
+fn late_job() -> Job {
+    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+    let timed = Arc::new(Schema::new(vec![Field::new("ts", time.clone(), true)]));
+    let map = MapSpec {
+        windows: None,
+        predicate: None,
+        projection: Some(vec![Arc::new(ValueAsTime)]),
+        schema: timed.clone(),
+    };
+    let spec = WindowAggregateSpec {
+        window: WindowKind::Tumble { size_ms: 10, offset_ms: 0 },
+        zone: None,
+        time: 0,
+        keys: Vec::new(),
+        aggregates: Vec::new(),
+        updating: false,
+        arrival: None,
+    };
+    let bounds = ["window_start", "window_end", "window_time"];
+    let bounds = bounds.map(|name| Field::new(name, time.clone(), true));
+    let windows = Arc::new(Schema::new(bounds.to_vec()));
+    let as_pair = MapSpec {
+        windows: None,
+        predicate: None,
+        projection: Some(vec![Arc::new(BoundAsNumber(0)), Arc::new(BoundAsNumber(1))]),
+        schema: schema(),
+    };
+    let nodes = vec![
+        source(&[]),
+        Node { schema: timed, ..node(NodeKind::Map(map), vec![0]) },
+        Node { schema: windows, ..node(NodeKind::WindowAggregate(spec), vec![1]) },
+        node(NodeKind::Map(as_pair), vec![2]),
+        sink(Changelog::AppendOnly, 3),
+    ];
+    let inputs = vec![vec![vec![(1, 1)], vec![(1, 25)], vec![(1, 3)], vec![(1, 26)]]];
+    // One row fills an epoch, so each batch has an epoch of its own.
+    Job::new(nodes, world(inputs)).with_option("tidemill.epoch.max-rows", "1")
+}
+
+#[derive(Debug)]
+struct BoundAsNumber(usize);
+
+impl Expression for BoundAsNumber {
+    fn evaluate(&self, rows: &RecordBatch, _: i64) -> Result<ArrayRef, RowError> {
+        let bounds = rows.column(self.0).as_primitive::<TimestampMillisecondType>();
+        Ok(Arc::new(Int64Array::new(bounds.values().clone(), None)))
+    }
+
+    fn describe(&self) -> String {
+        format!("bound {}", self.0)
+    }
+}
+
+#[test]
+fn late_rows_are_kept_dropped_or_fatal_as_the_session_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = late_job();
+    let summary = job.run(1, folder.path()).unwrap();
+    assert_eq!(job.pairs(), [(0, 10), (20, 30)]);
+    assert_eq!(summary.late_rows, 1);
+    let letter = std::fs::read_to_string(folder.path().join("late.jsonl")).unwrap();
+    assert!(letter.contains("window aggregate 2") && letter.contains("00:00:00.003"), "{letter}");
+
+    let folder = tempfile::tempdir().unwrap();
+    let job = late_job().with_option("tidemill.late-rows", "drop");
+    assert_eq!(job.run(1, folder.path()).unwrap().late_rows, 1);
+    assert!(!folder.path().join("late.jsonl").exists());
+
+    let job = late_job().with_option("tidemill.late-rows", "fail");
+    let error = job.run_anywhere(1).unwrap_err();
+    assert!(error.to_string().contains("window aggregate 2"), "{error}");
+    assert_eq!(*job.world.finished.lock().unwrap(), 0);
 }
