@@ -1,7 +1,7 @@
 //! The texts of a session and the `${NAME}` in them.
 //!
 //! Substitution happens before parsing, so a place that the parser names lies in the substituted
-//! text; [`Text::original`] leads it back to what the user wrote.
+//! text; `Text::original` leads it back to what the user wrote.
 
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use std::collections::BTreeMap;
