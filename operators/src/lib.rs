@@ -13,6 +13,7 @@
 pub mod aggregate;
 pub mod batch;
 pub mod dataflow;
+pub mod delayed;
 pub mod expression;
 mod gather;
 pub mod group_aggregate;
@@ -30,6 +31,7 @@ pub mod over;
 mod row_codec;
 pub mod time;
 pub mod top_n;
+pub mod unnest;
 pub mod window;
 pub mod window_aggregate;
 pub mod window_join;

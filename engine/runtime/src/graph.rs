@@ -18,12 +18,17 @@ use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Upstream, Worker,
 };
+use tidemill_operators::delayed::Delayed;
 use tidemill_operators::group_aggregate::GroupAggregate;
+use tidemill_operators::interval_join::IntervalJoin;
 use tidemill_operators::join::Join;
 use tidemill_operators::map::Map;
 use tidemill_operators::operator::LateRows;
+use tidemill_operators::over::Over;
 use tidemill_operators::top_n::TopN;
+use tidemill_operators::unnest::Unnest;
 use tidemill_operators::window_aggregate::WindowAggregate;
+use tidemill_operators::window_join::WindowJoin;
 use tidemill_operators::{Batch, Epoch, Operator, OperatorError, Watermark};
 use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan};
 
@@ -159,6 +164,12 @@ impl<'a> Parts<'a> {
                 let rows = inputs.pop().expect("a map has an input");
                 Some(graph.map(id, name, rows, Box::new(step)))
             }
+            NodeKind::Unnest(spec) => {
+                let unnest = Unnest::new(spec.clone());
+                let step = move |rows: &Batch, _now_ms| unnest.apply(rows);
+                let rows = inputs.pop().expect("an unnest has an input");
+                Some(graph.map(id, name, rows, Box::new(step)))
+            }
             NodeKind::Union => Some(graph.union(inputs)),
             NodeKind::Sink(plan) => {
                 let rows = inputs.pop().expect("a sink has an input");
@@ -174,7 +185,10 @@ impl<'a> Parts<'a> {
             NodeKind::WindowAggregate(_)
             | NodeKind::GroupAggregate(_)
             | NodeKind::TopN(_)
-            | NodeKind::Join(_) => {
+            | NodeKind::Join(_)
+            | NodeKind::IntervalJoin(_)
+            | NodeKind::WindowJoin(_)
+            | NodeKind::Over(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
                 let ports = inputs.into_iter().enumerate();
                 let inputs = ports.map(|(port, rows)| exchanged(graph, node, port, rows));
@@ -199,7 +213,7 @@ fn exchanged<'scope>(
 /// The operator of a stateful node.
 fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, OperatorError> {
     let schema = |port: usize| -> SchemaRef { plan.nodes[node.inputs[port]].schema.clone() };
-    Ok(match &node.kind {
+    let operator: Option<Box<dyn Operator>> = match &node.kind {
         NodeKind::WindowAggregate(spec) => {
             Some(Box::new(WindowAggregate::new(spec.clone(), schema(0))?))
         }
@@ -208,8 +222,16 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
         }
         NodeKind::TopN(spec) => Some(Box::new(TopN::new(spec.clone(), schema(0))?)),
         NodeKind::Join(spec) => Some(Box::new(Join::new(spec.clone(), schema(0), schema(1))?)),
+        NodeKind::IntervalJoin(spec) => {
+            Some(Box::new(IntervalJoin::new(spec.clone(), schema(0), schema(1))?))
+        }
+        NodeKind::WindowJoin(spec) => {
+            Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))
+        }
+        NodeKind::Over(spec) => Some(Box::new(Over::new(spec.clone(), schema(0))?)),
         _ => None,
-    })
+    };
+    Ok(operator.map(|operator| Delayed::by(node.delay_ms, operator)))
 }
 
 /// What a worker's dataflow tells is counted, and failures poison the job.

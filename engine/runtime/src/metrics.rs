@@ -153,6 +153,10 @@ fn name_and_role(node: usize, kind: &NodeKind) -> (String, Role) {
         NodeKind::GroupAggregate(_) => (format!("group aggregate {node}"), Role::Step),
         NodeKind::TopN(_) => (format!("top-n {node}"), Role::Step),
         NodeKind::Join(_) => (format!("join {node}"), Role::Step),
+        NodeKind::IntervalJoin(_) => (format!("interval join {node}"), Role::Step),
+        NodeKind::WindowJoin(_) => (format!("window join {node}"), Role::Step),
+        NodeKind::Over(_) => (format!("over {node}"), Role::Step),
+        NodeKind::Unnest(_) => (format!("unnest {node}"), Role::Step),
         NodeKind::Union => (format!("union {node}"), Role::Step),
         NodeKind::Sink(sink) => (format!("sink {}", sink.table.name), Role::Sink),
     }

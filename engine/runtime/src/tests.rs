@@ -48,7 +48,15 @@ fn table(name: &str, options: &[(&str, &str)]) -> Table {
 
 fn node(kind: NodeKind, inputs: Vec<usize>) -> Node {
     let changelog = Changelog::AppendOnly;
-    Node { kind, inputs, schema: schema(), changelog, sources: vec![0], operator_id: 0 }
+    Node {
+        kind,
+        inputs,
+        schema: schema(),
+        changelog,
+        sources: vec![0],
+        delay_ms: 0,
+        operator_id: 0,
+    }
 }
 
 fn source(options: &[(&str, &str)]) -> Node {

@@ -102,6 +102,30 @@ fn describe(plan: &Plan, node: &Node) -> String {
                 residual.unwrap_or_default()
             )
         }
+        NodeKind::IntervalJoin(spec) => format!(
+            "Interval join {:?} on ({}) = ({}), {} - {} between {} and {} ms; keeps rows that may \
+             still meet",
+            spec.kind,
+            names(0, &spec.left_keys),
+            names(1, &spec.right_keys),
+            name(0, spec.left_time),
+            name(1, spec.right_time),
+            spec.lower_ms,
+            spec.upper_ms,
+        ),
+        NodeKind::WindowJoin(spec) => format!(
+            "Window join {:?} on ({}) = ({}); keeps the rows of open windows",
+            spec.join.kind,
+            names(0, &spec.join.left_keys),
+            names(1, &spec.join.right_keys),
+        ),
+        NodeKind::Over(spec) => format!(
+            "Over by ({}) order ({}) {:?}; keeps the rows of each frame",
+            names(0, &spec.partition),
+            name(0, spec.time),
+            spec.frame,
+        ),
+        NodeKind::Unnest(spec) => format!("Unnest {}", name(0, spec.collection)),
         NodeKind::Union => "Union".to_owned(),
         NodeKind::Sink(sink) => {
             let connector = sink.table.option("connector").unwrap_or("?");

@@ -10,10 +10,14 @@ use std::sync::Arc;
 use tidemill_formats::{Changelog, Table};
 use tidemill_operators::Expression;
 use tidemill_operators::group_aggregate::GroupAggregateSpec;
+use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
+use tidemill_operators::over::OverSpec;
 use tidemill_operators::top_n::TopNSpec;
+use tidemill_operators::unnest::UnnestSpec;
 use tidemill_operators::window_aggregate::WindowAggregateSpec;
+use tidemill_operators::window_join::WindowJoinSpec;
 
 /// Index of a node in [`Plan::nodes`].
 pub type NodeId = usize;
@@ -40,6 +44,9 @@ pub struct Node {
     pub changelog: Changelog,
     /// The sources upstream of it: their least watermark is its watermark.
     pub sources: Vec<NodeId>,
+    /// How far its input may lie behind their watermark, in milliseconds: see
+    /// [`tidemill_operators::delayed`].
+    pub delay_ms: i64,
     /// A hash of its canonical meaning, so that unrelated edits of a job keep its state.
     pub operator_id: u64,
 }
@@ -62,6 +69,14 @@ pub enum NodeKind {
     TopN(TopNSpec),
     /// Joins two changing inputs.
     Join(JoinSpec),
+    /// Joins two append-only inputs by closeness in time.
+    IntervalJoin(IntervalJoinSpec),
+    /// Joins two append-only inputs window by window.
+    WindowJoin(WindowJoinSpec),
+    /// Aggregates over frames of rows in the order of their time.
+    Over(OverSpec),
+    /// Repeats rows for the items of a collection; keeps nothing.
+    Unnest(UnnestSpec),
     /// Puts its inputs' rows together.
     Union,
     /// Writes a table.
@@ -73,12 +88,21 @@ impl NodeKind {
     /// any row. An empty key sends everything to one worker.
     pub fn exchange(&self, port: usize) -> Option<&[usize]> {
         match self {
-            NodeKind::Source(_) | NodeKind::Values(_) | NodeKind::Map(_) | NodeKind::Union => None,
+            NodeKind::Source(_)
+            | NodeKind::Values(_)
+            | NodeKind::Map(_)
+            | NodeKind::Unnest(_)
+            | NodeKind::Union => None,
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
             NodeKind::GroupAggregate(spec) => Some(&spec.keys),
             NodeKind::TopN(spec) => Some(&spec.partition),
             NodeKind::Join(spec) if port == 0 => Some(&spec.left_keys),
             NodeKind::Join(spec) => Some(&spec.right_keys),
+            NodeKind::IntervalJoin(spec) if port == 0 => Some(&spec.left_keys),
+            NodeKind::IntervalJoin(spec) => Some(&spec.right_keys),
+            NodeKind::WindowJoin(spec) if port == 0 => Some(&spec.join.left_keys),
+            NodeKind::WindowJoin(spec) => Some(&spec.join.right_keys),
+            NodeKind::Over(spec) => Some(&spec.partition),
             NodeKind::Sink(sink) => match sink.changelog {
                 Changelog::Upsert => Some(&sink.table.primary_key),
                 Changelog::AppendOnly | Changelog::Retract => None,

@@ -8,7 +8,7 @@ use super::Scan;
 use super::compile::Compiled;
 use super::expr::Expr;
 use super::functions::needs_arrival;
-use super::relation::{Aggregation, Op, Ordering, Relation, Role, WindowInfo};
+use super::relation::{Aggregation, JoinTime, Op, Ordering, OverCall, Relation, Role, WindowInfo};
 use super::sink::BoundInsert;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan, SourcePlan};
@@ -19,13 +19,17 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tidemill_formats::Changelog;
 use tidemill_operators::Expression;
-use tidemill_operators::aggregate::AggregateCall;
+use tidemill_operators::aggregate::{AggregateCall, AggregateFunction};
 use tidemill_operators::group_aggregate::GroupAggregateSpec;
+use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::{JoinKind, JoinSpec};
 use tidemill_operators::map::{MapSpec, WindowUnfold};
+use tidemill_operators::over::{Frame, OverFunction, OverSpec};
 use tidemill_operators::top_n::{SortTerm, TopNSpec};
+use tidemill_operators::unnest::UnnestSpec;
 use tidemill_operators::window::WindowKind;
 use tidemill_operators::window_aggregate::WindowAggregateSpec;
+use tidemill_operators::window_join::WindowJoinSpec;
 
 /// The hidden column that orders rows of one epoch.
 const ARRIVAL: &str = "__arrival";
@@ -39,7 +43,8 @@ pub(crate) fn lower(
     let mut needs = BTreeMap::new();
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let mut lowering = Lowering { windows, needs, nodes: Vec::new(), known: HashMap::new() };
+        let mut lowering =
+            Lowering { windows, needs, nodes: Vec::new(), lags: Vec::new(), known: HashMap::new() };
         for insert in &inserts {
             lowering.insert(insert)?;
         }
@@ -59,6 +64,8 @@ struct Lowering<'w> {
     windows: &'w [WindowInfo],
     needs: BTreeMap<String, Needs>,
     nodes: Vec<Node>,
+    /// How far each node's output may lie behind its sources' watermark, in milliseconds.
+    lags: Vec<i64>,
     /// Nodes by their meaning, so that equal ones are one.
     known: HashMap<u64, NodeId>,
 }
@@ -121,7 +128,9 @@ impl Lowering<'_> {
             _ if updating => Changelog::Retract,
             _ => Changelog::AppendOnly,
         };
-        self.nodes.push(Node { kind, inputs, schema, changelog, sources, operator_id });
+        let delay_ms = inputs.iter().map(|&i| self.lags[i]).max().unwrap_or(0);
+        self.lags.push(delay_ms + own_lag(&kind));
+        self.nodes.push(Node { kind, inputs, schema, changelog, sources, delay_ms, operator_id });
         self.known.insert(operator_id, id);
         id
     }
@@ -218,6 +227,16 @@ impl Lowering<'_> {
             Op::Aggregate { input, keys, calls, window: Some(number), .. } => {
                 self.window_aggregate(relation, input, keys, calls, *number)
             },
+            Op::RowNumber { input, partition, order, .. } if runs_with_time(input, order) => {
+                self.running_number(relation, input, partition, order[0].column, needed)
+            }
+            Op::Over { input, partition, time, frame, calls } => {
+                self.over(relation, input, partition, *time, *frame, calls, needed)
+            }
+            Op::Unnest { input, collection, outer, ordinality } => {
+                let step = (*collection, *outer, *ordinality);
+                self.unnest(relation, input, step, needed, arrival, retractions)
+            }
             Op::RowNumber { at, .. } => Err(Refusal::new(
                 ErrorKind::Unsupported,
                 *at,
@@ -522,7 +541,9 @@ impl Lowering<'_> {
             .chain(partition.iter().copied())
             .chain(order.iter().map(|o| o.column))
             .collect();
-        let lowered = self.lower(input, &below, true, true)?;
+        // A row and its retraction are equal but for their arrival, so rows that may be taken back
+        // don't carry it.
+        let lowered = self.lower(input, &below, !input.updating, true)?;
         let rank_output = needed.contains(&rank);
         let window_end = window.and_then(|number| {
             let ends =
@@ -566,7 +587,8 @@ impl Lowering<'_> {
     }
 
     fn join(&mut self, relation: &Relation, needed: &BTreeSet<usize>) -> Planned<Lowered> {
-        let Op::Join { left, right, kind, left_keys, right_keys, residual } = &relation.op else {
+        let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = &relation.op
+        else {
             unreachable!("called for joins")
         };
         let width = left.columns.len();
@@ -575,6 +597,13 @@ impl Lowering<'_> {
             residual.columns(&mut |i| {
                 wanted.insert(i);
             });
+        }
+        match *time {
+            JoinTime::Unbounded => {}
+            JoinTime::Interval { left, right, .. } => wanted.extend([left, right + width]),
+            JoinTime::Window { left_end, right_end, .. } => {
+                wanted.extend([left_end, right_end + width]);
+            }
         }
         let side = |keys: &[usize], range: std::ops::Range<usize>| -> BTreeSet<usize> {
             let start = range.start;
@@ -612,7 +641,30 @@ impl Lowering<'_> {
         };
         let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
         let inputs = vec![l.node, r.node];
-        let node = self.add(NodeKind::Join(spec), inputs, schema, relation.updating);
+        let kind = match *time {
+            JoinTime::Unbounded => NodeKind::Join(spec),
+            JoinTime::Interval { left, right, lower_ms, upper_ms } => {
+                NodeKind::IntervalJoin(IntervalJoinSpec {
+                    kind: spec.kind,
+                    left_keys: spec.left_keys,
+                    right_keys: spec.right_keys,
+                    left_time: l.at(left),
+                    right_time: r.at(right),
+                    lower_ms,
+                    upper_ms,
+                    residual: spec.residual,
+                })
+            }
+            JoinTime::Window { left_end, right_end, number } => {
+                NodeKind::WindowJoin(WindowJoinSpec {
+                    join: spec,
+                    left_window_end: l.at(left_end),
+                    right_window_end: r.at(right_end),
+                    zone: self.windows[number].zone,
+                })
+            }
+        };
+        let node = self.add(kind, inputs, schema, relation.updating);
         let columns = (0..relation.columns.len())
             .map(|i| match i.checked_sub(width) {
                 None => l.columns[i],
@@ -620,6 +672,124 @@ impl Lowering<'_> {
             })
             .collect();
         Ok(Lowered { node, columns, arrival: None })
+    }
+
+    /// `ROW_NUMBER` in the order of time: a running count, for time never goes back.
+    fn running_number(
+        &mut self,
+        relation: &Relation,
+        input: &Relation,
+        partition: &[usize],
+        time: usize,
+        needed: &BTreeSet<usize>,
+    ) -> Planned<Lowered> {
+        let count = OverCall::Aggregate(Aggregation {
+            function: AggregateFunction::CountRows,
+            argument: None,
+            filter: None,
+            distinct: false,
+            data_type: SqlType::BigInt,
+            name: "__rank".into(),
+        });
+        let frame = Frame::Rows { preceding: None };
+        self.over(relation, input, partition, time, frame, &[count], needed)
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn over(
+        &mut self,
+        relation: &Relation,
+        input: &Relation,
+        partition: &[usize],
+        time: usize,
+        frame: Frame,
+        calls: &[OverCall],
+        needed: &BTreeSet<usize>,
+    ) -> Planned<Lowered> {
+        let width = input.columns.len();
+        let arguments = calls.iter().flat_map(|call| match call {
+            OverCall::Aggregate(a) => a.argument.into_iter().chain(a.filter),
+            OverCall::Lag { argument, default, .. } => Some(*argument).into_iter().chain(*default),
+        });
+        let below: BTreeSet<usize> = needed
+            .iter()
+            .copied()
+            .filter(|&n| n < width)
+            .chain(partition.iter().copied())
+            .chain([time])
+            .chain(arguments)
+            .collect();
+        let lowered = self.lower(input, &below, true, true)?;
+        let functions = calls
+            .iter()
+            .map(|call| match call {
+                OverCall::Aggregate(a) => {
+                    OverFunction::Aggregate(self.aggregate_call(a, input, &lowered))
+                }
+                OverCall::Lag { argument, offset, default, name } => OverFunction::Lag {
+                    argument: lowered.at(*argument),
+                    offset: *offset,
+                    default: default.map(|d| lowered.at(d)),
+                    name: name.clone(),
+                },
+            })
+            .collect();
+        let spec = OverSpec {
+            partition: lowered.all(partition),
+            time: lowered.at(time),
+            frame,
+            functions,
+            arrival: lowered.arrival,
+        };
+        let mut fields: Vec<Field> =
+            self.node(lowered.node).schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let first = fields.len();
+        fields.extend(
+            relation.columns[width..]
+                .iter()
+                .map(|column| Field::new(&column.name, column.data_type.arrow(), true)),
+        );
+        let schema = Arc::new(Schema::new(fields));
+        let node = self.add(NodeKind::Over(spec), vec![lowered.node], schema, false);
+        let mut columns = lowered.columns.clone();
+        columns.extend((0..calls.len()).map(|i| Some(first + i)));
+        Ok(Lowered { node, columns, arrival: lowered.arrival })
+    }
+
+    fn unnest(
+        &mut self,
+        relation: &Relation,
+        input: &Relation,
+        (collection, outer, ordinality): (usize, bool, bool),
+        needed: &BTreeSet<usize>,
+        arrival: bool,
+        retractions: bool,
+    ) -> Planned<Lowered> {
+        let width = input.columns.len();
+        let below: BTreeSet<usize> =
+            needed.iter().copied().filter(|&n| n < width).chain([collection]).collect();
+        let lowered = self.lower(input, &below, arrival, retractions)?;
+        let mut fields: Vec<Field> =
+            self.node(lowered.node).schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let first = fields.len();
+        fields.extend(
+            relation.columns[width..]
+                .iter()
+                .map(|column| Field::new(&column.name, column.data_type.arrow(), true)),
+        );
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let spec = UnnestSpec {
+            collection: lowered.at(collection),
+            is_multiset: matches!(input.columns[collection].data_type, SqlType::Multiset(_)),
+            outer,
+            ordinality,
+            schema: schema.clone(),
+        };
+        let updating = relation.updating;
+        let node = self.add(NodeKind::Unnest(spec), vec![lowered.node], schema, updating);
+        let mut columns = lowered.columns.clone();
+        columns.extend((width..relation.columns.len()).map(|i| Some(first + i - width)));
+        Ok(Lowered { node, columns, arrival: lowered.arrival })
     }
 
     fn union(
@@ -656,6 +826,20 @@ impl Lowering<'_> {
             (0..relation.columns.len()).map(|i| wanted.iter().position(|&w| w == i)).collect();
         Ok(Lowered { node, columns, arrival: arrival.then_some(wanted.len()) })
     }
+}
+
+/// How far a node's rows may lie behind the watermark that its input had.
+fn own_lag(kind: &NodeKind) -> i64 {
+    match kind {
+        NodeKind::IntervalJoin(spec) => spec.upper_ms.max(-spec.lower_ms).max(0),
+        _ => 0,
+    }
+}
+
+/// Whether an order is that of time, so that ranks never change.
+fn runs_with_time(input: &Relation, order: &[Ordering]) -> bool {
+    let by_time = |o: &Ordering| !o.descending && input.columns[o.column].role.is_row_time();
+    !input.updating && matches!(order, [only] if by_time(only))
 }
 
 fn inputs_of(keys: &[usize], calls: &[&Aggregation]) -> BTreeSet<usize> {

@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 use std::sync::Arc;
 use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::join::JoinKind;
+use tidemill_operators::over::Frame;
 use tidemill_operators::window::{WindowKind, Zone};
 
 /// A query over relations, and what is known of its rows.
@@ -74,6 +75,30 @@ pub(crate) struct Aggregation {
     pub distinct: bool,
     pub data_type: SqlType,
     pub name: String,
+}
+
+/// What bounds the state of a join.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum JoinTime {
+    /// Nothing: both inputs are kept.
+    Unbounded,
+    /// `left - right` lies between the bounds, in milliseconds.
+    Interval { left: usize, right: usize, lower_ms: i64, upper_ms: i64 },
+    /// Both sides carry the ends of equal windows.
+    Window { left_end: usize, right_end: usize, number: usize },
+}
+
+/// One value over a frame.
+#[derive(Clone, Debug)]
+pub(crate) enum OverCall {
+    Aggregate(Aggregation),
+    /// A value from so many rows before.
+    Lag {
+        argument: usize,
+        offset: u64,
+        default: Option<usize>,
+        name: String,
+    },
 }
 
 /// A term of an order.
@@ -141,6 +166,22 @@ pub(crate) enum Op {
         left_keys: Vec<usize>,
         right_keys: Vec<usize>,
         residual: Option<Expr>,
+        time: JoinTime,
+    },
+    /// Appends values computed over the rows before each row.
+    Over {
+        input: Box<Relation>,
+        partition: Vec<usize>,
+        time: usize,
+        frame: Frame,
+        calls: Vec<OverCall>,
+    },
+    /// Repeats each row for each item of a collection; appends the item's columns.
+    Unnest {
+        input: Box<Relation>,
+        collection: usize,
+        outer: bool,
+        ordinality: bool,
     },
     Union {
         inputs: Vec<Relation>,

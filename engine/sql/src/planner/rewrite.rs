@@ -5,7 +5,9 @@
 
 use super::bind;
 use super::expr::{Expr, ExprKind};
-use super::relation::{Column, Op, Ordering, Relation, Role};
+use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
+use super::typing;
+use crate::error::At;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Operator, Volatility};
 use tidemill_operators::join::JoinKind;
@@ -14,6 +16,11 @@ use tidemill_operators::window::WindowKind;
 /// Rewrites a whole relation.
 pub(super) fn rewrite(relation: Relation) -> Relation {
     push(relation, Vec::new())
+}
+
+/// A join with a condition above it taken into it, as far as it goes.
+pub(super) fn absorb(join: Relation, condition: Expr) -> Relation {
+    push(join, condition.conjuncts())
 }
 
 /// The relation with the conjuncts applied as far down as they may go.
@@ -97,8 +104,31 @@ fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
             let op = Op::TopN { input, partition, order, first, last, window };
             above(Relation { op, columns, updating }, conjuncts)
         }
+        Op::Over { input, partition, time, frame, calls } => {
+            // What decides which rows a frame holds stays behind it; whole partitions may go.
+            let (below, stay) = split(conjuncts, |i| partition.contains(&i));
+            let input = Box::new(push(*input, below));
+            let op = Op::Over { input, partition, time, frame, calls };
+            above(Relation { op, columns, updating }, stay)
+        }
+        Op::Unnest { input, collection, outer, ordinality } => {
+            let width = input.columns.len();
+            let (below, stay) = split(conjuncts, |i| i < width);
+            let input = Box::new(push(*input, below));
+            let op = Op::Unnest { input, collection, outer, ordinality };
+            above(Relation { op, columns, updating }, stay)
+        }
         op @ (Op::Scan(_) | Op::Values(_)) => above(Relation { op, columns, updating }, conjuncts),
     }
+}
+
+/// The conjuncts that read only columns of which `movable` holds, and the others.
+fn split(conjuncts: Vec<Expr>, movable: impl Fn(usize) -> bool) -> (Vec<Expr>, Vec<Expr>) {
+    conjuncts.into_iter().partition(|c| {
+        let mut all = !is_volatile(c);
+        c.columns(&mut |i| all &= movable(i));
+        all
+    })
 }
 
 fn above(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
@@ -127,7 +157,7 @@ fn merge_projects(input: Relation, exprs: Vec<Expr>, columns: Vec<Column>) -> Re
 
 fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
     let columns = relation.columns;
-    let Op::Join { left, right, kind, left_keys, right_keys, residual } = relation.op else {
+    let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = relation.op else {
         unreachable!("called for joins")
     };
     let width = left.columns.len();
@@ -162,6 +192,7 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
             left_keys,
             right_keys,
             residual,
+            time,
         };
         return above(Relation { op, columns, updating }, stay);
     }
@@ -172,10 +203,25 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
         };
         Expr::compare(Operator::Eq, column(l, &left, 0), column(r, &right, width))
     });
-    let condition = Expr::all(keys.chain(residual).chain(to_join).collect::<Vec<_>>());
-    let mut joined = bind::join_relations(left, right, kind, condition);
-    joined.columns = columns;
+    let bounds = time_conjuncts(time, &left, width);
+    let all = keys.chain(residual).chain(bounds).chain(to_join).collect::<Vec<_>>();
+    let mut joined = bind::join_relations(left, right, kind, Expr::all(all));
+    for (column, known) in joined.columns.iter_mut().zip(columns) {
+        column.name = known.name;
+    }
     above(joined, stay)
+}
+
+/// The bounds of an interval join as the conditions they were.
+fn time_conjuncts(time: JoinTime, left_input: &Relation, width: usize) -> Vec<Expr> {
+    let JoinTime::Interval { left, right, lower_ms, upper_ms } = time else { return Vec::new() };
+    let at = At::default();
+    let data_type = &left_input.columns[left].data_type;
+    let bound = |op, ms: i64| {
+        let shifted = typing::shift_time(Expr::column(right + width, data_type.clone(), at), ms);
+        Expr::compare(op, Expr::column(left, data_type.clone(), at), shifted)
+    };
+    vec![bound(Operator::GtEq, lower_ms), bound(Operator::LtEq, upper_ms)]
 }
 
 fn top_n(

@@ -6,6 +6,7 @@ use super::Planner;
 use super::compile::{Compiled, typed};
 use super::expr::{Expr, ExprKind};
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
+use crate::functions::Functions;
 use crate::functions::cast::{CastSpec, OnFailure, TextLength, cast_udf};
 use crate::parser::parse_type_name;
 use crate::types::SqlType;
@@ -61,7 +62,11 @@ impl Planner<'_> {
         }
         let same = from == *to || (from.is_string() && *to == SqlType::String);
         if same {
-            return Ok(Expr { data_type: to.clone(), ..expr });
+            // A row time that is cast is a row time no more, even to its own type.
+            return Ok(match to.is_timestamp() {
+                true => Expr::new(ExprKind::Widen(Box::new(expr)), to.clone(), at),
+                false => Expr { data_type: to.clone(), ..expr },
+            });
         }
         if widens(&from, to) {
             return Ok(Expr::new(ExprKind::Widen(Box::new(expr)), to.clone(), at));
@@ -78,6 +83,9 @@ impl Planner<'_> {
             _ => None,
         };
         (spec.precision, spec.from_precision) = (digits(to), digits(&from));
+        if *to == SqlType::Time {
+            spec.precision = Some(0); // TIME is TIME(0)
+        }
         let udf = cast_udf(spec);
         // Asked for its type so that a cast that can't be is refused now.
         return_type(&udf, std::slice::from_ref(&expr)).map_err(|reason| {
@@ -176,6 +184,11 @@ impl Planner<'_> {
         if let Some(literal) = value.as_literal()
             && let Ok(negative) = literal.arithmetic_negate()
         {
+            // A constant is read as a decimal, which has no negative zero.
+            let negative = match negative {
+                ScalarValue::Float64(Some(-0.0)) => ScalarValue::Float64(Some(0.0)),
+                other => other,
+            };
             return Ok(Expr::literal(negative, value.data_type.clone(), at));
         }
         self.call("FLINK_NEG", vec![value], at)
@@ -266,6 +279,16 @@ impl Planner<'_> {
         let array = compiled.evaluate(&row, now).map_err(|e| refuse(e.to_string()))?;
         ScalarValue::try_from_array(&array, 0).map_err(|e| refuse(reason(&e)))
     }
+}
+
+/// A row time moved by some milliseconds, in the form in which a condition writes it.
+pub(super) fn shift_time(time: Expr, ms: i64) -> Expr {
+    let functions = Functions::new(chrono_tz::Tz::UTC);
+    let add = functions.scalar("FLINK_TIME_ADD").expect("a function of ours");
+    let (data_type, at) = (time.data_type.clone(), time.at);
+    let interval = ScalarValue::DurationMillisecond(Some(ms));
+    let interval = Expr::literal(interval, SqlType::IntervalDayTime, at);
+    Expr::new(ExprKind::Call(add, vec![time, interval]), data_type, at)
 }
 
 /// Whether every value of `from` is a value of `to` and Arrow casts it so.

@@ -1,13 +1,15 @@
 //! `FROM`: tables, views, sub-queries, window functions, joins.
 
+use super::interval::{interval_bounds, window_bounds};
 use super::{Binder, Clause, Context, Cte, Names};
 use crate::catalog::Entry;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::parser::place;
 use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
-use crate::planner::relation::{Op, Relation, Role};
+use crate::planner::relation::{Column, JoinTime, Op, Relation, Role};
 use crate::planner::scope::{Scope, ScopeEntry};
+use crate::types::SqlType;
 use datafusion::logical_expr::Operator;
 use sqlparser::ast::{
     self, Ident, JoinConstraint, JoinOperator, ObjectName, TableAlias, TableFactor, TableWithJoins,
@@ -37,6 +39,15 @@ impl Planner<'_> {
     ) -> Planned<Option<Source>> {
         let mut all: Option<Source> = None;
         for table in from {
+            if let Some(unnest) = UnnestCall::of(&table.relation, context) {
+                let left = all.take();
+                let mut unnested = self.unnest(left, unnest, false, context)?;
+                for join in &table.joins {
+                    unnested = self.next_join(unnested, join, context)?;
+                }
+                all = Some(unnested);
+                continue;
+            }
             let next = self.joined(table, context)?;
             all = Some(match all {
                 None => next,
@@ -49,6 +60,18 @@ impl Planner<'_> {
     fn joined(&mut self, table: &TableWithJoins, context: Context<'_>) -> Planned<Source> {
         let mut left = self.factor(&table.relation, context)?;
         for join in &table.joins {
+            left = self.next_join(left, join, context)?;
+        }
+        Ok(left)
+    }
+
+    fn next_join(
+        &mut self,
+        left: Source,
+        join: &ast::Join,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        {
             use JoinOperator as J;
             let (kind, constraint) = match &join.join_operator {
                 J::Join(c) | J::Inner(c) | J::CrossJoin(c) => (JoinKind::Inner, c),
@@ -62,10 +85,94 @@ impl Planner<'_> {
                     return Err(Refusal::new(ErrorKind::Unsupported, at, "this kind of join"));
                 }
             };
+            if let Some(unnest) = UnnestCall::of(&join.relation, context) {
+                return self.join_unnest(left, unnest, kind, constraint, context);
+            }
             let right = self.factor(&join.relation, context)?;
-            left = self.constrained(left, right, kind, constraint, context)?;
+            self.constrained(left, right, kind, constraint, context)
         }
-        Ok(left)
+    }
+
+    fn join_unnest(
+        &mut self,
+        left: Source,
+        unnest: UnnestCall<'_>,
+        kind: JoinKind,
+        constraint: &JoinConstraint,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let at = unnest.at;
+        let on = match constraint {
+            JoinConstraint::On(on) if on.to_string().eq_ignore_ascii_case("TRUE") => None,
+            JoinConstraint::On(on) => Some(on),
+            _ => None,
+        };
+        if !matches!((kind, on), (JoinKind::Inner, _) | (JoinKind::Left, None)) {
+            let message = "UNNEST takes CROSS JOIN, or LEFT JOIN … ON TRUE";
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+        }
+        let mut source = self.unnest(Some(left), unnest, kind == JoinKind::Left, context)?;
+        if let Some(on) = on {
+            let mut binder = Binder::new(self, context, &source.scope, Clause::Rows("ON"));
+            let condition = binder.condition(on)?;
+            source.relation = Relation::filter(source.relation, condition);
+        }
+        Ok(source)
+    }
+
+    /// The items of a collection of `left`, beside its columns.
+    fn unnest(
+        &mut self,
+        left: Option<Source>,
+        call: UnnestCall<'_>,
+        outer: bool,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let left = left
+            .unwrap_or_else(|| Source { relation: Planner::one_row(), scope: Scope::default() });
+        let mut binder = Binder::new(self, context, &left.scope, Clause::Rows("UNNEST"));
+        let collection = binder.bind(call.collection)?;
+        let mut items: Vec<Column> = match &collection.data_type {
+            SqlType::Array(item) => match item.as_ref() {
+                SqlType::Row(fields) => {
+                    fields.iter().map(|(n, t)| Column::plain(n, t.clone())).collect()
+                }
+                item => vec![Column::plain("f0", item.clone())],
+            },
+            SqlType::Multiset(item) => vec![Column::plain("f0", (**item).clone())],
+            SqlType::Map(key, value) => {
+                vec![Column::plain("f0", (**key).clone()), Column::plain("f1", (**value).clone())]
+            }
+            other => {
+                let message = format!("UNNEST takes an array, a map or a multiset, not a {other}");
+                return Err(Refusal::new(ErrorKind::WrongArguments, collection.at, message));
+            }
+        };
+        if call.ordinality {
+            items.push(Column::plain("ORDINALITY", SqlType::Int));
+        }
+        let width = left.relation.columns.len();
+        let (input, column) = match collection.as_column() {
+            Some(column) => (left.relation, column),
+            None => (left.relation.extend(vec![collection]), width),
+        };
+        let first = input.columns.len();
+        let mut columns = input.columns.clone();
+        columns.extend(items.iter().cloned());
+        let updating = input.updating;
+        let ordinality = call.ordinality;
+        let op = Op::Unnest { input: Box::new(input), collection: column, outer, ordinality };
+        let relation = Relation { op, columns, updating };
+        let entries = items
+            .into_iter()
+            .enumerate()
+            .map(|(i, column)| ScopeEntry { qualifier: None, column, index: first + i })
+            .collect();
+        let right = Source { relation: Planner::one_row(), scope: Scope { entries } };
+        let right = aliased(right, call.alias, context)?;
+        let mut scope = left.scope;
+        scope.entries.extend(right.scope.entries);
+        Ok(Source { relation, scope })
     }
 
     fn constrained(
@@ -240,6 +347,40 @@ impl Planner<'_> {
     }
 }
 
+/// `UNNEST(collection) [WITH ORDINALITY] [AS t (a, b)]`
+struct UnnestCall<'x> {
+    collection: &'x ast::Expr,
+    alias: Option<&'x TableAlias>,
+    ordinality: bool,
+    at: At,
+}
+
+impl<'x> UnnestCall<'x> {
+    fn of(factor: &'x TableFactor, context: Context<'_>) -> Option<UnnestCall<'x>> {
+        let at = context.at(factor);
+        match factor {
+            TableFactor::UNNEST { alias, array_exprs, with_ordinality, .. } => Some(UnnestCall {
+                collection: array_exprs.first()?,
+                alias: alias.as_ref(),
+                ordinality: *with_ordinality,
+                at,
+            }),
+            TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
+                if last_part(name).value.eq_ignore_ascii_case("UNNEST") =>
+            {
+                let [ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(collection))] =
+                    &args.args[..]
+                else {
+                    return None;
+                };
+                let (alias, ordinality) = (alias.as_ref(), *with_ordinality);
+                Some(UnnestCall { collection, alias, ordinality, at })
+            }
+            _ => None,
+        }
+    }
+}
+
 /// A join as a relation: equalities between the sides become its keys.
 pub(crate) fn join(
     left: Relation,
@@ -250,7 +391,13 @@ pub(crate) fn join(
     let width = left.columns.len();
     let (mut left_extra, mut right_extra) = (Vec::new(), Vec::new());
     let (mut left_keys, mut right_keys, mut residual) = (Vec::new(), Vec::new(), Vec::new());
-    for conjunct in condition.into_iter().flat_map(Expr::conjuncts) {
+    let conjuncts: Vec<Expr> = condition.into_iter().flat_map(Expr::conjuncts).collect();
+    let (time, conjuncts) = if left.updating || right.updating {
+        (JoinTime::Unbounded, conjuncts)
+    } else {
+        interval_bounds(&left, &right, conjuncts)
+    };
+    for conjunct in conjuncts {
         match equality(&conjunct, width) {
             Some((l, r)) => {
                 left_keys.push(key_column(&left, &mut left_extra, l));
@@ -269,10 +416,18 @@ pub(crate) fn join(
     if !semi {
         columns.extend(right.columns.iter().cloned());
     }
-    // Rows of a join come whenever their partner does: its row times are times no more.
-    columns.iter_mut().for_each(|c| c.role = Role::Plain);
+    let time = match time {
+        JoinTime::Unbounded if !left.updating && !right.updating => {
+            window_bounds(&left, &right, &left_keys, &right_keys)
+        }
+        time => time,
+    };
+    if time == JoinTime::Unbounded {
+        // Rows of a join come whenever their partner does: its row times are times no more.
+        columns.iter_mut().for_each(|c| c.role = Role::Plain);
+    }
     let pads = !matches!(kind, JoinKind::Inner | JoinKind::LeftSemi);
-    let updating = left.updating || right.updating || pads;
+    let updating = time == JoinTime::Unbounded && (left.updating || right.updating || pads);
     let op = Op::Join {
         left: Box::new(left),
         right: Box::new(right),
@@ -280,6 +435,7 @@ pub(crate) fn join(
         left_keys,
         right_keys,
         residual,
+        time,
     };
     let joined = Relation { op, columns, updating };
     if left_added == 0 && joined.columns.len() == width + if semi { 0 } else { right_width } {

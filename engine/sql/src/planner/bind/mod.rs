@@ -5,6 +5,7 @@
 mod aggregate;
 mod call;
 mod from;
+mod interval;
 mod literal;
 mod operator;
 mod over;

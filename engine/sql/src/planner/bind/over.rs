@@ -1,19 +1,49 @@
-//! Window functions: `ROW_NUMBER() OVER (…)` and aggregates over frames.
+//! Window functions: ranks, aggregates over frames, `LAG`.
 
 use super::Binder;
-use super::call::Arguments;
+use super::aggregate::AggregateExpr;
+use super::call::{Arguments, wrong_count};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::planner::expr::{Expr, ExprKind};
+use crate::planner::functions::aggregate_named;
+use crate::planner::relation::{Aggregation, Column, Op, Ordering, OverCall, Relation};
 use crate::types::SqlType;
-use sqlparser::ast::{self, NamedWindowExpr, WindowType};
+use datafusion::common::ScalarValue;
+use sqlparser::ast::{self, NamedWindowExpr, WindowFrameBound, WindowFrameUnits, WindowType};
+use tidemill_operators::over::Frame;
 
-/// A rank of the rows of a partition.
+/// A window function over the rows of the select.
 #[derive(Clone, Debug)]
 pub(crate) struct OverExpr {
+    pub function: OverFunction,
     pub partition: Vec<Expr>,
     /// Value, whether descending, whether NULLs come first.
     pub order: Vec<(Expr, bool, bool)>,
+    pub frame: Frame,
+    pub data_type: SqlType,
     pub at: At,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum OverFunction {
+    RowNumber,
+    Aggregate(AggregateExpr),
+    Lag { argument: Expr, offset: u64, default: Option<Expr> },
+}
+
+impl OverExpr {
+    /// All expressions of it.
+    pub fn expressions(&mut self) -> impl Iterator<Item = &mut Expr> {
+        let own: Vec<&mut Expr> = match &mut self.function {
+            OverFunction::RowNumber => Vec::new(),
+            OverFunction::Aggregate(a) => a.argument.iter_mut().chain(&mut a.filter).collect(),
+            OverFunction::Lag { argument, default, .. } => {
+                std::iter::once(argument).chain(default).collect()
+            }
+        };
+        let order = self.order.iter_mut().map(|(e, ..)| e);
+        self.partition.iter_mut().chain(order).chain(own)
+    }
 }
 
 impl Binder<'_, '_> {
@@ -25,17 +55,13 @@ impl Binder<'_, '_> {
         at: At,
     ) -> Planned<Expr> {
         self.check_clause(ErrorKind::MisplacedAggregate, "a window function", at)?;
-        if name != "ROW_NUMBER" {
-            return Err(unsupported(name, at));
-        }
-        if !args.values.is_empty() {
-            return Err(super::call::wrong_count(name, "no arguments", args.values.len(), at));
-        }
         let spec = self.window_spec(over, at)?;
+        let (function, data_type) = self.over_function(name, args, at)?;
         let partition = self.all(&spec.partition_by)?;
         if spec.order_by.is_empty() {
-            let message = "ROW_NUMBER needs an ORDER BY in its OVER clause";
-            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+            let message = format!("{name} needs an ORDER BY in its OVER clause");
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                .hint("order by the row time: OVER (PARTITION BY … ORDER BY ts)"));
         }
         let order = (spec.order_by.iter())
             .map(|term| {
@@ -43,13 +69,97 @@ impl Binder<'_, '_> {
                 Ok((self.bind(&term.expr)?, descending, nulls_first))
             })
             .collect::<Planned<_>>()?;
-        self.overs.push(OverExpr { partition, order, at });
-        Ok(Expr::new(ExprKind::Over(self.overs.len() - 1), SqlType::BigInt, at))
+        let frame = match &spec.window_frame {
+            None => Frame::Range { preceding_ms: None },
+            Some(frame) => self.frame(frame, at)?,
+        };
+        let of = data_type.clone();
+        self.overs.push(OverExpr { function, partition, order, frame, data_type, at });
+        Ok(Expr::new(ExprKind::Over(self.overs.len() - 1), of, at))
+    }
+
+    fn over_function(
+        &mut self,
+        name: &str,
+        args: &Arguments<'_>,
+        at: At,
+    ) -> Planned<(OverFunction, SqlType)> {
+        if let Some(aggregate) = aggregate_named(name) {
+            let aggregate = self.aggregate_parts(aggregate, name, args, None, at)?;
+            let data_type = aggregate.data_type.clone();
+            return Ok((OverFunction::Aggregate(aggregate), data_type));
+        }
+        match name {
+            "ROW_NUMBER" if args.values.is_empty() => {
+                Ok((OverFunction::RowNumber, SqlType::BigInt))
+            }
+            "ROW_NUMBER" => Err(wrong_count(name, "no arguments", args.values.len(), at)),
+            "LAG" => self.lag(args, at),
+            _ => Err(unsupported(name, at)),
+        }
+    }
+
+    fn lag(&mut self, args: &Arguments<'_>, at: At) -> Planned<(OverFunction, SqlType)> {
+        let values = self.all(args.values.iter().copied())?;
+        let mut values = values.into_iter();
+        let Some(argument) = values.next() else {
+            return Err(wrong_count("LAG", "1 to 3 arguments", 0, at));
+        };
+        let offset = match values.next().as_ref().map(Expr::as_literal) {
+            None => 1,
+            Some(Some(ScalarValue::Int32(Some(n)))) if *n >= 0 => *n as u64,
+            Some(_) => {
+                let message = "the offset of LAG must be a constant whole number";
+                return Err(Refusal::new(ErrorKind::WrongArguments, at, message));
+            }
+        };
+        let data_type = argument.data_type.clone();
+        let default = values.next().map(|d| self.planner.cast(d, &data_type)).transpose()?;
+        Ok((OverFunction::Lag { argument, offset, default }, data_type))
+    }
+
+    /// The rows before the current one that count.
+    fn frame(&mut self, frame: &ast::WindowFrame, at: At) -> Planned<Frame> {
+        let refuse = |message: &str| Refusal::new(ErrorKind::Unsupported, at, message);
+        if !matches!(frame.end_bound, None | Some(WindowFrameBound::CurrentRow)) {
+            return Err(refuse("frames that reach behind the current row are not supported")
+                .hint("end the frame with CURRENT ROW"));
+        }
+        let preceding = match &frame.start_bound {
+            WindowFrameBound::Preceding(None) => None,
+            WindowFrameBound::CurrentRow => Some(None),
+            WindowFrameBound::Preceding(Some(bound)) => Some(Some(self.bind(bound)?)),
+            WindowFrameBound::Following(_) => {
+                return Err(refuse("frames that begin behind the current row are not supported"));
+            }
+        };
+        match (&frame.units, preceding) {
+            (WindowFrameUnits::Rows, None) => Ok(Frame::Rows { preceding: None }),
+            (WindowFrameUnits::Rows, Some(None)) => Ok(Frame::Rows { preceding: Some(0) }),
+            (WindowFrameUnits::Rows, Some(Some(bound))) => match bound.as_literal() {
+                Some(ScalarValue::Int32(Some(n))) if *n >= 0 => {
+                    Ok(Frame::Rows { preceding: Some(*n as u64) })
+                }
+                _ => Err(refuse("a frame of ROWS takes a constant number of rows")),
+            },
+            (WindowFrameUnits::Range, None) => Ok(Frame::Range { preceding_ms: None }),
+            (WindowFrameUnits::Range, Some(None)) => Ok(Frame::Range { preceding_ms: Some(0) }),
+            (WindowFrameUnits::Range, Some(Some(bound))) => match bound.as_literal() {
+                Some(ScalarValue::DurationMillisecond(Some(ms))) if *ms >= 0 => {
+                    Ok(Frame::Range { preceding_ms: Some(*ms) })
+                }
+                _ => Err(refuse("a frame of RANGE takes a constant interval of days or less")),
+            },
+            (WindowFrameUnits::Groups, _) => Err(refuse("frames of GROUPS are not supported")),
+        }
     }
 
     fn window_spec(&self, over: &WindowType, at: At) -> Planned<ast::WindowSpec> {
         let name = match over {
-            WindowType::WindowSpec(spec) => return Ok(spec.clone()),
+            WindowType::WindowSpec(spec) => match &spec.window_name {
+                None => return Ok(spec.clone()),
+                Some(name) => name,
+            },
             WindowType::NamedWindow(name) => name,
         };
         let found = self.named_windows.iter().find(|w| w.0.value.eq_ignore_ascii_case(&name.value));
@@ -67,6 +177,144 @@ impl Binder<'_, '_> {
     }
 }
 
+/// Appends the window functions' values to a relation; says in which columns they are.
+pub(super) fn append(
+    mut relation: Relation,
+    overs: Vec<OverExpr>,
+) -> Planned<(Relation, Vec<usize>)> {
+    let mut columns = vec![0; overs.len()];
+    let mut framed: Option<(OverExpr, Vec<(usize, OverExpr)>)> = None;
+    for (number, over) in overs.into_iter().enumerate() {
+        if matches!(over.function, OverFunction::RowNumber) {
+            let (next, column) = append_rank(relation, over);
+            (relation, columns[number]) = (next, column);
+            continue;
+        }
+        match &mut framed {
+            None => framed = Some((over.clone(), vec![(number, over)])),
+            Some((first, all)) => {
+                if !same_window(first, &over) {
+                    let message = "all window functions of a query must share one window";
+                    return Err(Refusal::new(ErrorKind::Unsupported, over.at, message)
+                        .hint("compute the others in a sub-query"));
+                }
+                all.push((number, over));
+            }
+        }
+    }
+    if let Some((window, calls)) = framed {
+        relation = append_frame(relation, window, calls, &mut columns)?;
+    }
+    Ok((relation, columns))
+}
+
+fn same_window(a: &OverExpr, b: &OverExpr) -> bool {
+    let same = |a: &[Expr], b: &[Expr]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is(b));
+    let order = |o: &OverExpr| o.order.iter().map(|(e, ..)| e.clone()).collect::<Vec<_>>();
+    let lag = |o: &OverExpr| matches!(o.function, OverFunction::Lag { .. });
+    same(&a.partition, &b.partition)
+        && same(&order(a), &order(b))
+        && (a.frame == b.frame || lag(a) || lag(b))
+}
+
+/// Columns computed in front of a window function where they are not there yet.
+struct Extra {
+    width: usize,
+    exprs: Vec<Expr>,
+}
+
+impl Extra {
+    fn place(&mut self, expr: Expr) -> usize {
+        match expr.as_column() {
+            Some(column) => column,
+            None => {
+                self.exprs.push(expr);
+                self.width + self.exprs.len() - 1
+            }
+        }
+    }
+}
+
+fn append_rank(relation: Relation, over: OverExpr) -> (Relation, usize) {
+    let mut extra = Extra { width: relation.columns.len(), exprs: Vec::new() };
+    let partition = over.partition.into_iter().map(|e| extra.place(e)).collect();
+    let order = (over.order.into_iter())
+        .map(|(expr, descending, nulls_first)| Ordering {
+            column: extra.place(expr),
+            descending,
+            nulls_first,
+        })
+        .collect();
+    let relation = relation.extend(extra.exprs);
+    let mut columns = relation.columns.clone();
+    let rank = columns.len();
+    columns.push(Column::plain("__rank", SqlType::BigInt));
+    // Ranks move when rows come.
+    let op = Op::RowNumber { input: Box::new(relation), partition, order, at: over.at };
+    (Relation { op, columns, updating: true }, rank)
+}
+
+fn append_frame(
+    relation: Relation,
+    window: OverExpr,
+    calls: Vec<(usize, OverExpr)>,
+    columns: &mut [usize],
+) -> Planned<Relation> {
+    let at = window.at;
+    let refuse = |message: &str| Refusal::new(ErrorKind::Unsupported, at, message);
+    let [(time, descending, _)] = &window.order[..] else {
+        return Err(refuse("a window function is ordered by one column, the row time"));
+    };
+    if *descending {
+        return Err(refuse("window functions are only supported in ascending order of time"));
+    }
+    let Some(time) = time.as_column().filter(|&c| relation.columns[c].role.is_row_time()) else {
+        return Err(refuse("window functions ordered by another column than the row time")
+            .hint("ORDER BY the column of the WATERMARK"));
+    };
+    if relation.updating {
+        return Err(refuse("window functions over rows that are updated are not supported"));
+    }
+    let mut extra = Extra { width: relation.columns.len(), exprs: Vec::new() };
+    let partition: Vec<usize> = window.partition.into_iter().map(|e| extra.place(e)).collect();
+    let frame = calls
+        .iter()
+        .find(|(_, c)| matches!(c.function, OverFunction::Aggregate(_)))
+        .map_or(Frame::Rows { preceding: Some(0) }, |(_, c)| c.frame);
+    let (mut functions, mut types) = (Vec::new(), Vec::new());
+    for (number, call) in calls {
+        columns[number] = usize::MAX / 2 + functions.len();
+        let name = format!("__over{}", functions.len());
+        types.push(call.data_type.clone());
+        functions.push(match call.function {
+            OverFunction::Aggregate(a) => OverCall::Aggregate(Aggregation {
+                function: a.function,
+                argument: a.argument.map(|e| extra.place(e)),
+                filter: a.filter.map(|e| extra.place(e)),
+                distinct: a.distinct,
+                data_type: a.data_type,
+                name,
+            }),
+            OverFunction::Lag { argument, offset, default } => OverCall::Lag {
+                argument: extra.place(argument),
+                offset,
+                default: default.map(|e| extra.place(e)),
+                name,
+            },
+            OverFunction::RowNumber => unreachable!("ranks are appended apart"),
+        });
+    }
+    let relation = relation.extend(extra.exprs);
+    let width = relation.columns.len();
+    for column in columns.iter_mut().filter(|c| **c >= usize::MAX / 2) {
+        *column = *column - usize::MAX / 2 + width;
+    }
+    let mut all = relation.columns.clone();
+    all.extend(types.into_iter().enumerate().map(|(i, t)| Column::plain(format!("__over{i}"), t)));
+    let op = Op::Over { input: Box::new(relation), partition, time, frame, calls: functions };
+    Ok(Relation { op, columns: all, updating: false })
+}
+
 /// Whether a term of an order descends, and whether its NULLs come first. NULL is the least value.
 pub(super) fn direction(options: &ast::OrderByOptions) -> (bool, bool) {
     let descending = options.asc == Some(false);
@@ -78,6 +326,7 @@ fn unsupported(name: &str, at: At) -> Box<Refusal> {
     let refusal = Refusal::new(ErrorKind::Unsupported, at, message);
     match name {
         "RANK" | "DENSE_RANK" => refusal.hint("ROW_NUMBER is; add a column that decides ties"),
-        _ => refusal.hint("only ROW_NUMBER, kept to its first ranks by a WHERE around it, is"),
+        "LEAD" => refusal.hint("a stream can't look ahead; LAG looks back"),
+        _ => refusal.hint("aggregates, LAG and ROW_NUMBER are"),
     }
 }

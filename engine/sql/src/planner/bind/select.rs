@@ -91,7 +91,7 @@ impl Planner<'_> {
             relation = Relation::filter(relation, having);
         }
         if !overs.is_empty() {
-            relation = ranked(relation, overs, &mut bound)?;
+            relation = with_overs(relation, overs, &mut bound)?;
         }
         if let Some(qualify) = bound.qualify.take() {
             relation = Relation::filter(relation, qualify);
@@ -241,7 +241,7 @@ impl Planner<'_> {
         };
         bound.each(&mut |e| regroup(e))?;
         for over in overs {
-            for expr in over.partition.iter_mut().chain(over.order.iter_mut().map(|(e, ..)| e)) {
+            for expr in over.expressions() {
                 *expr = regroup(expr)?;
             }
         }
@@ -471,42 +471,16 @@ fn grouping_bits(
     Some(Expr::new(kind, SqlType::BigInt, at))
 }
 
-/// Appends the ranks that the expressions ask for.
-fn ranked(
-    mut relation: Relation,
+/// Appends the values of window functions and lets the expressions read them.
+fn with_overs(
+    relation: Relation,
     overs: Vec<OverExpr>,
     bound: &mut Expressions,
 ) -> Planned<Relation> {
-    let mut columns = Vec::new();
-    for over in overs {
-        let mut extra = Vec::new();
-        let width = relation.columns.len();
-        let mut place = |expr: Expr| match expr.as_column() {
-            Some(column) => column,
-            None => {
-                extra.push(expr);
-                width + extra.len() - 1
-            }
-        };
-        let partition = over.partition.into_iter().map(&mut place).collect();
-        let order = (over.order.into_iter())
-            .map(|(expr, descending, nulls_first)| Ordering {
-                column: place(expr),
-                descending,
-                nulls_first,
-            })
-            .collect();
-        relation = relation.extend(extra);
-        let mut all = relation.columns.clone();
-        columns.push(all.len());
-        all.push(Column::plain("__rank", SqlType::BigInt));
-        // Ranks move when rows come.
-        let op = Op::RowNumber { input: Box::new(relation), partition, order, at: over.at };
-        relation = Relation { op, columns: all, updating: true };
-    }
+    let (relation, columns) = super::over::append(relation, overs)?;
     bound.each(&mut |e| {
         Ok(e.replace(&mut |e| match e.kind {
-            ExprKind::Over(n) => Some(Expr::column(columns[n], SqlType::BigInt, e.at)),
+            ExprKind::Over(n) => Some(Expr::column(columns[n], e.data_type.clone(), e.at)),
             _ => None,
         }))
     })?;

@@ -7,13 +7,15 @@ use super::select::distinct;
 use super::{Clause, Context};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::planner::Planner;
-use crate::planner::expr::Expr;
-use crate::planner::relation::{Aggregation, Relation};
+use crate::planner::expr::{Expr, ExprKind};
+use crate::planner::relation::{Aggregation, Column, Op, Relation};
+use crate::planner::rewrite::absorb;
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
 use sqlparser::ast::{Expr as Ast, SetExpr, SetOperator, SetQuantifier, Spanned};
 use tidemill_operators::aggregate::AggregateFunction;
+use tidemill_operators::join::JoinKind;
 
 impl Planner<'_> {
     /// Anything that a query can be made of.
@@ -99,11 +101,6 @@ impl Planner<'_> {
             let union = Relation::union(vec![left, right]);
             return Ok(if all { union } else { distinct(union, at) });
         }
-        if all {
-            let message = format!("{op} ALL is not supported yet");
-            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
-                .hint(format!("{op} without ALL is")));
-        }
         let width = left.columns.len();
         let marked = |side: Relation, mark: bool| {
             let bit = |set| Expr::boolean(set, at);
@@ -120,6 +117,9 @@ impl Planner<'_> {
         };
         let calls = vec![count(width, "__left"), count(width + 1, "__right")];
         let grouped = Relation::aggregate(union, (0..width).collect(), calls, at);
+        if all {
+            return self.repeated(op, grouped, width, at);
+        }
         let zero = || Expr::literal(ScalarValue::Int64(Some(0)), SqlType::BigInt, at);
         let side =
             |i: usize, op| Expr::compare(op, Expr::column(width + i, SqlType::BigInt, at), zero());
@@ -129,6 +129,36 @@ impl Planner<'_> {
         };
         let kept = Relation::filter(grouped, side(0, Operator::Gt).and(right));
         Ok(kept.keep_first(width))
+    }
+
+    /// Each group as often as `ALL` wants it: the lesser count of both sides, or what the left has
+    /// more than the right.
+    fn repeated(
+        &mut self,
+        op: SetOperator,
+        grouped: Relation,
+        width: usize,
+        at: At,
+    ) -> Planned<Relation> {
+        let count = |i: usize| Expr::column(width + i, SqlType::BigInt, at);
+        let times = match op {
+            SetOperator::Intersect => self.call("LEAST", vec![count(0), count(1)], at)?,
+            _ => self.arithmetic("-", count(0), count(1), at)?,
+        };
+        let udf = datafusion::functions_nested::repeat::array_repeat_udf();
+        let data_type = SqlType::Array(Box::new(SqlType::Boolean));
+        let args = vec![Expr::boolean(true, at), times.clone()];
+        let copies = Expr::new(ExprKind::Call(udf, args), data_type, at);
+        let zero = Expr::literal(ScalarValue::Int64(Some(0)), SqlType::BigInt, at);
+        let some = Relation::filter(grouped, Expr::compare(Operator::Gt, times, zero));
+        let input = some.extend(vec![copies]);
+        let collection = input.columns.len() - 1;
+        let mut columns = input.columns.clone();
+        columns.push(Column::plain("__copy", SqlType::Boolean));
+        let updating = input.updating;
+        let input = Box::new(input);
+        let op = Op::Unnest { input, collection, outer: false, ordinality: false };
+        Ok(Relation { op, columns, updating }.keep_first(width))
     }
 
     /// The condition of `WHERE`, with its sub-queries made joins.
@@ -143,7 +173,12 @@ impl Planner<'_> {
         let condition = binder.condition(selection)?;
         let subqueries = std::mem::take(&mut binder.subqueries);
         if subqueries.is_empty() {
-            return Ok(Relation::filter(input, condition));
+            // `FROM a, b WHERE a.t BETWEEN b.t AND …` is a join on its condition: what that says
+            // about time must be known to whoever reads the join.
+            return Ok(match &input.op {
+                Op::Join { kind: JoinKind::Inner, .. } => absorb(input, condition),
+                _ => Relation::filter(input, condition),
+            });
         }
         self.filter_with_subqueries(input, condition, subqueries)
     }

@@ -214,11 +214,20 @@ impl Planner<'_> {
     ) -> Planned<(Relation, usize)> {
         let column = input.columns.len();
         let at = subquery.at;
+        let is_single = matches!(&subquery.relation.op, Op::Project { input, .. }
+            if matches!(&input.op, Op::Aggregate { keys, .. } if keys.is_empty()));
         let (relation, conditions) = lift(subquery.relation, at)?;
         if !conditions.is_empty() {
-            let message = "a scalar sub-query that reads the query around it is not supported yet";
-            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
-                .hint("write it as a join with an aggregate"));
+            if !is_single {
+                let message =
+                    "a scalar sub-query that reads the query around it must be one aggregate";
+                return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                    .hint("take MAX or MIN of its column"));
+            }
+            let width = input.columns.len();
+            let conditions = conditions.iter().map(|c| around(c, width));
+            let condition = Expr::all(conditions.collect::<Vec<_>>());
+            return Ok((join(input, relation, JoinKind::Left, condition), column));
         }
         let data_type = relation.columns[0].data_type.clone();
         let call = Aggregation {
@@ -229,8 +238,6 @@ impl Planner<'_> {
             data_type,
             name: "__value".into(),
         };
-        let is_single = matches!(&relation.op, Op::Project { input, .. }
-            if matches!(&input.op, Op::Aggregate { keys, .. } if keys.is_empty()));
         let value = if is_single {
             relation
         } else {
@@ -255,11 +262,7 @@ fn semi_join(input: Relation, subquery: SubqueryExpr, flip: bool) -> Planned<Rel
     let (relation, mut conditions) = lift(subquery.relation, at)?;
     // From columns of the sub-query and of what is around it to those of the join.
     for condition in &mut conditions {
-        *condition = condition.replace(&mut |e| match e.kind {
-            ExprKind::Column(i) => Some(Expr { kind: ExprKind::Column(i + width), ..e.clone() }),
-            ExprKind::Outer(i) => Some(Expr { kind: ExprKind::Column(i), ..e.clone() }),
-            _ => None,
-        });
+        *condition = around(condition, width);
     }
     let negated = match subquery.kind {
         SubqueryKind::Exists { negated } => negated != flip,
@@ -281,6 +284,15 @@ fn semi_join(input: Relation, subquery: SubqueryExpr, flip: bool) -> Planned<Rel
     let kind = if negated { JoinKind::LeftAnti } else { JoinKind::LeftSemi };
     let joined = join(input, relation, kind, Expr::all(conditions));
     Ok(joined)
+}
+
+/// A lifted condition over the columns of a join of what is around with the sub-query.
+fn around(condition: &Expr, width: usize) -> Expr {
+    condition.replace(&mut |e| match e.kind {
+        ExprKind::Column(i) => Some(Expr { kind: ExprKind::Column(i + width), ..e.clone() }),
+        ExprKind::Outer(i) => Some(Expr { kind: ExprKind::Column(i), ..e.clone() }),
+        _ => None,
+    })
 }
 
 /// Lifts the conditions on columns around a sub-query out of it. They come back over the columns
@@ -328,12 +340,57 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
                 .collect();
             Ok((Relation::project(input, exprs, names), lifted))
         }
+        Op::Aggregate { input, keys, calls, window: None, at } => {
+            let (input, lifted) = lift(*input, at)?;
+            lift_through_groups(input, keys, calls, lifted, at)
+        }
         op => {
             let _ = (op, columns, updating);
             let message = "this sub-query reads the query around it in a way that is not supported";
             Err(Refusal::new(ErrorKind::Unsupported, at, message).hint("write it as a join"))
         }
     }
+}
+
+/// An aggregate whose input is filtered by equality with columns around it is grouped by what is
+/// compared with them; the comparison then stands above it.
+fn lift_through_groups(
+    input: Relation,
+    keys: Vec<usize>,
+    calls: Vec<Aggregation>,
+    lifted: Vec<Expr>,
+    at: At,
+) -> Planned<(Relation, Vec<Expr>)> {
+    let (mut inner, mut conditions) = (Vec::new(), Vec::new());
+    let width = keys.len() + calls.len();
+    for condition in lifted {
+        let sides = match condition.kind {
+            ExprKind::Binary(Operator::Eq, a, b) if is_outer(&a) != is_outer(&b) => {
+                if is_outer(&a) { (*a, *b) } else { (*b, *a) }
+            }
+            _ => {
+                let message = "an aggregate can be compared with the query around it by '=' only";
+                return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+            }
+        };
+        let (outer, own) = sides;
+        let column = Expr::column(width + inner.len(), own.data_type.clone(), at);
+        conditions.push(Expr::compare(Operator::Eq, outer, column));
+        inner.push(own);
+    }
+    let first = input.columns.len();
+    let added = inner.len();
+    let input = input.extend(inner);
+    let old = keys.len();
+    let all_keys = keys.into_iter().chain(first..first + added).collect();
+    let grouped = Relation::aggregate(input, all_keys, calls, at);
+    // The columns as they were, then the new keys.
+    let order = (0..old).chain(old + added..width + added).chain(old..old + added);
+    let exprs: Vec<Expr> =
+        order.map(|i| Expr::column(i, grouped.columns[i].data_type.clone(), at)).collect();
+    let names = exprs.iter().filter_map(Expr::as_column).map(|i| grouped.columns[i].name.clone());
+    let names = names.collect();
+    Ok((Relation::project(grouped, exprs, names), conditions))
 }
 
 fn is_outer(expr: &Expr) -> bool {
@@ -349,6 +406,8 @@ fn reads_outer(relation: &Relation) -> bool {
         Op::Window { input, .. }
         | Op::Aggregate { input, .. }
         | Op::RowNumber { input, .. }
+        | Op::Over { input, .. }
+        | Op::Unnest { input, .. }
         | Op::TopN { input, .. } => reads_outer(input),
         Op::Join { left, right, residual, .. } => {
             residual.as_ref().is_some_and(is_outer) || reads_outer(left) || reads_outer(right)
