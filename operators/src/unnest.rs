@@ -164,7 +164,10 @@ mod tests {
     use arrow::datatypes::{Field, Int64Type, Schema};
     use std::sync::Arc;
 
-    fn unnested(outer: bool) -> (Vec<i64>, Vec<Option<i64>>, Vec<Option<i32>>, Vec<i64>) {
+    /// Ids, items, places and weights.
+    type Columns = (Vec<i64>, Vec<Option<i64>>, Vec<Option<i32>>, Vec<i64>);
+
+    fn unnested(outer: bool) -> Columns {
         let list = ListArray::from_iter_primitive::<Int64Type, _, _>([
             Some(vec![Some(10), None]),
             Some(vec![]),
