@@ -79,7 +79,8 @@ pub struct TopNSpec {
     pub window_end: Option<usize>,
     /// Zone of the window's bounds.
     pub zone: crate::window::Zone,
-    /// Column of arrival order, if known; else the order in which rows reach the operator.
+    /// Column of arrival order, if known; else the order in which rows reach the operator. It is
+    /// no part of a row's identity: a deletion takes back the row that equals it in all others.
     pub arrival: Option<usize>,
 }
 
@@ -95,6 +96,10 @@ pub struct TopN {
     first: usize,
     last: usize,
     order_codec: RowCodec,
+    /// The input's columns that make a row what it is: all but the arrival, in which a deletion
+    /// differs from the row that it takes back.
+    held: Vec<usize>,
+    held_schema: SchemaRef,
     row_codec: RowCodec,
     keys: KeyIndex,
     /// By slot of `keys`.
@@ -143,6 +148,9 @@ impl TopN {
         });
         let types: Vec<DataType> =
             spec.partition.iter().map(|&c| input.field(c).data_type().clone()).collect();
+        let held: Vec<usize> =
+            (0..input.fields().len()).filter(|&column| Some(column) != spec.arrival).collect();
+        let held_schema = Arc::new(input.project(&held)?);
         let first = spec.first.clamp(1, u32::MAX.into()) as usize;
         let last = spec.last.min(u32::MAX.into()) as usize;
         Ok(TopN {
@@ -150,7 +158,9 @@ impl TopN {
             first,
             last,
             order_codec: RowCodec::new(order.collect())?,
-            row_codec: RowCodec::of_schema(&input)?,
+            row_codec: RowCodec::of_schema(&held_schema)?,
+            held,
+            held_schema,
             keys: KeyIndex::new(&types)?,
             partitions: Vec::new(),
             counts: RowCounts::default(),
@@ -297,7 +307,7 @@ impl TopN {
             return Ok(());
         }
         let taken = rows.rows.take(&UInt32Array::from(fresh))?;
-        let encoded = self.row_codec.encode(taken.columns().columns())?;
+        let encoded = self.row_codec.encode(taken.columns().project(&self.held)?.columns())?;
         let (mut next, mut bytes) = (0, Vec::new());
         for (slot, _) in &self.touched.partitions {
             let Kept::Best(kept) = &mut self.partitions[*slot as usize].kept else { continue };
@@ -316,7 +326,7 @@ impl TopN {
     /// Rows that may be taken back: all are kept. What an epoch adds goes in before what it takes
     /// is taken, so that their order within the epoch doesn't matter.
     fn rank_updating(&mut self, rows: &EpochRows) -> Result<(), OperatorError> {
-        let encoded = self.row_codec.encode(rows.rows.columns().columns())?;
+        let encoded = self.row_codec.encode(rows.rows.columns().project(&self.held)?.columns())?;
         let mut bytes = Vec::new();
         for deletions in [false, true] {
             for row in 0..rows.rows.len() {
@@ -465,6 +475,7 @@ impl TopN {
         changes: &[Change],
         output: &mut Output,
     ) -> Result<(), OperatorError> {
+        let epoch = epoch.map(|rows| rows.columns().project(&self.held)).transpose()?;
         for changes in changes.chunks(OUTPUT_ROWS_MAX) {
             let mut gather = Gather::with_capacity(changes.len());
             for Change { row, .. } in changes {
@@ -475,8 +486,9 @@ impl TopN {
                     fresh => gather.epoch(fresh),
                 }
             }
-            let epoch = epoch.map(Batch::columns);
-            let mut columns = gather.columns(&self.row_codec, &self.input, epoch)?;
+            let columns = gather.columns(&self.row_codec, &self.held_schema, epoch.as_ref())?;
+            let arrivals = changes.iter().map(|c| c.row.tie.arrival(self.spec.ties_to_last));
+            let mut columns = self.with_arrivals(columns, arrivals)?;
             if self.spec.rank_output {
                 columns
                     .push(Arc::new(Int64Array::from_iter_values(changes.iter().map(|c| c.rank))));
@@ -489,6 +501,19 @@ impl TopN {
             output.rows.push(Batch::new(columns, weights));
         }
         Ok(())
+    }
+
+    /// All of the input's columns, of those that are held and the arrivals.
+    fn with_arrivals(
+        &self,
+        mut held: Vec<ArrayRef>,
+        arrivals: impl Iterator<Item = i64>,
+    ) -> Result<Vec<ArrayRef>, OperatorError> {
+        if let Some(column) = self.spec.arrival {
+            let arrivals: ArrayRef = Arc::new(Int64Array::from_iter_values(arrivals));
+            held.insert(column, cast(&arrivals, self.input.field(column).data_type())?);
+        }
+        Ok(held)
     }
 
     /// Takes out the rows whose window was closed before they came.

@@ -1,7 +1,7 @@
 //! A ranking's state on its way to and from a checkpoint.
 //!
-//! One table, `rows`: `key_group`, `sequence`, `arrival`, `weight`, then the input's columns. A
-//! row's key is its group and its sequence number, which is never given twice in a group: rows
+//! One table, `rows`: `key_group`, `sequence`, `arrival`, `weight`, then the input's columns
+//! without the arrival. A row's key is its group and its sequence number, which is never given twice in a group: rows
 //! are only ever added and removed, so what changed is two lists. A negative weight is a debt (a
 //! retraction that came before its row).
 
@@ -120,7 +120,9 @@ impl TopN {
 
     fn snapshot_schema(&self) -> SchemaRef {
         let lead = lead_fields().into_iter().map(Arc::new);
-        Arc::new(Schema::new(lead.chain(self.input.fields().iter().cloned()).collect::<Vec<_>>()))
+        Arc::new(Schema::new(
+            lead.chain(self.held_schema.fields().iter().cloned()).collect::<Vec<_>>(),
+        ))
     }
 
     pub(super) fn restore_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
@@ -144,12 +146,13 @@ impl TopN {
         let batch = take_record_batch(batch, &UInt32Array::from(by_sequence))?;
         let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
         let (sequences, arrivals, weights) = (numbers(1), numbers(2), numbers(3));
-        let width = LEAD_WIDTH + self.input.fields().len();
-        let rows = batch.project(&(LEAD_WIDTH..width).collect::<Vec<_>>())?;
+        let held = batch.columns()[LEAD_WIDTH..].to_vec();
+        let encoded = self.row_codec.encode(&held)?;
+        let columns = self.with_arrivals(held, arrivals.iter().copied())?;
+        let rows = RecordBatch::try_new(self.input.clone(), columns)?;
         let order: Vec<ArrayRef> =
             self.spec.order.iter().map(|term| rows.column(term.column).clone()).collect();
         let orders = self.order_codec.encode(&order)?;
-        let encoded = self.row_codec.encode(rows.columns())?;
         let slots = self.assign(&rows)?;
         let mut bytes = Vec::new();
         for (row, &slot) in slots.iter().enumerate() {

@@ -140,6 +140,26 @@ fn a_ranking_per_window_speaks_once_when_its_window_closes() {
 }
 
 #[test]
+fn a_deletion_takes_back_the_row_that_came_at_another_time() {
+    // The last column is the arrival.
+    let spec = TopNSpec { updating: true, arrival: Some(2), rank_output: true, ..spec(1) };
+    let mut top = TopN::new(spec, schema()).unwrap();
+    apply(&mut top, vec![batch(&[row(1, 5, 10), row(1, 6, 11)], true)]);
+    let changes = apply(&mut top, vec![batch(&[(row(1, 5, 12).0, -1)], true)]);
+    assert_eq!(
+        changes,
+        vec![(row(1, 5, 10).0, Some(1), -1), (row(1, 6, 11).0, Some(1), 1)],
+        "what was shown is taken back as it was shown"
+    );
+    let mut again = top;
+    let snapshot = again.snapshot(SnapshotScope::Full).unwrap();
+    let mut top = TopN::new(again.spec.clone(), schema()).unwrap();
+    top.restore(&snapshot).unwrap();
+    let changes = apply(&mut top, vec![batch(&[(row(1, 6, 13).0, -1)], true)]);
+    assert_eq!(changes, vec![(row(1, 6, 11).0, Some(1), -1)]);
+}
+
+#[test]
 fn a_deletion_may_come_before_its_row() {
     let spec = TopNSpec { updating: true, ..spec(1) };
     let mut top = TopN::new(spec, schema()).unwrap();
