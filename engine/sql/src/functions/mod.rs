@@ -11,10 +11,13 @@
 pub mod arithmetic;
 pub mod cast;
 pub mod clock;
+mod collection;
 mod conditional;
 mod function;
 mod hash;
+mod json;
 mod numeric;
+mod printf;
 mod regexp;
 mod sha1;
 mod strings;
@@ -31,9 +34,12 @@ use std::sync::Arc;
 /// Every family's table.
 const FAMILIES: &[&[Definition]] = &[
     arithmetic::DEFINITIONS,
+    collection::DEFINITIONS,
     conditional::DEFINITIONS,
     hash::DEFINITIONS,
+    json::DEFINITIONS,
     numeric::DEFINITIONS,
+    printf::DEFINITIONS,
     regexp::DEFINITIONS,
     strings::DEFINITIONS,
     time::DEFINITIONS,

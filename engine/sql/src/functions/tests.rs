@@ -175,7 +175,17 @@ fn wrong_arguments_are_named() {
 #[test]
 fn null_arguments_give_null() {
     let functions = Functions::new(Tz::UTC);
-    let exempt = ["CONCAT_WS", "IS_ALPHA", "IS_DIGIT", "IS_DECIMAL", "RAND", "TYPEOF"];
+    let exempt = [
+        "CONCAT_WS",
+        "IS_ALPHA",
+        "IS_DIGIT",
+        "IS_DECIMAL",
+        "IS_JSON",
+        "JSON_ARRAY",
+        "JSON_OBJECT",
+        "RAND",
+        "TYPEOF",
+    ];
     for name in functions.names() {
         let udf = functions.scalar(&name).unwrap();
         for count in 1..4 {
@@ -238,6 +248,12 @@ fn strings() {
         ("TO_BASE64", &[text("tRuE")], "dFJ1RQ=="),
         ("DECODE", &[text("é"), text("UTF-8")], "é"),
         ("CHR", &[int(65)], "A"),
+        ("PRINTF", &[text("%s: %05d|%-4s|%.2f%%"), text("x"), int(-42), text("é"), double(1.5)],
+            "x: -0042|é   |1.50%"),
+        ("PRINTF", &[text("%,d %x %e"), int(1_234_567), int(255), double(0.00012)],
+            "1,234,567 ff 1.200000e-04"),
+        ("PRINTF", &[text("%d"), text("x")], "NULL"),
+        ("PRINTF", &[text("%s"), null()], "null"),
     ]);
 }
 
@@ -543,4 +559,130 @@ fn a_cast_without_a_result_fails_or_is_null() {
     assert!(cast_value(text("x"), tried.clone()).unwrap().is_null());
     let impossible = cast_value(ts("2024-01-01"), tried).unwrap_err().strip_backtrace();
     assert!(impossible.contains("TIMESTAMP(3) can't become INT"), "{impossible}");
+}
+
+fn texts(values: &[Option<&str>]) -> ScalarValue {
+    let values: Vec<ScalarValue> = values.iter().map(|value| ScalarValue::from(*value)).collect();
+    ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Utf8))
+}
+
+fn ints(values: &[Option<i32>]) -> ScalarValue {
+    let values: Vec<ScalarValue> = values.iter().map(|value| ScalarValue::from(*value)).collect();
+    ScalarValue::List(ScalarValue::new_list_nullable(&values, &DataType::Int32))
+}
+
+fn map(pairs: &str) -> ScalarValue {
+    call(&Functions::new(Tz::UTC).scalar("STR_TO_MAP").unwrap(), &[text(pairs)]).unwrap()
+}
+
+#[test]
+fn arrays() {
+    let tags = || texts(&[Some("b"), Some("a"), Some("b")]);
+    let holed = || texts(&[None, Some("ü")]);
+    let none = || texts(&[]);
+    check(&[
+        ("CARDINALITY", &[tags()], "3"),
+        ("ITEM", &[tags(), int(2)], "a"),
+        ("ITEM", &[tags(), int(9)], "NULL"),
+        ("ITEM", &[tags(), int(0)], "NULL"),
+        ("ELEMENT", &[none()], "NULL"),
+        ("ELEMENT", &[texts(&[Some("x")])], "x"),
+        ("ARRAY_CONTAINS", &[ints(&[None, Some(5)]), big(5)], "TRUE"),
+        ("ARRAY_CONTAINS", &[ints(&[Some(1)]), int(5)], "FALSE"),
+        ("ARRAY_CONTAINS", &[ints(&[None]), null()], "TRUE"),
+        ("ARRAY_POSITION", &[tags(), text("b")], "1"),
+        ("ARRAY_POSITION", &[none(), text("b")], "0"),
+        ("ARRAY_DISTINCT", &[tags()], "[b, a]"),
+        ("ARRAY_SORT", &[tags()], "[a, b, b]"),
+        ("ARRAY_SORT", &[holed()], "[NULL, ü]"),
+        ("ARRAY_SORT", &[holed(), flag(false)], "[ü, NULL]"),
+        ("ARRAY_SORT", &[holed(), flag(true), flag(false)], "[ü, NULL]"),
+        ("ARRAY_REVERSE", &[holed()], "[ü, NULL]"),
+        ("ARRAY_JOIN", &[tags(), text("+")], "b+a+b"),
+        ("ARRAY_JOIN", &[holed(), text("+")], "ü"),
+        ("ARRAY_JOIN", &[holed(), text("+"), text("?")], "?+ü"),
+        ("ARRAY_MAX", &[holed()], "ü"),
+        ("ARRAY_MIN", &[ints(&[Some(3), Some(-1)])], "-1"),
+        ("ARRAY_MAX", &[none()], "NULL"),
+        ("ARRAY_APPEND", &[none(), text("x")], "[x]"),
+        ("ARRAY_PREPEND", &[tags(), text("x")], "[x, b, a, b]"),
+        ("ARRAY_REMOVE", &[tags(), text("b")], "[a]"),
+        ("ARRAY_SLICE", &[tags(), int(2)], "[a, b]"),
+        ("ARRAY_SLICE", &[tags(), int(-3), int(-2)], "[b, a]"),
+        ("ARRAY_CONCAT", &[tags(), holed()], "[b, a, b, NULL, ü]"),
+        ("ARRAY_UNION", &[tags(), holed()], "[b, a, NULL, ü]"),
+        ("ARRAY_EXCEPT", &[tags(), texts(&[Some("a")])], "[b]"),
+        ("ARRAY_INTERSECT", &[tags(), texts(&[Some("a"), None])], "[a]"),
+    ]);
+    assert!(answer(Tz::UTC, "ELEMENT", &[tags()]).contains("3 elements, not one"));
+    let wrong = answer(Tz::UTC, "ARRAY_CONTAINS", &[tags(), int(1)]);
+    assert!(wrong.contains("argument 2 must be STRING, as the array's elements are"), "{wrong}");
+}
+
+#[test]
+fn maps() {
+    check(&[
+        ("CARDINALITY", &[map("a=1,b=2")], "2"),
+        ("ITEM", &[map("a=1,b=2"), text("b")], "2"),
+        ("ITEM", &[map("a=1,b=2"), text("c")], "NULL"),
+        ("MAP_KEYS", &[map("a=1,b=2")], "[a, b]"),
+        ("MAP_VALUES", &[map("a=1,b")], "[1, NULL]"),
+        ("MAP_ENTRIES", &[map("a=1")], "[(a, 1)]"),
+        ("MAP_UNION", &[map("a=1,b=2"), map("b=3,c=4")], "{a=1, b=3, c=4}"),
+        ("MAP_FROM_ARRAYS", &[texts(&[Some("k")]), ints(&[Some(1)])], "{k=1}"),
+    ]);
+}
+
+#[test]
+fn json() {
+    let full =
+        || text(r#"{"a":1,"b":{"c":"x"},"d":[1, 2,3],"e":null,"f":true,"g":1.50,"h":"\u00fc\n"}"#);
+    let path = |path: &str| text(path);
+    let both = "RETURNING INT DEFAULT 0 ON EMPTY DEFAULT - 1 ON ERROR";
+    check(&[
+        ("JSON_VALUE", &[full(), path("$.a")], "1"),
+        ("JSON_VALUE", &[full(), path("$.g")], "1.50"),
+        ("JSON_VALUE", &[full(), path("$.h")], "ü\n"),
+        ("JSON_VALUE", &[full(), path("$.f"), text("RETURNING BOOLEAN")], "TRUE"),
+        ("JSON_VALUE", &[full(), path("$.b")], "NULL"),
+        ("JSON_VALUE", &[full(), path("$.a"), text(both)], "1"),
+        ("JSON_VALUE", &[full(), path("$.z"), text(both)], "-1"),
+        ("JSON_VALUE", &[full(), path("lax $.z"), text(both)], "0"),
+        ("JSON_VALUE", &[full(), path("$.b"), text(both)], "-1"),
+        ("JSON_VALUE", &[full(), path("$.b.c"), text(both)], "-1"),
+        ("JSON_VALUE", &[full(), path("$.e"), text(both)], "0"),
+        ("JSON_VALUE", &[text("not json"), path("$.a"), text(both)], "-1"),
+        ("JSON_VALUE", &[text(""), path("lax $.a"), text(both)], "0"),
+        ("JSON_VALUE", &[null(), path("$.a"), text(both)], "NULL"),
+        ("JSON_VALUE", &[text("{}"), path("$.a"), text("DEFAULT 'none' ON EMPTY")], "NULL"),
+        ("JSON_VALUE", &[text("[10]"), path("$[0]")], "10"),
+        ("JSON_QUERY", &[full(), path("$.d")], "[1,2,3]"),
+        ("JSON_QUERY", &[full(), path("$.a")], "NULL"),
+        ("JSON_QUERY", &[full(), path("$.a"), text("WITH WRAPPER")], "[1]"),
+        ("JSON_QUERY", &[full(), path("$.d"), text("WITH CONDITIONAL WRAPPER")], "[1,2,3]"),
+        ("JSON_QUERY", &[full(), path("$.d[*]")], "[1,2,3]"),
+        ("JSON_QUERY", &[full(), path("lax $.z"), text("EMPTY ARRAY ON EMPTY")], "[]"),
+        ("JSON_EXISTS", &[full(), path("$.d[1]")], "TRUE"),
+        ("JSON_EXISTS", &[full(), path("$.e")], "TRUE"),
+        ("JSON_EXISTS", &[text(""), path("$.d[1]")], "FALSE"),
+        ("JSON_EXISTS", &[text(""), path("$.d"), text("TRUE ON ERROR")], "TRUE"),
+        ("IS_JSON", &[null()], "FALSE"),
+        ("IS_JSON", &[full(), text("OBJECT")], "TRUE"),
+        ("IS_JSON", &[text("\"str\""), text("OBJECT")], "FALSE"),
+        ("JSON_QUOTE", &[text("a\"b")], "\"a\\\"b\""),
+        ("JSON_UNQUOTE", &[text("\"a\\\"b\"")], "a\"b"),
+        ("JSON_STRING", &[ints(&[Some(1), None])], "[1,null]"),
+        ("JSON_STRING", &[ts("2024-02-29 23:59:59.999")], "\"2024-02-29T23:59:59.999\""),
+        (
+            "JSON_OBJECT",
+            &[text("k"), decimal(150, 3, 2), text("m"), map("a=1"), text("n"), null()],
+            r#"{"k":1.50,"m":{"a":"1"},"n":null}"#,
+        ),
+        ("JSON_OBJECT", &[text("n"), null(), text("ABSENT ON NULL")], "{}"),
+        ("JSON_ARRAY", &[int(1), null(), text("x")], "[1,\"x\"]"),
+    ]);
+    let message = answer(Tz::UTC, "JSON_VALUE", &[full(), path("$.z"), text("ERROR ON ERROR")]);
+    assert!(message.contains("the path leads to no scalar value"), "{message}");
+    let message = answer(Tz::UTC, "JSON_VALUE", &[full(), path("$..z")]);
+    assert!(message.contains("'$..z' is no path"), "{message}");
 }

@@ -10,8 +10,12 @@ mod parse;
 mod write;
 
 pub(in crate::functions) use number::{rescale, round_div};
-pub(in crate::functions) use parse::{Digits, parse_date, parse_decimal, parse_timestamp};
-pub(in crate::functions) use write::{write_double, write_timestamp};
+pub(in crate::functions) use parse::{
+    Digits, parse_boolean, parse_date, parse_decimal, parse_double, parse_integer, parse_timestamp,
+};
+pub(in crate::functions) use write::{
+    write_date, write_decimal, write_double, write_float, write_timestamp,
+};
 
 use super::function::sql_type_name;
 use super::time::local::{Local, Moments, column_of};

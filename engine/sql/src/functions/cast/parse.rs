@@ -71,7 +71,7 @@ where
 }
 
 /// A fraction is cut off if it consists of digits.
-fn parse_integer(text: &str) -> Option<i64> {
+pub(in crate::functions) fn parse_integer(text: &str) -> Option<i64> {
     match text.split_once('.') {
         Some((whole, fraction)) if fraction.bytes().all(|byte| byte.is_ascii_digit()) => {
             whole.parse().ok()
@@ -98,7 +98,8 @@ fn decimal_number(text: &str) -> Option<&str> {
     }
 }
 
-fn parse_boolean(text: &str) -> Option<bool> {
+/// The words that Flink takes for truth values.
+pub(in crate::functions) fn parse_boolean(text: &str) -> Option<bool> {
     let is = |words: &[&str]| words.iter().any(|word| text.eq_ignore_ascii_case(word));
     if is(&["true", "t", "yes", "y", "1"]) {
         Some(true)
