@@ -166,7 +166,7 @@ fn coerce_maps(name: &str, given: &[DataType]) -> Result<Vec<DataType>> {
     match given {
         [first @ DataType::Map(..), rest @ ..] if rest.iter().all(|map| map == first) => {
             Ok(given.to_vec())
-        },
+        }
         _ => plan_err!("{name} takes maps of one type"),
     }
 }

@@ -84,7 +84,7 @@ impl Conversion {
             's' | 'S' => {
                 let cut: String = text.chars().take(self.precision.unwrap_or(usize::MAX)).collect();
                 if self.letter == 'S' { cut.to_uppercase() } else { cut }
-            },
+            }
             'd' => self.signed(integer()?.to_string()),
             'x' => format!("{:x}", integer()?),
             'X' => format!("{:X}", integer()?),
@@ -142,7 +142,7 @@ fn exponential(value: f64, precision: usize) -> String {
             let exponent: i32 = exponent.parse().unwrap_or(0);
             let sign = if exponent < 0 { '-' } else { '+' };
             format!("{digits}e{sign}{:02}", exponent.abs())
-        },
+        }
         None => text,
     }
 }
@@ -180,7 +180,7 @@ fn printf(call: &Call<'_>) -> Result<ArrayRef> {
                 _ => {
                     let text = conversion.text(arguments.next()?, row)?;
                     conversion.push(&text, out);
-                },
+                }
             }
         }
         Some(())

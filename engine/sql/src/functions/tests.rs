@@ -248,10 +248,16 @@ fn strings() {
         ("TO_BASE64", &[text("tRuE")], "dFJ1RQ=="),
         ("DECODE", &[text("é"), text("UTF-8")], "é"),
         ("CHR", &[int(65)], "A"),
-        ("PRINTF", &[text("%s: %05d|%-4s|%.2f%%"), text("x"), int(-42), text("é"), double(1.5)],
-            "x: -0042|é   |1.50%"),
-        ("PRINTF", &[text("%,d %x %e"), int(1_234_567), int(255), double(0.00012)],
-            "1,234,567 ff 1.200000e-04"),
+        (
+            "PRINTF",
+            &[text("%s: %05d|%-4s|%.2f%%"), text("x"), int(-42), text("é"), double(1.5)],
+            "x: -0042|é   |1.50%",
+        ),
+        (
+            "PRINTF",
+            &[text("%,d %x %e"), int(1_234_567), int(255), double(0.00012)],
+            "1,234,567 ff 1.200000e-04",
+        ),
         ("PRINTF", &[text("%d"), text("x")], "NULL"),
         ("PRINTF", &[text("%s"), null()], "null"),
     ]);
