@@ -1,2 +1,69 @@
-//! Benchmarks.
-fn main() {}
+//! Tidemill side by side with others, on one machine, in one run.
+//!
+//! Times differ from machine to machine; what is worth quoting are ratios from one run. Every
+//! contestant is a process of its own, and what is compared is the processor time of that whole
+//! process, helper threads and start-up included. Nothing counts unless the answers are equal.
+//!
+//! ```text
+//! cargo run --release -p tidemill-benches -- clickstream    six queries: DuckDB, a plain Rust loop
+//! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
+//! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
+//! ```
+
+mod answer;
+mod baseline;
+mod clickstream;
+mod consumer;
+mod events;
+mod kafka;
+mod latency;
+mod process;
+
+use clap::{Parser, Subcommand};
+
+/// The engine's own binary uses the same.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Debug, Parser)]
+#[command(about = "Tidemill side by side with other engines")]
+struct Arguments {
+    #[command(subcommand)]
+    suite: Suite,
+}
+
+#[derive(Debug, Subcommand)]
+enum Suite {
+    /// Six queries over clickstream events, from file to file
+    Clickstream(clickstream::Arguments),
+    /// A tumbling count from topic to topic
+    Kafka(kafka::Arguments),
+    /// How old an updating count is
+    Latency(latency::Arguments),
+    /// One of the six queries as a plain loop
+    #[command(hide = true)]
+    Loop(baseline::Arguments),
+    /// A consumer that does nothing
+    #[command(hide = true)]
+    Consume(kafka::ConsumeArguments),
+    /// A copy from topic to topic
+    #[command(hide = true)]
+    Copy(latency::CopyArguments),
+}
+
+fn main() -> anyhow::Result<()> {
+    // As the engine, this binary is the engine: `target/release/tidemill` may be an older one.
+    if std::env::args_os().nth(1).is_some_and(|first| first == process::ENGINE) {
+        let arguments = tidemill::Cli::parse_from(std::env::args_os().skip(1));
+        let code = tidemill::execute(arguments);
+        std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
+    }
+    match Arguments::parse().suite {
+        Suite::Clickstream(arguments) => clickstream::execute(&arguments),
+        Suite::Kafka(arguments) => kafka::execute(&arguments),
+        Suite::Latency(arguments) => latency::execute(&arguments),
+        Suite::Loop(arguments) => baseline::execute(&arguments),
+        Suite::Consume(arguments) => kafka::consume(&arguments),
+        Suite::Copy(arguments) => latency::copy(&arguments),
+    }
+}

@@ -80,6 +80,7 @@ pub struct Metrics {
     /// One entry for each node of the plan.
     pub nodes: Vec<NodeMetrics>,
     epoch: AtomicU64,
+    epochs: AtomicU64,
 }
 
 /// Sums over a job's nodes.
@@ -95,6 +96,8 @@ pub struct Totals {
     pub bad_rows: u64,
     /// Bytes of state.
     pub state_bytes: u64,
+    /// Epochs that all workers together have left behind or are in.
+    pub epochs: u64,
     /// Records not yet read, where sources know.
     pub lag: Option<u64>,
     /// The least watermark of all steps that have one.
@@ -108,11 +111,13 @@ impl Metrics {
             let (name, role) = name_and_role(node, &step.kind);
             NodeMetrics::new(name, role, workers)
         });
-        Metrics { nodes: nodes.collect(), epoch: AtomicU64::new(0) }
+        Metrics { nodes: nodes.collect(), epoch: AtomicU64::new(0), epochs: AtomicU64::new(0) }
     }
 
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
-        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+        if self.epoch.fetch_max(epoch, Ordering::Relaxed) < epoch {
+            self.epochs.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// The latest epoch that a worker entered.
@@ -122,7 +127,8 @@ impl Metrics {
 
     /// Sums at this moment.
     pub fn totals(&self) -> Totals {
-        let mut totals = Totals::default();
+        let epochs = self.epochs.load(Ordering::Relaxed);
+        let mut totals = Totals { epochs, ..Totals::default() };
         for node in &self.nodes {
             match node.role {
                 Role::Source => totals.rows_in += node.rows_out.load(Ordering::Relaxed),

@@ -39,6 +39,8 @@ pub struct Summary {
     pub checkpoints: u64,
     /// State held at the end.
     pub state_bytes: u64,
+    /// Epochs that the rows were read in.
+    pub epochs: u64,
     /// How it ended.
     pub exit: Exit,
     /// Whether something was kept as a dead letter.
@@ -61,6 +63,7 @@ impl Summary {
             peak_rss_bytes: usage.peak_rss_bytes,
             checkpoints: 0,
             state_bytes: totals.state_bytes,
+            epochs: totals.epochs,
             exit,
             has_dead_letters: false,
         }
@@ -132,6 +135,7 @@ mod tests {
             "peak_rss_bytes",
             "checkpoints",
             "state_bytes",
+            "epochs",
             "exit",
         ];
         expected.sort_unstable();

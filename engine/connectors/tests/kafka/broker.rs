@@ -55,7 +55,9 @@ fn find() -> Result<Broker, String> {
 
 /// The directory of Kafka's jars, fetched if need be.
 fn jars() -> Result<PathBuf, String> {
-    let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("kafka-{VERSION}"));
+    // Cargo names that directory to integration tests, not to benchmarks.
+    let target = option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp");
+    let cache = Path::new(target).join(format!("kafka-{VERSION}"));
     if cache.is_dir() {
         return Ok(cache);
     }

@@ -1,0 +1,288 @@
+//! How old news is when it arrives: an updating count per key, beside a bare copy from topic to
+//! topic.
+//!
+//! An event says when it was *due*, not when it was sent, so that a producer that is held up
+//! doesn't hide what its events had to wait (coordinated omission). A count's row says when the
+//! newest event in it was due. The rate is half of the highest one, which is found by sending as
+//! fast as goes for a while and seeing how much the job keeps up with.
+
+use crate::consumer::BatchConsumer;
+use crate::kafka::{broker, find_broker, send, topic};
+use crate::process::engine;
+use anyhow::{Context, ensure};
+use clap::Args;
+use hdrhistogram::Histogram;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use serde::Deserialize;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+const COUNT_SQL: &str = include_str!("../kafka/count.sql");
+const KEYS: u64 = 10_000;
+/// Both the job and the copy hold output back for so long at most, to send more at once.
+const LINGER_MS: &str = "1";
+/// The first seconds of a run are not measured.
+const WARM_UP: Duration = Duration::from_secs(3);
+/// How long the highest rate is looked for.
+const FLAT_OUT: Duration = Duration::from_secs(8);
+/// No rate is higher than this: more events are due at once than a second can make.
+const RATE_MAX: u64 = 2_000_000;
+
+/// How the suite is run.
+#[derive(Debug, Args)]
+pub struct Arguments {
+    /// Events per second; without, half of the highest rate.
+    #[arg(long)]
+    rate: Option<u64>,
+    /// How long each is measured.
+    #[arg(long, default_value_t = 20)]
+    seconds: u64,
+    /// How many workers.
+    #[arg(long, default_value_t = 1)]
+    workers: usize,
+    /// A broker; without, one is started.
+    #[arg(long)]
+    brokers: Option<String>,
+}
+
+/// What the bare copy copies.
+#[derive(Debug, Args)]
+pub struct CopyArguments {
+    brokers: String,
+    from: String,
+    to: String,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Contestant {
+    Count { workers: usize },
+    Copy,
+}
+
+/// Runs the suite and prints the latencies.
+pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
+    let brokers = find_broker(arguments.brokers.as_ref())?;
+    let count = Contestant::Count { workers: arguments.workers };
+    let rate = match arguments.rate {
+        Some(rate) => rate,
+        None => {
+            let highest = run(&brokers, count, RATE_MAX, FLAT_OUT)?.rate();
+            println!("highest rate: {highest} events/s");
+            (highest / 2).max(1)
+        }
+    };
+    println!("{rate} events/s of {KEYS} keys for {} s; milliseconds:", arguments.seconds);
+    let time = Duration::from_secs(arguments.seconds);
+    let copy = run(&brokers, Contestant::Copy, rate, time)?;
+    copy.print("bare copy");
+    let count = run(&brokers, count, rate, time)?;
+    count.print("updating count");
+    let behind = count.quantile_ms(0.99) - copy.quantile_ms(0.99);
+    println!("p99 of the count is {behind:.1} ms above that of the copy");
+    Ok(())
+}
+
+struct Seen {
+    latencies_us: Histogram<u64>,
+    /// Events that were taken in while it was measured.
+    events: u64,
+    time: Duration,
+}
+
+impl Seen {
+    fn rate(&self) -> u64 {
+        (self.events as f64 / self.time.as_secs_f64()) as u64
+    }
+
+    fn quantile_ms(&self, quantile: f64) -> f64 {
+        self.latencies_us.value_at_quantile(quantile) as f64 / 1000.0
+    }
+
+    fn print(&self, name: &str) {
+        println!(
+            "{name:<15} p50 {:>6.1}  p90 {:>6.1}  p99 {:>6.1}  p99.9 {:>6.1}  max {:>6.1}  ({} rows, {} events/s)",
+            self.quantile_ms(0.5),
+            self.quantile_ms(0.9),
+            self.quantile_ms(0.99),
+            self.quantile_ms(0.999),
+            self.latencies_us.max() as f64 / 1000.0,
+            self.latencies_us.len(),
+            self.rate(),
+        );
+    }
+}
+
+/// Runs one contestant: events at a rate on one side, what comes out on the other.
+fn run(brokers: &str, contestant: Contestant, rate: u64, time: Duration) -> anyhow::Result<Seen> {
+    let name = format!("{contestant:?}-{rate}").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+    let (input, output) = (topic(&format!("in-{name}")), topic(&format!("out-{name}")));
+    broker::create_topic(brokers, &input, 1);
+    broker::create_topic(brokers, &output, 1);
+    let directory = tempfile::tempdir()?;
+    let mut command = command(brokers, contestant, &input, &output, directory.path())?;
+    let mut process = Process(command.stdin(Stdio::null()).spawn()?);
+    // It is up as soon as it has answered.
+    let is_over = AtomicBool::new(false);
+    let seen = thread::scope(|threads| {
+        let producer = threads.spawn(|| produce(brokers, &input, rate, &is_over));
+        let seen = watch(brokers, &output, time);
+        is_over.store(true, Ordering::Release);
+        let produced = producer.join();
+        produced.map_err(|_| anyhow::anyhow!("the producer failed"))??;
+        seen
+    });
+    process.stop()?;
+    seen
+}
+
+fn command(
+    brokers: &str,
+    contestant: Contestant,
+    input: &str,
+    output: &str,
+    directory: &std::path::Path,
+) -> anyhow::Result<Command> {
+    let Contestant::Count { workers } = contestant else {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["copy", brokers, input, output]);
+        return Ok(command);
+    };
+    let path = directory.join("count.sql");
+    std::fs::write(&path, COUNT_SQL)?;
+    let mut command = engine(None)?;
+    command.arg("run").arg(path).args(["--workers", &workers.to_string()]);
+    command.arg("--state").arg(directory.join("state"));
+    let variables =
+        [("BROKERS", brokers), ("INPUT", input), ("OUTPUT", output), ("LINGER_MS", LINGER_MS)];
+    for (name, value) in variables {
+        command.arg("-D").arg(format!("{name}={value}"));
+    }
+    Ok(command)
+}
+
+/// A contestant's process, ended with this value.
+struct Process(Child);
+
+impl Process {
+    fn stop(&mut self) -> anyhow::Result<()> {
+        // SAFETY: the process is our child and has not been waited for, so the number is its own.
+        unsafe { libc::kill(self.0.id().cast_signed(), libc::SIGTERM) };
+        let status = self.0.wait()?;
+        // The copy knows no end but this one.
+        let was_told = std::os::unix::process::ExitStatusExt::signal(&status).is_some();
+        ensure!(status.success() || was_told, "it failed: {status}");
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Sends events as they are due, until it is over.
+fn produce(brokers: &str, topic: &str, rate: u64, is_over: &AtomicBool) -> anyhow::Result<()> {
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", brokers)
+        .set("linger.ms", "1")
+        .set("queue.buffering.max.messages", "200000")
+        .create()?;
+    let (started, started_us) = (Instant::now(), now_us());
+    let mut sent = 0;
+    let mut payload = String::new();
+    while !is_over.load(Ordering::Acquire) {
+        let due = (started.elapsed().as_secs_f64() * rate as f64) as u64;
+        // In small steps, or the end would not be seen when far behind.
+        for number in sent..due.min(sent + 1000) {
+            use std::fmt::Write;
+            let created = started_us + (number as f64 * 1e6 / rate as f64) as u64;
+            payload.clear();
+            // A step that is prime to the number of keys visits all of them.
+            let key = number.wrapping_mul(7919) % KEYS;
+            write!(payload, "{{\"k\":{key},\"created\":{created}}}")?;
+            send(&producer, || BaseRecord::to(topic).payload(payload.as_bytes()))?;
+            sent = number + 1;
+        }
+        if sent >= due {
+            thread::sleep(Duration::from_micros(500));
+        }
+        producer.poll(Duration::ZERO);
+    }
+    producer.purge(rdkafka::producer::PurgeConfig::default().queue());
+    let _ = producer.flush(Duration::from_secs(10));
+    Ok(())
+}
+
+/// Takes what comes out, for some time from the first row and the warm-up on.
+fn watch(brokers: &str, topic: &str, time: Duration) -> anyhow::Result<Seen> {
+    #[derive(Deserialize)]
+    struct Row {
+        created: u64,
+        k: u64,
+        /// Of a count; a copy has one row for each event.
+        n: Option<u64>,
+    }
+    let mut consumer = BatchConsumer::new(brokers, topic)?;
+    let mut latencies_us = Histogram::new(3)?;
+    let mut counts = vec![0; KEYS as usize];
+    let (mut events, mut bad) = (0, None);
+    let (asked, mut begun) = (Instant::now(), None::<Instant>);
+    loop {
+        let is_measured = begun.is_some_and(|begun| begun.elapsed() >= WARM_UP);
+        let now = now_us();
+        let read = consumer.poll(|payload| match serde_json::from_slice::<Row>(payload) {
+            Err(error) => bad = Some(error),
+            Ok(row) => {
+                let count = &mut counts[row.k as usize];
+                let n = row.n.unwrap_or(*count + 1);
+                if is_measured {
+                    events += n.saturating_sub(*count);
+                    latencies_us.saturating_record(now_us().max(now).saturating_sub(row.created));
+                }
+                *count = n;
+            }
+        });
+        if let Some(error) = bad {
+            return Err(error).context("a row that came out");
+        }
+        if read > 0 {
+            begun.get_or_insert_with(Instant::now);
+        }
+        match begun {
+            None => ensure!(asked.elapsed() < Duration::from_secs(60), "nothing comes out"),
+            Some(begun) if begun.elapsed() >= WARM_UP + time => break,
+            Some(_) => {}
+        }
+    }
+    Ok(Seen { latencies_us, events, time })
+}
+
+fn now_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
+}
+
+/// Copies a topic, message by message, until it is killed.
+pub fn copy(arguments: &CopyArguments) -> anyhow::Result<()> {
+    let mut consumer = BatchConsumer::new(&arguments.brokers, &arguments.from)?;
+    let producer: BaseProducer = ClientConfig::new()
+        .set("bootstrap.servers", &arguments.brokers)
+        .set("linger.ms", LINGER_MS)
+        .set("queue.buffering.max.messages", "1000000")
+        .create()?;
+    loop {
+        let mut failed = None;
+        consumer.poll(|payload| {
+            let sent = send(&producer, || BaseRecord::to(&arguments.to).payload(payload));
+            failed = failed.take().or(sent.err());
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        producer.poll(Duration::ZERO);
+    }
+}
