@@ -4,4 +4,5 @@ mod cli;
 mod conformance;
 mod errors;
 mod kafka;
+mod readme;
 mod support;
