@@ -24,6 +24,7 @@ pub mod key;
 mod key_index;
 pub mod key_table;
 pub mod map;
+pub mod normalize;
 pub mod operator;
 #[cfg(test)]
 mod oracle;

@@ -23,6 +23,7 @@ use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
 use tidemill_operators::join::Join;
 use tidemill_operators::map::Map;
+use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
 use tidemill_operators::top_n::TopN;
@@ -188,7 +189,8 @@ impl<'a> Parts<'a> {
             | NodeKind::Join(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
-            | NodeKind::Over(_) => {
+            | NodeKind::Over(_)
+            | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
                 let ports = inputs.into_iter().enumerate();
                 let inputs = ports.map(|(port, rows)| exchanged(graph, node, port, rows));
@@ -229,6 +231,7 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))
         }
         NodeKind::Over(spec) => Some(Box::new(Over::new(spec.clone(), schema(0))?)),
+        NodeKind::Normalize(spec) => Some(Box::new(Normalize::new(spec.clone(), schema(0))?)),
         _ => None,
     };
     Ok(operator.map(|operator| Delayed::by(node.delay_ms, operator)))

@@ -161,6 +161,7 @@ fn name_and_role(node: usize, kind: &NodeKind) -> (String, Role) {
         NodeKind::Join(_) => (format!("join {node}"), Role::Step),
         NodeKind::IntervalJoin(_) => (format!("interval join {node}"), Role::Step),
         NodeKind::WindowJoin(_) => (format!("window join {node}"), Role::Step),
+        NodeKind::Normalize(_) => (format!("normalize {node}"), Role::Step),
         NodeKind::Over(_) => (format!("over {node}"), Role::Step),
         NodeKind::Unnest(_) => (format!("unnest {node}"), Role::Step),
         NodeKind::Union => (format!("union {node}"), Role::Step),

@@ -58,6 +58,9 @@ fn describe(plan: &Plan, node: &Node) -> String {
             text
         }
         NodeKind::Values(rows) => format!("Values: {} row(s)", rows.num_rows()),
+        NodeKind::Normalize(spec) => {
+            format!("Normalize upserts by ({}); keeps each row", names(0, &spec.keys))
+        }
         NodeKind::Map(spec) => map(spec),
         NodeKind::WindowAggregate(spec) => format!(
             "Window aggregate {} by ({}): {}; keeps one partial for each pane and key",

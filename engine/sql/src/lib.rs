@@ -26,3 +26,6 @@ pub use explain::explain;
 pub use session::{Planned, plan_session};
 pub use text::SourceText;
 pub use types::SqlType;
+
+#[cfg(test)]
+mod tests;

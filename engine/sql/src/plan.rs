@@ -13,6 +13,7 @@ use tidemill_operators::group_aggregate::GroupAggregateSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
+use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::OverSpec;
 use tidemill_operators::top_n::TopNSpec;
 use tidemill_operators::unnest::UnnestSpec;
@@ -59,6 +60,8 @@ pub enum NodeKind {
     /// Rows that stand in the job's text: given once, by one worker, in the first epoch; then it
     /// is a source that has ended.
     Values(RecordBatch),
+    /// Makes a changelog of an upsert stream.
+    Normalize(NormalizeSpec),
     /// Filters, projects, unfolds into windows; keeps nothing.
     Map(MapSpec),
     /// Aggregates per window and key.
@@ -93,6 +96,7 @@ impl NodeKind {
             | NodeKind::Map(_)
             | NodeKind::Unnest(_)
             | NodeKind::Union => None,
+            NodeKind::Normalize(spec) => Some(&spec.keys),
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
             NodeKind::GroupAggregate(spec) => Some(&spec.keys),
             NodeKind::TopN(spec) => Some(&spec.partition),

@@ -30,8 +30,10 @@ pub(crate) struct Parsed {
 /// Parses a whole file.
 pub(crate) fn parse(text: &str, file: usize) -> Planned<Parsed> {
     let tokens = tokens::tokenize(text, file)?;
+    let last = tokens.tokens.last().map_or((1, 1), |t| (t.span.end.line, t.span.end.column));
+    let end = At { file, line: last.0, column: last.1 };
     let parser = Parser::new(&FlinkDialect).with_tokens_with_locations(tokens.tokens);
-    let mut statements = statement::StatementParser { parser, types: &tokens.types, file };
+    let mut statements = statement::StatementParser { parser, types: &tokens.types, file, end };
     let statements = statements.parse_all()?;
     Ok(Parsed { statements, types: tokens.types })
 }
@@ -48,19 +50,21 @@ pub(crate) fn parse_type_name(name: &str, types: &[SqlType], at: At) -> Planned<
 }
 
 /// Gives an error of `sqlparser` its place, which it carries in its text.
-fn refusal(error: ParserError, file: usize, fallback: At) -> Box<Refusal> {
+fn refusal(error: ParserError, file: usize, start: At, end: At) -> Box<Refusal> {
     let text = match error {
         ParserError::TokenizerError(text) | ParserError::ParserError(text) => text,
         ParserError::RecursionLimitExceeded => "the text is nested too deeply".to_owned(),
     };
     let Some((message, place)) = text.rsplit_once(" at Line: ") else {
-        return Refusal::new(ErrorKind::Parse, fallback, text);
+        // Only the end of the text has no place of its own.
+        let at = if text.contains("found: EOF") { end } else { start };
+        return Refusal::new(ErrorKind::Parse, at, text);
     };
     let numbers: Vec<u64> =
         place.split(", Column: ").filter_map(|n| n.trim().parse().ok()).collect();
     let at = match numbers[..] {
         [line, column] => At { file, line, column },
-        _ => fallback,
+        _ => start,
     };
     Refusal::new(ErrorKind::Parse, at, message)
 }

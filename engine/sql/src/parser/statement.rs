@@ -117,6 +117,8 @@ pub(super) struct StatementParser<'a, 'd> {
     pub parser: Parser<'d>,
     pub types: &'a [SqlType],
     pub file: usize,
+    /// Where the text ends.
+    pub end: At,
 }
 
 impl<'d> StatementParser<'_, 'd> {
@@ -527,7 +529,7 @@ impl<'d> StatementParser<'_, 'd> {
         parse: impl FnOnce(&mut Parser<'d>) -> Result<T, ParserError>,
     ) -> Planned<T> {
         let at = self.at();
-        parse(&mut self.parser).map_err(|e| refusal(e, self.file, at))
+        parse(&mut self.parser).map_err(|e| refusal(e, self.file, at, self.end))
     }
 
     fn at(&self) -> At {

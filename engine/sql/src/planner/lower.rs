@@ -24,6 +24,7 @@ use tidemill_operators::group_aggregate::GroupAggregateSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::{JoinKind, JoinSpec};
 use tidemill_operators::map::{MapSpec, WindowUnfold};
+use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::{Frame, OverFunction, OverSpec};
 use tidemill_operators::top_n::{SortTerm, TopNSpec};
 use tidemill_operators::unnest::UnnestSpec;
@@ -265,7 +266,12 @@ impl Lowering<'_> {
                 needs.columns.insert(i);
             });
         }
-        needs.arrival |= arrival;
+        let is_upsert = scan.changelog == Changelog::Upsert;
+        if is_upsert {
+            needs.columns.extend(&scan.table.primary_key);
+        }
+        // The rows of a normalised table come from its state, in no order of arrival.
+        needs.arrival |= arrival && !is_upsert;
         let (columns, arrival): (Vec<usize>, bool) =
             (needs.columns.iter().copied().collect(), needs.arrival);
         let place = |i: usize| columns.iter().position(|&c| c == i);
@@ -295,12 +301,14 @@ impl Lowering<'_> {
             watermark,
             changelog: scan.changelog,
         });
-        let node = self.add(kind, Vec::new(), schema, relation.updating);
-        Ok(Lowered {
-            node,
-            columns: (0..relation.columns.len()).map(place).collect(),
-            arrival: arrival.then_some(columns.len()),
-        })
+        let columns_at: Vec<Option<usize>> = (0..relation.columns.len()).map(place).collect();
+        let mut node = self.add(kind, Vec::new(), schema.clone(), relation.updating);
+        if is_upsert {
+            let keys = scan.table.primary_key.iter().filter_map(|&k| columns_at[k]).collect();
+            let kind = NodeKind::Normalize(NormalizeSpec { keys });
+            node = self.add(kind, vec![node], schema, true);
+        }
+        Ok(Lowered { node, columns: columns_at, arrival: arrival.then_some(columns.len()) })
     }
 
     fn values(&mut self, batch: &RecordBatch, relation: &Relation, arrival: bool) -> Lowered {
