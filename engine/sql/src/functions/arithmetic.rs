@@ -9,8 +9,8 @@ use super::cast::{rescale, round_div};
 use super::conditional::{as_decimal, common_type};
 use super::function::{Definition, Function, Kind, Shape, Takes, gives_first, sql_type_name};
 use super::time::local::{DAY_NS, Local, MILLISECOND_NS, Moments, column_of};
-use super::values::Call;
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum};
+use super::values::{Call, Numbers};
+use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, Decimal128Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
@@ -226,7 +226,7 @@ fn divide(call: &Call<'_>) -> Result<ArrayRef> {
         DataType::Int16 => integers::<Int16Type>(call, i16::wrapping_div),
         DataType::Int32 => integers::<Int32Type>(call, i32::wrapping_div),
         DataType::Int64 => integers::<Int64Type>(call, i64::wrapping_div),
-        DataType::Decimal128(precision, scale) => decimal_quotient(call, *precision, *scale),
+        DataType::Decimal128(_, scale) => decimal_quotient(call, *scale),
         _ => kernel(call, numeric::div),
     }
 }
@@ -241,6 +241,11 @@ fn integers<T: ArrowPrimitiveType>(
 ) -> Result<ArrayRef> {
     let (left, right) = (call.numbers::<T>(0)?, call.numbers::<T>(1)?);
     let zero = T::Native::default();
+    if let Numbers::Constant(Some(divisor)) = right
+        && divisor != zero
+    {
+        return Ok(call.collect::<T>(|row| Some(compute(left.get(row)?, divisor))));
+    }
     call.try_collect::<T>(|row| match (left.get(row), right.get(row)) {
         (Some(_), Some(divisor)) if divisor == zero => division_by_zero(),
         (Some(dividend), Some(divisor)) => Ok(Some(compute(dividend, divisor))),
@@ -265,15 +270,9 @@ fn remainder(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn integer_remainder(call: &Call<'_>) -> Result<ArrayRef> {
-    let wide = |index: usize| arrow::compute::cast(&call.column(index)?, &DataType::Int64);
-    let (left, right) = (wide(0)?, wide(1)?);
-    let (left, right) = (left.as_primitive::<Int64Type>(), right.as_primitive::<Int64Type>());
-    let rest = |row: usize| match (left.is_valid(row), right.is_valid(row)) {
-        (true, true) if right.value(row) == 0 => division_by_zero(),
-        (true, true) => Ok(Some(left.value(row).wrapping_rem(right.value(row)))),
-        _ => Ok(None),
-    };
-    let rests = call.try_collect::<Int64Type>(rest)?;
+    let wide = |arg: &ColumnarValue| arg.cast_to(&DataType::Int64, None);
+    let args = call.args.iter().map(wide).collect::<Result<Vec<_>>>()?;
+    let rests = integers::<Int64Type>(&Call { args: &args, ..*call }, i64::wrapping_rem)?;
     // The remainder is smaller than the divisor, so it fits the divisor's type.
     Ok(arrow::compute::cast(&rests, call.gives)?)
 }
@@ -356,34 +355,68 @@ fn scale_of(call: &Call<'_>, index: usize) -> Result<i8> {
     }
 }
 
+/// The arguments and the result of a call over decimals.
+struct Decimals<'a> {
+    left: Numbers<'a, Decimal128Type>,
+    left_scale: i8,
+    right: Numbers<'a, Decimal128Type>,
+    right_scale: i8,
+    precision: u8,
+    scale: i8,
+}
+
+impl<'a> Decimals<'a> {
+    fn new(call: &Call<'a>) -> Result<Self> {
+        let DataType::Decimal128(precision, scale) = *call.gives else {
+            return internal_err!("{}: {} is no decimal", call.name, call.gives);
+        };
+        Ok(Decimals {
+            left: call.numbers(0)?,
+            left_scale: scale_of(call, 0)?,
+            right: call.numbers(1)?,
+            right_scale: scale_of(call, 1)?,
+            precision,
+            scale,
+        })
+    }
+
+    fn get(&self, row: usize) -> Option<(Decimal, Decimal)> {
+        let left = Decimal { value: self.left.get(row)?, scale: self.left_scale };
+        Some((left, Decimal { value: self.right.get(row)?, scale: self.right_scale }))
+    }
+
+    fn column(&self, values: Decimal128Array) -> Result<ArrayRef> {
+        Ok(Arc::new(values.with_precision_and_scale(self.precision, self.scale)?))
+    }
+}
+
 fn decimals(
     call: &Call<'_>,
     compute: impl Fn(Decimal, Decimal) -> Option<Wide>,
 ) -> Result<ArrayRef> {
-    decimals_checked(call, |left, right| Ok(compute(left, right)))
+    let decimals = Decimals::new(call)?;
+    let value = |row| {
+        let (left, right) = decimals.get(row)?;
+        compute(left, right)?.finish(decimals.precision, decimals.scale)
+    };
+    decimals.column((0..call.rows).map(value).collect())
 }
 
 fn decimals_checked(
     call: &Call<'_>,
     compute: impl Fn(Decimal, Decimal) -> Result<Option<Wide>>,
 ) -> Result<ArrayRef> {
-    let DataType::Decimal128(precision, scale) = *call.gives else {
-        return internal_err!("{}: {} is no decimal", call.name, call.gives);
+    let decimals = Decimals::new(call)?;
+    let value = |row| {
+        let Some((left, right)) = decimals.get(row) else { return Ok(None) };
+        let value = compute(left, right)?;
+        Ok(value.and_then(|value| value.finish(decimals.precision, decimals.scale)))
     };
-    let (left, right) = (call.numbers::<Decimal128Type>(0)?, call.numbers::<Decimal128Type>(1)?);
-    let (left_scale, right_scale) = (scale_of(call, 0)?, scale_of(call, 1)?);
-    let values = call.try_collect::<Decimal128Type>(|row| {
-        let (Some(left), Some(right)) = (left.get(row), right.get(row)) else { return Ok(None) };
-        let left = Decimal { value: left, scale: left_scale };
-        let right = Decimal { value: right, scale: right_scale };
-        Ok(compute(left, right)?.and_then(|value| value.finish(precision, scale)))
-    })?;
-    let values = values.as_primitive::<Decimal128Type>().clone();
-    Ok(Arc::new(values.with_precision_and_scale(precision, scale)?))
+    decimals.column((0..call.rows).map(value).collect::<Result<_>>()?)
 }
 
 /// Unlike a sum, a quotient has digits without end: it is rounded once, at the result's scale.
-fn decimal_quotient(call: &Call<'_>, precision: u8, scale: i8) -> Result<ArrayRef> {
+fn decimal_quotient(call: &Call<'_>, scale: i8) -> Result<ArrayRef> {
     let shift = u32::try_from(scale + scale_of(call, 1)? - scale_of(call, 0)?).unwrap_or(0);
     decimals_checked(call, |left, right| {
         if right.value == 0 {
@@ -404,9 +437,6 @@ fn decimal_quotient(call: &Call<'_>, precision: u8, scale: i8) -> Result<ArrayRe
             round_div_wide(dividend, i256::from_i128(right.value))?.to_i128()
         };
         Ok(quotient().map(|value| Wide::Narrow(value, scale)))
-    })
-    .inspect(|values| {
-        debug_assert_eq!(values.data_type(), &DataType::Decimal128(precision, scale));
     })
 }
 

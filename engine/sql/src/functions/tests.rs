@@ -340,6 +340,7 @@ fn arithmetic_operators() {
         ("FLINK_DIV", &[double(1.0), double(0.0)], "Infinity"),
         ("MOD", &[big(i64::MAX), int(1000)], "807"),
         ("MOD", &[int(-7), int(3)], "-1"),
+        ("MOD", &[big(i64::MIN), int(-1)], "0"),
         ("MOD", &[decimal(-75, 3, 1), int(2)], "-1.5"),
         ("FLINK_ADD", &[decimal(2500, 10, 3), int(7)], "9.500"),
         (
