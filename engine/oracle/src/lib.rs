@@ -1,1 +1,38 @@
-//! Placeholder until this crate's first module lands.
+//! The batch answer to a session: every node of a plan computed over whole inputs by DataFusion.
+//!
+//! ```text
+//! engine   rows ─► epochs ─► operators, state, watermarks ─► changes ─► folded ┐
+//!                                                                              ├─ equal
+//! oracle   rows ─► one batch per table ─► DataFusion, node by node ────────────┘
+//! ```
+//!
+//! What the engine promises is that folding all it wrote gives the batch answer over all it read,
+//! less the rows it said it dropped as late. Here is that answer. The two share the reading of
+//! tables, the expressions and the arithmetic of windows; they share no operator, no state, and no
+//! notion of when something happens. The shared parts have oracles of their own: the conformance
+//! suite, whose answers are Flink's.
+//!
+//! The invariant: a node's rows are a plain bag. There are no weights, no epochs and no
+//! watermarks; order exists only where rows carry it in a column.
+
+mod aggregate;
+mod bag;
+mod capture;
+mod compare;
+mod error;
+mod excluded;
+mod group;
+mod join;
+mod over;
+mod query;
+mod read;
+mod recompute;
+mod session_window;
+mod top_n;
+mod window;
+
+pub use capture::{Capture, Tee};
+pub use compare::{Difference, difference};
+pub use error::OracleError;
+pub use excluded::{Excluded, TextRow};
+pub use recompute::{Open, SinkRows, recompute};

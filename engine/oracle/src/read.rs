@@ -1,0 +1,57 @@
+//! Reading a table to its end.
+
+use crate::bag::consolidate;
+use crate::error::OracleError;
+use crate::recompute::Open;
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use std::time::Duration;
+use tidemill_connectors::source::{Poll, ReadSpec, Source};
+use tidemill_formats::Changelog;
+use tidemill_operators::Batch;
+use tidemill_sql::plan::SourcePlan;
+
+/// So many rows are read at once.
+const ROWS_PER_POLL: usize = 65_536;
+
+/// All rows of a table, in the order of one reader.
+///
+/// # Errors
+/// If the table has no end, or can't be read.
+pub(crate) fn read(
+    plan: &SourcePlan,
+    schema: &SchemaRef,
+    open: &Open<'_>,
+) -> Result<RecordBatch, OracleError> {
+    if plan.changelog == Changelog::Upsert {
+        return Err(OracleError::Unsupported(format!("{} is read by key", plan.table.name)));
+    }
+    let source = open(&ReadSpec {
+        table: plan.table.clone(),
+        columns: plan.columns.clone(),
+        arrival: plan.arrival,
+        positions: None,
+    })?;
+    if !source.is_bounded() {
+        return Err(OracleError::Unsupported(format!("{} has no end", plan.table.name)));
+    }
+    let batches = drain(source.as_ref())?;
+    let compared = schema.fields().len() - usize::from(plan.arrival);
+    consolidate(schema, &batches, compared)
+}
+
+fn drain(source: &dyn Source) -> Result<Vec<Batch>, OracleError> {
+    let mut batches = Vec::new();
+    for mut reader in source.readers(1)? {
+        for epoch in 0.. {
+            match reader.poll(epoch, ROWS_PER_POLL)? {
+                Poll::Rows(lanes) => batches.extend(lanes.into_iter().map(|lane| lane.rows)),
+                Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+                Poll::Finished => break,
+            }
+            // The engine counts and keeps them; here they would only pile up.
+            drop((reader.lanes(), reader.take_bad()));
+        }
+    }
+    Ok(batches)
+}

@@ -1,0 +1,105 @@
+//! [`recompute`]: a plan's nodes, one after the other, over whole inputs.
+
+use crate::bag::latest_by_key;
+use crate::error::OracleError;
+use crate::excluded::Excluded;
+use crate::query::{Query, conform};
+use crate::{group, join, over, read, top_n};
+use arrow::array::RecordBatch;
+use arrow::compute::concat_batches;
+use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
+use tidemill_formats::Changelog;
+use tidemill_operators::Batch;
+use tidemill_operators::map::Map;
+use tidemill_operators::unnest::Unnest;
+use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
+
+/// Opens a table for reading.
+pub type Open<'a> = dyn Fn(&ReadSpec) -> Result<Box<dyn Source>, ConnectorError> + 'a;
+
+/// What a table holds after the job.
+#[derive(Clone, Debug)]
+pub struct SinkRows {
+    /// The sink's node in the plan.
+    pub node: NodeId,
+    /// The table's name.
+    pub table: String,
+    /// Its rows, in no order; of an upserted table the last one for each key.
+    pub rows: RecordBatch,
+}
+
+/// What each sink of `plan` holds in the end, computed in batch over the whole input, without the
+/// rows of `excluded`.
+///
+/// # Errors
+/// If an input has no end or can't be read, or DataFusion has no counterpart for a node.
+pub fn recompute(
+    plan: &Plan,
+    excluded: &Excluded,
+    open: &Open<'_>,
+) -> Result<Vec<SinkRows>, OracleError> {
+    let query = Query::new()?;
+    let mut done: Vec<RecordBatch> = Vec::with_capacity(plan.nodes.len());
+    let mut sinks = Vec::new();
+    for (id, node) in plan.nodes.iter().enumerate() {
+        let inputs = node.inputs.iter().map(|&input| done[input].clone()).collect();
+        let inputs = excluded.remove(id, inputs)?;
+        if let NodeKind::Sink(sink) = &node.kind {
+            let rows = sunk(sink, &inputs[0])?;
+            sinks.push(SinkRows { node: id, table: sink.table.name.clone(), rows });
+            done.push(inputs[0].clone());
+        } else {
+            done.push(compute(&query, node, &inputs, open)?);
+        }
+    }
+    Ok(sinks)
+}
+
+fn compute(
+    query: &Query,
+    node: &Node,
+    inputs: &[RecordBatch],
+    open: &Open<'_>,
+) -> Result<RecordBatch, OracleError> {
+    let schema = &node.schema;
+    match &node.kind {
+        NodeKind::Source(plan) => read::read(plan, schema, open),
+        NodeKind::Values(rows) => Ok(rows.clone()),
+        // An expression of processing time has no batch answer; all others ignore the zero.
+        NodeKind::Map(spec) => Ok(applied(Map::new(spec.clone())?.apply(&all(&inputs[0]), 0)?)),
+        NodeKind::Unnest(spec) => Ok(applied(Unnest::new(spec.clone()).apply(&all(&inputs[0]))?)),
+        NodeKind::WindowAggregate(spec) => group::window_aggregate(query, spec, &inputs[0], schema),
+        NodeKind::GroupAggregate(spec) => group::group_aggregate(query, spec, &inputs[0], schema),
+        NodeKind::TopN(spec) => top_n::top_n(query, spec, &inputs[0], schema),
+        NodeKind::Join(spec) => join::join(query, spec, both(inputs), schema),
+        NodeKind::IntervalJoin(spec) => join::interval_join(query, spec, both(inputs), schema),
+        // The window's end is among the keys: what remains is when, not what.
+        NodeKind::WindowJoin(spec) => join::join(query, &spec.join, both(inputs), schema),
+        NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
+        NodeKind::Union => {
+            let parts =
+                inputs.iter().map(|part| conform(schema, part.columns().to_vec(), part.num_rows()));
+            Ok(concat_batches(schema, &parts.collect::<Result<Vec<_>, _>>()?)?)
+        }
+        NodeKind::Sink(_) => Ok(inputs[0].clone()),
+    }
+}
+
+fn all(rows: &RecordBatch) -> Batch {
+    Batch::append_only(rows.clone())
+}
+
+fn applied(rows: Batch) -> RecordBatch {
+    rows.into_parts().0
+}
+
+fn both(inputs: &[RecordBatch]) -> [&RecordBatch; 2] {
+    [&inputs[0], &inputs[1]]
+}
+
+fn sunk(sink: &SinkPlan, rows: &RecordBatch) -> Result<RecordBatch, OracleError> {
+    match sink.changelog {
+        Changelog::Upsert => latest_by_key(&rows.schema(), &[all(rows)], &sink.table.primary_key),
+        Changelog::AppendOnly | Changelog::Retract => Ok(rows.clone()),
+    }
+}

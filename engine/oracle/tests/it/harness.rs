@@ -1,0 +1,141 @@
+//! One job, run by the engine and computed in batch, on random input.
+
+use crate::data::{Data, TABLES, data};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use tidemill_connectors::sink::{Console, Sink, WriteSpec};
+use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
+use tidemill_connectors::{Registry, open_source};
+use tidemill_oracle::{Capture, Excluded, difference, recompute};
+use tidemill_runtime::{Metrics, Outside, RunOptions, run};
+use tidemill_sql::plan::{NodeKind, Plan};
+use tidemill_sql::{SourceText, plan_session};
+
+/// Random inputs for each job, times `TIDEMILL_TEST_SCALE`.
+const CASES: u32 = 16;
+
+/// How a job may be given its input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// In several files, whose rows have no order between them.
+    Files,
+    /// In one file: the job's answer depends on the order of arrival.
+    OneFile,
+}
+
+/// How the engine runs.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    workers: usize,
+    epoch_rows_max: usize,
+}
+
+/// Checks that the engine's answer to `job` is the batch answer, whatever the input, the number
+/// of workers and the size of epochs.
+pub fn check(job: &str, input: Input) {
+    let scale = std::env::var("TIDEMILL_TEST_SCALE").ok().and_then(|scale| scale.parse().ok());
+    let config = Config {
+        cases: CASES * scale.unwrap_or(1),
+        max_shrink_iters: 60,
+        failure_persistence: None,
+        ..Config::default()
+    };
+    let run = (1usize..=4, prop_oneof![10usize..200, 200usize..2000])
+        .prop_map(|(workers, epoch_rows_max)| Run { workers, epoch_rows_max });
+    let rows_compared = Cell::new(0);
+    let mut runner = TestRunner::new(config);
+    let outcome = runner.run(&(data(), run), |(data, run)| {
+        let data = if input == Input::OneFile { data.in_one_file() } else { data };
+        let rows = compare(job, &data, run).map_err(TestCaseError::fail)?;
+        rows_compared.set(rows_compared.get() + rows);
+        Ok(())
+    });
+    if let Err(error) = outcome {
+        panic!("{job}\n{error}");
+    }
+    assert!(rows_compared.get() > 0, "{job}\ngave no rows on any input: it tests nothing");
+}
+
+/// Compares what both sides give and says how many rows that is.
+fn compare(job: &str, data: &Data, options: Run) -> Result<usize, String> {
+    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    data.write(folder.path());
+    let plan = plan(job, folder.path(), options.epoch_rows_max)?;
+    let outside = Captured::default();
+    run_on(&plan, options.workers, folder.path(), &outside)?;
+    let mut rows = 0;
+    let expected = recompute(&plan, &Excluded::default(), &open_source);
+    for sink in expected.map_err(|error| error.to_string())? {
+        let NodeKind::Sink(sink_plan) = &plan.nodes[sink.node].kind else { continue };
+        let captured = outside.captured(&sink.table);
+        let actual = captured.folded(sink_plan, &sink.rows.schema());
+        let actual = actual.map_err(|error| error.to_string())?;
+        let difference = difference(&sink.rows, &actual).map_err(|error| error.to_string())?;
+        if let Some(difference) = difference {
+            return Err(format!("{}, {options:?}:\n{difference}", sink.table));
+        }
+        rows += actual.num_rows();
+    }
+    Ok(rows)
+}
+
+fn plan(job: &str, folder: &Path, epoch_rows_max: usize) -> Result<Plan, String> {
+    let text = SourceText { name: "job.sql".to_owned(), text: format!("{TABLES}\n{job}") };
+    let variables = [
+        ("DATA".to_owned(), folder.display().to_string()),
+        ("tidemill.epoch.max-rows".to_owned(), epoch_rows_max.to_string()),
+    ];
+    let planned = plan_session(vec![text], &BTreeMap::from(variables), &Registry);
+    Ok(planned.map_err(|error| error.to_string())?.plan)
+}
+
+fn run_on(plan: &Plan, workers: usize, folder: &Path, outside: &Captured) -> Result<(), String> {
+    let options = RunOptions {
+        workers,
+        dead_letters: folder.join("dead-letters"),
+        stop: Arc::default(),
+        console: Arc::new(Silence),
+        metrics: Arc::new(Metrics::new(plan, workers)),
+    };
+    let summary = run(plan, options, outside).map_err(|error| error.to_string())?;
+    match (summary.late_rows, summary.bad_rows) {
+        (0, 0) => Ok(()),
+        (late, bad) => Err(format!("{late} late and {bad} bad rows, on {workers} workers")),
+    }
+}
+
+#[derive(Debug)]
+struct Silence;
+
+impl Console for Silence {
+    fn write(&self, _: &[u8]) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Real sources, and a capture in place of each sink.
+#[derive(Debug, Default)]
+struct Captured {
+    by_table: Mutex<BTreeMap<String, Capture>>,
+}
+
+impl Captured {
+    fn captured(&self, table: &str) -> Capture {
+        let mut by_table = self.by_table.lock().expect("nobody panicked");
+        by_table.entry(table.to_owned()).or_default().clone()
+    }
+}
+
+impl Outside for Captured {
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+        open_source(spec)
+    }
+
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(self.captured(&spec.table.name)))
+    }
+}

@@ -1,0 +1,235 @@
+//! The jobs: between them every kind of step that a plan has.
+
+use crate::harness::{Input, check};
+
+/// One test for each job.
+macro_rules! jobs {
+    ($($name:ident: $input:ident $job:expr;)+) => {
+        $(
+            #[test]
+            fn $name() {
+                check($job, Input::$input);
+            }
+        )+
+    };
+}
+
+jobs! {
+    a_filter_and_a_projection: Files "
+        SELECT id, k + 1, UPPER(name), amount * 2 FROM events WHERE v > 10 OR flag";
+
+    tumbling_windows_with_every_plain_aggregate: Files "
+        SELECT window_start, window_end, k, COUNT(*), COUNT(v), SUM(v), AVG(v), MIN(name),
+               MAX(amount), SUM(amount), AVG(amount), SUM(x), AVG(x)
+        FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
+    tumbling_windows_with_an_offset: Files "
+        SELECT window_start, window_time, COUNT(*), SUM(v)
+        FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' MINUTE, INTERVAL '90' SECOND))
+        GROUP BY window_start, window_end, window_time";
+
+    hopping_windows_with_distinct_and_filter: Files "
+        SELECT window_start, window_end, k, COUNT(DISTINCT name), SUM(DISTINCT v),
+               COUNT(*) FILTER (WHERE flag), SUM(v) FILTER (WHERE v > 0)
+        FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '20' SECOND, INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
+    cumulating_windows: Files "
+        SELECT window_start, window_end, name, COUNT(*), MIN(v), MAX(v)
+        FROM TABLE(CUMULATE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '5' MINUTE))
+        GROUP BY window_start, window_end, name";
+
+    sessions: Files "
+        SELECT window_start, window_end, k, COUNT(*), SUM(v), MIN(id), MAX(id)
+        FROM TABLE(SESSION(TABLE events PARTITION BY k, DESCRIPTOR(ts), INTERVAL '12' SECOND))
+        GROUP BY window_start, window_end, k";
+
+    windows_of_instants_in_a_zone_that_skips_an_hour: Files "
+        SET 'table.local-time-zone' = 'Europe/Berlin';
+        SELECT window_start, window_end, k, COUNT(*), SUM(v)
+        FROM TABLE(TUMBLE(TABLE instants, DESCRIPTOR(at), INTERVAL '15' MINUTE))
+        GROUP BY window_start, window_end, k";
+
+    windows_of_a_day_in_a_zone: Files "
+        SET 'table.local-time-zone' = 'America/New_York';
+        SELECT window_start, window_end, COUNT(*)
+        FROM TABLE(HOP(TABLE instants, DESCRIPTOR(at), INTERVAL '1' HOUR, INTERVAL '1' DAY))
+        GROUP BY window_start, window_end";
+
+    group_windows: Files "
+        SELECT k, TUMBLE_START(ts, INTERVAL '2' MINUTE), TUMBLE_END(ts, INTERVAL '2' MINUTE),
+               COUNT(*), SUM(v)
+        FROM events GROUP BY k, TUMBLE(ts, INTERVAL '2' MINUTE)";
+
+    windows_of_windows: Files "
+        CREATE VIEW small AS
+          SELECT k, COUNT(*) AS n, SUM(v) AS total, window_time AS wt
+          FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '30' SECOND))
+          GROUP BY window_start, window_end, window_time, k;
+        SELECT window_start, window_end, COUNT(*), SUM(n), MAX(total)
+        FROM TABLE(TUMBLE(TABLE small, DESCRIPTOR(wt), INTERVAL '2' MINUTE))
+        GROUP BY window_start, window_end";
+
+    window_having: Files "
+        SELECT window_start, k, SUM(v) AS total
+        FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k HAVING COUNT(*) > 1 AND SUM(v) > 0";
+
+    an_updating_group_by: Files "
+        SELECT k, COUNT(*), COUNT(DISTINCT name), SUM(v), AVG(v), MIN(amount), MAX(x), AVG(amount)
+        FROM events GROUP BY k";
+
+    a_global_aggregate: Files "SELECT COUNT(*), SUM(amount), MIN(ts), MAX(name) FROM events";
+
+    deviations: Files "
+        SELECT k, VAR_POP(x), VAR_SAMP(x), STDDEV_POP(x), STDDEV_SAMP(v) FROM events GROUP BY k";
+
+    a_group_by_of_a_group_by: Files "
+        SELECT n, COUNT(*), SUM(total), MIN(total), MAX(total) FROM (
+          SELECT k, name, COUNT(*) AS n, SUM(v) AS total FROM events GROUP BY k, name
+        ) AS groups GROUP BY n";
+
+    a_having_over_updates: Files "
+        SELECT k, SUM(v) AS total FROM events GROUP BY k HAVING SUM(v) > 50";
+
+    distinct_rows: Files "SELECT DISTINCT k, name FROM events WHERE flag IS NOT NULL";
+
+    values_in_the_order_of_arrival: OneFile "
+        SELECT k, FIRST_VALUE(v), LAST_VALUE(name), LISTAGG(name) FROM events GROUP BY k";
+
+    a_ranking: Files "
+        SELECT k, id, v FROM (
+          SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM events
+        ) AS ranked WHERE place <= 3";
+
+    a_ranking_that_shows_its_ranks: Files "
+        SELECT place, k, id, v FROM (
+          SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v, id DESC) AS place FROM events
+        ) AS ranked WHERE place BETWEEN 2 AND 4";
+
+    a_ranking_of_an_aggregate: Files "
+        SELECT place, k, total FROM (
+          SELECT *, ROW_NUMBER() OVER (ORDER BY total DESC, k) AS place FROM (
+            SELECT k, SUM(v) AS total FROM events WHERE k IS NOT NULL GROUP BY k
+          ) AS totals
+        ) AS ranked WHERE place <= 3";
+
+    a_ranking_per_window: Files "
+        SELECT * FROM (
+          SELECT *, ROW_NUMBER() OVER (
+            PARTITION BY window_start, window_end ORDER BY total DESC, k) AS place
+          FROM (
+            SELECT window_start, window_end, k, COUNT(*) AS total
+            FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+            GROUP BY window_start, window_end, k
+          ) AS totals
+        ) AS ranked WHERE place <= 2";
+
+    the_first_row_of_each_key: OneFile "
+        SELECT k, id, ts FROM (
+          SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts) AS place FROM events
+        ) AS ranked WHERE place = 1";
+
+    the_last_row_of_each_key: OneFile "
+        SELECT k, id, ts FROM (
+          SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY ts DESC) AS place FROM events
+        ) AS ranked WHERE place = 1";
+
+    an_inner_join: Files "
+        SELECT e.id, o.id, e.k, e.v, o.w FROM events AS e JOIN others AS o
+        ON e.k = o.k AND e.v = o.w";
+
+    a_left_join_with_a_residual: Files "
+        SELECT e.id, e.k, o.id, o.w FROM events AS e LEFT JOIN others AS o
+        ON e.id = o.id AND e.v < o.w";
+
+    a_right_join: Files "
+        SELECT e.id, e.name, o.id, o.k FROM events AS e RIGHT JOIN others AS o
+        ON e.k = o.k AND e.id = o.id";
+
+    a_full_join_with_a_residual: Files "
+        SELECT e.id, o.id, e.v, o.w FROM events AS e FULL JOIN others AS o
+        ON e.id = o.id AND e.v <> o.w";
+
+    a_semi_join: Files "SELECT id, v FROM events WHERE v IN (SELECT w FROM others WHERE k > 1)";
+
+    an_anti_join: Files "
+        SELECT id, v FROM events AS e
+        WHERE NOT EXISTS (SELECT 1 FROM others AS o WHERE o.k = e.k AND o.w = e.v)";
+
+    a_join_of_updates: Files "
+        SELECT e.k, e.n, o.m FROM (SELECT k, COUNT(*) AS n FROM events GROUP BY k) AS e
+        LEFT JOIN (SELECT k, SUM(w) AS m FROM others GROUP BY k) AS o ON e.k = o.k";
+
+    an_interval_join: Files "
+        SELECT e.id, o.id, e.ts, o.ts FROM events AS e, others AS o
+        WHERE e.k = o.k AND o.ts BETWEEN e.ts - INTERVAL '10' SECOND AND e.ts + INTERVAL '5' SECOND";
+
+    an_outer_interval_join: Files "
+        SELECT e.id, o.id, e.v, o.w FROM events AS e LEFT JOIN others AS o
+        ON e.k = o.k AND e.ts BETWEEN o.ts AND o.ts + INTERVAL '15' SECOND AND o.w > 0";
+
+    a_full_interval_join: Files "
+        SELECT e.id, o.id FROM events AS e FULL JOIN others AS o
+        ON e.k = o.k AND e.ts BETWEEN o.ts - INTERVAL '4' SECOND AND o.ts + INTERVAL '4' SECOND";
+
+    a_window_join: Files "
+        SELECT e.id, o.id, e.k, e.window_start FROM
+          (SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '30' SECOND))) AS e
+        FULL JOIN
+          (SELECT * FROM TABLE(TUMBLE(TABLE others, DESCRIPTOR(ts), INTERVAL '30' SECOND))) AS o
+        ON e.k = o.k AND e.window_start = o.window_start AND e.window_end = o.window_end";
+
+    over_a_number_of_rows: OneFile "
+        SELECT id, k, COUNT(*) OVER w, SUM(v) OVER w, MIN(name) OVER w, MAX(v) OVER w, AVG(v) OVER w
+        FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)";
+
+    over_all_rows_before: OneFile "
+        SELECT id, SUM(amount) OVER w, COUNT(name) OVER w FROM events
+        WINDOW w AS (PARTITION BY name ORDER BY ts ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)";
+
+    over_a_stretch_of_time: Files "
+        SELECT id, k, COUNT(*) OVER w, SUM(v) OVER w, MIN(v) OVER w, MAX(x) OVER w FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts
+                     RANGE BETWEEN INTERVAL '20' SECOND PRECEDING AND CURRENT ROW)";
+
+    a_lag: OneFile "
+        SELECT id, k, LAG(v, 1) OVER w, LAG(id, 2) OVER w FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts)";
+
+    a_union: Files "
+        SELECT id, k, v FROM events WHERE v > 0 UNION ALL SELECT id, k, CAST(w AS INT) FROM others";
+
+    a_union_of_sets: Files "SELECT k, v FROM events UNION SELECT k, CAST(w AS INT) FROM others";
+
+    an_intersection: Files "
+        SELECT k, v FROM events INTERSECT SELECT k, CAST(w AS INT) FROM others";
+
+    an_exception: Files "SELECT k, v FROM events EXCEPT SELECT k, CAST(w AS INT) FROM others";
+
+    a_changelog_as_it_is: Files "SELECT id, k, v * 2 FROM changes WHERE v > 0";
+
+    a_group_by_of_a_changelog: Files "
+        SELECT k, COUNT(*), SUM(v), MIN(v), MAX(v), AVG(v), COUNT(DISTINCT v) FROM changes GROUP BY k";
+
+    a_ranking_of_a_changelog: Files "
+        SELECT place, k, id, v FROM (
+          SELECT *, ROW_NUMBER() OVER (PARTITION BY k ORDER BY v DESC, id) AS place FROM changes
+        ) AS ranked WHERE place <= 3";
+
+    a_join_with_a_changelog: Files "
+        SELECT e.id, c.id, e.v, c.v FROM events AS e FULL JOIN changes AS c
+        ON e.k = c.k AND e.v = c.v";
+
+    an_anti_join_with_a_changelog: Files "
+        SELECT id, v FROM changes WHERE v NOT IN (SELECT v FROM events WHERE v IS NOT NULL)
+        AND v IS NOT NULL";
+
+    a_table_by_key: Files "
+        CREATE TABLE totals (k BIGINT, n BIGINT, total INT, PRIMARY KEY (k) NOT ENFORCED)
+        WITH ('connector' = 'upsert-kafka', 'topic' = 'totals', 'key.format' = 'json',
+              'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
+        INSERT INTO totals SELECT k, COUNT(*), SUM(v) FROM changes WHERE k IS NOT NULL GROUP BY k";
+}
