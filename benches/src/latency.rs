@@ -198,7 +198,8 @@ fn produce(brokers: &str, topic: &str, rate: u64, is_over: &AtomicBool) -> anyho
     while !is_over.load(Ordering::Acquire) {
         let due = (started.elapsed().as_secs_f64() * rate as f64) as u64;
         // In small steps, or the end would not be seen when far behind.
-        for number in sent..due.min(sent + 1000) {
+        let end = due.min(sent + 1000);
+        for number in sent..end {
             use std::fmt::Write;
             let created = started_us + (number as f64 * 1e6 / rate as f64) as u64;
             payload.clear();
