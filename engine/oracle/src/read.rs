@@ -1,6 +1,6 @@
 //! Reading a table to its end.
 
-use crate::bag::consolidate;
+use crate::bag::{consolidate, latest_by_key};
 use crate::error::OracleError;
 use crate::recompute::Open;
 use arrow::array::RecordBatch;
@@ -14,7 +14,8 @@ use tidemill_sql::plan::SourcePlan;
 /// So many rows are read at once.
 const ROWS_PER_POLL: usize = 65_536;
 
-/// All rows of a table, in the order of one reader.
+/// All rows of a table, in the order of one reader; of a table that is read by key the last row
+/// of each.
 ///
 /// # Errors
 /// If the table has no end, or can't be read.
@@ -23,9 +24,6 @@ pub(crate) fn read(
     schema: &SchemaRef,
     open: &Open<'_>,
 ) -> Result<RecordBatch, OracleError> {
-    if plan.changelog == Changelog::Upsert {
-        return Err(OracleError::Unsupported(format!("{} is read by key", plan.table.name)));
-    }
     let source = open(&ReadSpec {
         table: plan.table.clone(),
         columns: plan.columns.clone(),
@@ -36,8 +34,19 @@ pub(crate) fn read(
         return Err(OracleError::Unsupported(format!("{} has no end", plan.table.name)));
     }
     let batches = drain(source.as_ref())?;
+    if plan.changelog == Changelog::Upsert {
+        return latest_by_key(schema, &batches, &key(plan)?);
+    }
     let compared = schema.fields().len() - usize::from(plan.arrival);
     consolidate(schema, &batches, compared)
+}
+
+/// The primary key among the columns that are read.
+fn key(plan: &SourcePlan) -> Result<Vec<usize>, OracleError> {
+    let place = |key: &usize| plan.columns.iter().position(|column| column == key);
+    let key: Option<Vec<usize>> = plan.table.primary_key.iter().map(place).collect();
+    let missing = || OracleError::Unsupported(format!("{} is read without key", plan.table.name));
+    key.ok_or_else(missing)
 }
 
 fn drain(source: &dyn Source) -> Result<Vec<Batch>, OracleError> {
