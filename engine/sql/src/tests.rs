@@ -99,7 +99,7 @@ fn a_window_of_a_table_function_goes_into_the_aggregate() {
   #3 Map select usr AS a, __agg0:COUNT(*) AS n [append-only]
     #2 Window aggregate tumbling 1 min by (usr): CountRows(*); keeps one partial for each pane and key [append-only]
       #1 Map where (kind = 'view'); select usr, ts [append-only]
-        #0 Source clicks (append): reads usr, kind, ts; watermark FLINK_TIME_SUB(ts, 5000) [append-only]";
+        #0 Source clicks (append): reads usr, kind, ts; watermark (ts - INTERVAL '5' SECOND) [append-only]";
     assert_eq!(text, expected);
 }
 

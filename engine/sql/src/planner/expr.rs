@@ -245,6 +245,10 @@ impl fmt::Display for Described<'_> {
             ExprKind::Column(index) => f.write_str(&(self.name)(*index)),
             ExprKind::Outer(index) => write!(f, "outer${index}"),
             ExprKind::Literal(value) => write_literal(f, value),
+            ExprKind::Call(udf, args) if operator(udf.name()).is_some() && args.len() == 2 => {
+                let symbol = operator(udf.name()).unwrap_or_default();
+                write!(f, "({} {symbol} {})", of(&args[0]), of(&args[1]))
+            }
             ExprKind::Call(udf, args) => {
                 write!(f, "{}(", udf.name())?;
                 for (i, arg) in args.iter().enumerate() {
@@ -285,9 +289,26 @@ impl fmt::Display for Described<'_> {
     }
 }
 
+/// The operator that a function of ours computes.
+fn operator(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "FLINK_ADD" | "FLINK_TIME_ADD" => "+",
+        "FLINK_SUB" | "FLINK_TIME_SUB" => "-",
+        "FLINK_MUL" => "*",
+        "FLINK_DIV" => "/",
+        "FLINK_MOD" => "%",
+        _ => return None,
+    })
+}
+
 fn write_literal(f: &mut fmt::Formatter<'_>, value: &ScalarValue) -> fmt::Result {
     match value {
         ScalarValue::Utf8(Some(text)) => write!(f, "'{}'", text.replace('\'', "''")),
+        ScalarValue::DurationMillisecond(Some(ms)) if ms % 1000 == 0 => {
+            write!(f, "INTERVAL '{}' SECOND", ms / 1000)
+        }
+        ScalarValue::DurationMillisecond(Some(ms)) => write!(f, "INTERVAL '{ms}' MILLISECOND"),
+        ScalarValue::IntervalYearMonth(Some(months)) => write!(f, "INTERVAL '{months}' MONTH"),
         value if value.is_null() => f.write_str("NULL"),
         value => write!(f, "{value}"),
     }

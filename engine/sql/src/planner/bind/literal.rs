@@ -65,11 +65,11 @@ fn number(text: &str, at: At) -> Planned<Expr> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
     let digits = format!("{whole}{fraction}");
     let value: i128 = digits.parse().map_err(|_| bad())?;
-    let significant = digits.trim_start_matches('0').len().max(fraction.len()).max(1);
-    let (precision, scale) = (significant as u8, fraction.len() as i8);
-    if precision > 38 {
+    // As many digits as are written: 0.908 is a DECIMAL(4, 3).
+    if digits.len() > 38 {
         return Err(bad());
     }
+    let (precision, scale) = (digits.len() as u8, fraction.len() as i8);
     let data_type = SqlType::Decimal(precision, scale);
     Ok(Expr::literal(ScalarValue::Decimal128(Some(value), precision, scale), data_type, at))
 }

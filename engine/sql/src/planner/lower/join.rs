@@ -1,0 +1,144 @@
+//! What brings several inputs together: joins and unions.
+
+use super::{Lowered, Lowering};
+use crate::error::{At, Planned};
+use crate::plan::NodeKind;
+use crate::planner::compile::Compiled;
+use crate::planner::expr::Expr;
+use crate::planner::relation::{JoinTime, Op, Relation};
+use arrow::datatypes::{Field, Schema};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tidemill_operators::Expression;
+use tidemill_operators::interval_join::IntervalJoinSpec;
+use tidemill_operators::join::{JoinKind, JoinSpec};
+use tidemill_operators::window_join::WindowJoinSpec;
+
+impl Lowering<'_> {
+    pub(super) fn join(
+        &mut self,
+        relation: &Relation,
+        needed: &BTreeSet<usize>,
+    ) -> Planned<Lowered> {
+        let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = &relation.op
+        else {
+            unreachable!("called for joins")
+        };
+        let width = left.columns.len();
+        let mut wanted: BTreeSet<usize> = needed.clone();
+        if let Some(residual) = residual {
+            residual.columns(&mut |i| {
+                wanted.insert(i);
+            });
+        }
+        match *time {
+            JoinTime::Unbounded => {}
+            JoinTime::Interval { left, right, .. } => wanted.extend([left, right + width]),
+            JoinTime::Window { left_end, right_end, .. } => {
+                wanted.extend([left_end, right_end + width]);
+            }
+        }
+        let side = |keys: &[usize], range: std::ops::Range<usize>| -> BTreeSet<usize> {
+            let start = range.start;
+            let read = wanted.iter().filter(|i| range.contains(i)).map(|i| i - start);
+            read.chain(keys.iter().copied()).collect()
+        };
+        let from_left = side(left_keys, 0..width);
+        let from_right = side(right_keys, width..width + right.columns.len());
+        let l = self.lower(left, &from_left, false, true)?;
+        let r = self.lower(right, &from_right, false, true)?;
+        let (left_schema, right_schema) =
+            (self.node(l.node).schema.clone(), self.node(r.node).schema.clone());
+        let left_width = left_schema.fields().len();
+        let pair: Vec<Field> = left_schema
+            .fields()
+            .iter()
+            .chain(right_schema.fields().iter())
+            .map(|f| f.as_ref().clone())
+            .collect();
+        let place = |i: usize| if i < width { l.at(i) } else { left_width + r.at(i - width) };
+        let residual = match residual {
+            None => None,
+            Some(expr) => {
+                let compiled = Compiled::new(&expr.remap(&place), &Schema::new(pair.clone()))?;
+                let residual: Arc<dyn Expression> = Arc::new(compiled);
+                Some(residual)
+            }
+        };
+        let semi = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
+        let spec = JoinSpec {
+            kind: *kind,
+            left_keys: l.all(left_keys),
+            right_keys: r.all(right_keys),
+            residual,
+        };
+        let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
+        let inputs = vec![l.node, r.node];
+        let kind = match *time {
+            JoinTime::Unbounded => NodeKind::Join(spec),
+            JoinTime::Interval { left, right, lower_ms, upper_ms } => {
+                NodeKind::IntervalJoin(IntervalJoinSpec {
+                    kind: spec.kind,
+                    left_keys: spec.left_keys,
+                    right_keys: spec.right_keys,
+                    left_time: l.at(left),
+                    right_time: r.at(right),
+                    lower_ms,
+                    upper_ms,
+                    residual: spec.residual,
+                })
+            }
+            JoinTime::Window { left_end, right_end, number } => {
+                NodeKind::WindowJoin(WindowJoinSpec {
+                    join: spec,
+                    left_window_end: l.at(left_end),
+                    right_window_end: r.at(right_end),
+                    zone: self.windows[number].zone,
+                })
+            }
+        };
+        let node = self.add(kind, inputs, schema, relation.updating);
+        let columns = (0..relation.columns.len())
+            .map(|i| match i.checked_sub(width) {
+                None => l.columns[i],
+                Some(right) => r.columns[right].map(|c| c + left_width),
+            })
+            .collect();
+        Ok(Lowered { node, columns, arrival: None })
+    }
+
+    pub(super) fn union(
+        &mut self,
+        relation: &Relation,
+        inputs: &[Relation],
+        needed: &BTreeSet<usize>,
+        arrival: bool,
+        retractions: bool,
+    ) -> Planned<Lowered> {
+        let wanted: Vec<usize> = needed.iter().copied().collect();
+        let lowered = (inputs.iter())
+            .map(|input| self.lower(input, needed, arrival, retractions))
+            .collect::<Planned<Vec<_>>>()?;
+        let arrival = arrival && lowered.iter().all(|l| l.arrival.is_some());
+        let mut nodes = Vec::with_capacity(inputs.len());
+        for (lowered, input) in lowered.iter().zip(inputs) {
+            let exprs = wanted
+                .iter()
+                .map(|&w| {
+                    let data_type = input.columns[w].data_type.clone();
+                    Expr::column(lowered.at(w), data_type, At::default())
+                })
+                .collect();
+            let names: Vec<String> =
+                wanted.iter().map(|&w| relation.columns[w].name.clone()).collect();
+            let arrival = lowered.arrival.filter(|_| arrival);
+            let updating = input.updating;
+            nodes.push(self.map(lowered.node, None, None, exprs, &names, arrival, updating)?);
+        }
+        let schema = self.node(nodes[0]).schema.clone();
+        let node = self.add(NodeKind::Union, nodes, schema, relation.updating);
+        let columns =
+            (0..relation.columns.len()).map(|i| wanted.iter().position(|&w| w == i)).collect();
+        Ok(Lowered { node, columns, arrival: arrival.then_some(wanted.len()) })
+    }
+}

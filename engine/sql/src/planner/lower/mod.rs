@@ -1,0 +1,282 @@
+//! From relations to the nodes of a plan.
+//!
+//! Lowering works from the sinks up and asks each relation only for the columns that are needed,
+//! so that pruning needs no pass of its own. It runs twice: the first time only to learn which
+//! columns of each table anybody needs, for a table is read once.
+
+mod aggregate;
+mod join;
+mod rank;
+mod source;
+mod stateless;
+
+use super::compile::Compiled;
+use super::expr::Expr;
+use super::relation::{Op, Relation, WindowInfo};
+use super::sink::BoundInsert;
+use crate::error::{At, ErrorKind, Planned, Refusal};
+use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
+use crate::types::SqlType;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use rank::runs_with_time;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use tidemill_formats::Changelog;
+use tidemill_operators::Expression;
+use tidemill_operators::map::{MapSpec, WindowUnfold};
+
+/// The hidden column that orders rows of one epoch.
+const ARRIVAL: &str = "__arrival";
+
+/// Lowers all inserts of a session into one plan.
+pub(crate) fn lower(
+    inserts: Vec<BoundInsert>,
+    windows: &[WindowInfo],
+    options: BTreeMap<String, String>,
+) -> Planned<Plan> {
+    let mut needs = BTreeMap::new();
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let mut lowering =
+            Lowering { windows, needs, nodes: Vec::new(), lags: Vec::new(), known: HashMap::new() };
+        for insert in &inserts {
+            lowering.insert(insert)?;
+        }
+        (needs, nodes) = (lowering.needs, lowering.nodes);
+    }
+    Ok(Plan { nodes, options })
+}
+
+/// What anybody needs of a table.
+#[derive(Default)]
+struct Needs {
+    columns: BTreeSet<usize>,
+    arrival: bool,
+}
+
+struct Lowering<'w> {
+    windows: &'w [WindowInfo],
+    needs: BTreeMap<String, Needs>,
+    nodes: Vec<Node>,
+    /// How far each node's output may lie behind its sources' watermark, in milliseconds.
+    lags: Vec<i64>,
+    /// Nodes by their meaning, so that equal ones are one.
+    known: HashMap<u64, NodeId>,
+}
+
+/// A relation as a node.
+#[derive(Clone, Debug)]
+struct Lowered {
+    node: NodeId,
+    /// Where the relation's columns are in the node's; those that were not asked for may be
+    /// nowhere.
+    columns: Vec<Option<usize>>,
+    arrival: Option<usize>,
+}
+
+impl Lowered {
+    /// The place of a column that was asked for.
+    fn at(&self, column: usize) -> usize {
+        self.columns[column].expect("the column was asked for")
+    }
+
+    fn all(&self, columns: &[usize]) -> Vec<usize> {
+        columns.iter().map(|&c| self.at(c)).collect()
+    }
+}
+
+impl Lowering<'_> {
+    fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id]
+    }
+
+    /// Adds a node, or finds the one that is the same already.
+    fn add(
+        &mut self,
+        kind: NodeKind,
+        inputs: Vec<NodeId>,
+        schema: SchemaRef,
+        updating: bool,
+    ) -> NodeId {
+        let mut meaning = Fnv::default();
+        meaning.write(format!("{kind:?}").as_bytes());
+        for &input in &inputs {
+            meaning.write(&self.nodes[input].operator_id.to_le_bytes());
+        }
+        let operator_id = meaning.0;
+        if let Some(&id) = self.known.get(&operator_id)
+            && !matches!(kind, NodeKind::Sink(_))
+        {
+            return id;
+        }
+        let id = self.nodes.len();
+        let sources = match &kind {
+            NodeKind::Source(_) | NodeKind::Values(_) => vec![id],
+            _ => {
+                let all = inputs.iter().flat_map(|&i| self.nodes[i].sources.iter().copied());
+                all.collect::<BTreeSet<_>>().into_iter().collect()
+            }
+        };
+        let changelog = match &kind {
+            NodeKind::Source(source) => source.changelog,
+            _ if updating => Changelog::Retract,
+            _ => Changelog::AppendOnly,
+        };
+        let delay_ms = inputs.iter().map(|&i| self.lags[i]).max().unwrap_or(0);
+        self.lags.push(delay_ms + own_lag(&kind));
+        self.nodes.push(Node { kind, inputs, schema, changelog, sources, delay_ms, operator_id });
+        self.known.insert(operator_id, id);
+        id
+    }
+
+    fn insert(&mut self, insert: &BoundInsert) -> Planned<()> {
+        let relation = &insert.relation;
+        let all = (0..relation.columns.len()).collect();
+        // An upsert sink overwrites by key: it needs no old rows, as long as no filter stands
+        // between it and the operator that would send them.
+        let mut retractions = insert.changelog != Changelog::Upsert && !insert.discards;
+        retractions |= matches!(relation.op, Op::Filter { .. });
+        let lowered = self.lower(relation, &all, false, retractions)?;
+        let input = self.arrange(&lowered, relation, false)?;
+        let kind =
+            NodeKind::Sink(SinkPlan { table: insert.table.clone(), changelog: insert.changelog });
+        let schema = self.node(input).schema.clone();
+        self.add(kind, vec![input], schema, relation.updating);
+        Ok(())
+    }
+
+    /// A node whose columns are exactly the relation's, in order, then the arrival if asked for.
+    fn arrange(
+        &mut self,
+        lowered: &Lowered,
+        relation: &Relation,
+        arrival: bool,
+    ) -> Planned<NodeId> {
+        let exact = lowered.columns.iter().enumerate().all(|(i, c)| *c == Some(i));
+        let width = relation.columns.len() + usize::from(arrival);
+        if exact && self.node(lowered.node).schema.fields().len() == width {
+            return Ok(lowered.node);
+        }
+        let exprs = relation.all_columns(At::default());
+        let exprs: Vec<Expr> = exprs.iter().map(|e| e.remap(&|i| lowered.at(i))).collect();
+        let names = relation.names();
+        let arrival = lowered.arrival.filter(|_| arrival);
+        self.map(lowered.node, None, None, exprs, &names, arrival, relation.updating)
+    }
+
+    /// Adds a stateless stretch over `input`; expressions are over its columns.
+    #[allow(clippy::too_many_arguments)]
+    fn map(
+        &mut self,
+        input: NodeId,
+        windows: Option<WindowUnfold>,
+        predicate: Option<Expr>,
+        exprs: Vec<Expr>,
+        names: &[String],
+        arrival: Option<usize>,
+        updating: bool,
+    ) -> Planned<NodeId> {
+        let mut schema = self.node(input).schema.clone();
+        if let Some(unfold) = &windows {
+            schema = with_window_columns(&schema, unfold.time);
+        }
+        let compile =
+            |e: &Expr| -> Planned<Arc<dyn Expression>> { Ok(Arc::new(Compiled::new(e, &schema)?)) };
+        let predicate = predicate.as_ref().map(compile).transpose()?;
+        let mut projection = exprs.iter().map(compile).collect::<Planned<Vec<_>>>()?;
+        let mut fields: Vec<Field> = exprs
+            .iter()
+            .zip(names)
+            .map(|(e, name)| Field::new(name, e.data_type.arrow(), true))
+            .collect();
+        if let Some(arrival) = arrival {
+            projection.push(compile(&Expr::column(arrival, SqlType::BigInt, At::default()))?);
+            fields.push(Field::new(ARRIVAL, DataType::Int64, true));
+        }
+        let schema: SchemaRef = Arc::new(Schema::new(fields));
+        let spec =
+            MapSpec { windows, predicate, projection: Some(projection), schema: schema.clone() };
+        Ok(self.add(NodeKind::Map(spec), vec![input], schema, updating))
+    }
+
+    /// Lowers a relation so that at least the `needed` columns come out. `arrival` asks for the
+    /// order of arrival where there is one; `retractions` says whether old rows are needed when
+    /// new ones replace them.
+    fn lower(
+        &mut self,
+        relation: &Relation,
+        needed: &BTreeSet<usize>,
+        arrival: bool,
+        retractions: bool,
+    ) -> Planned<Lowered> {
+        match &relation.op {
+            Op::Scan(scan) => self.scan(scan, relation, needed, arrival),
+            Op::Values(batch) => Ok(self.values(batch, relation, arrival)),
+            Op::Project { .. } | Op::Filter { .. } | Op::Window { .. } => {
+                self.stateless(relation, needed, arrival, retractions)
+            },
+            Op::Aggregate { input, keys, calls, window: None, .. } => {
+                self.group_aggregate(relation, input, keys, calls, needed, retractions)
+            },
+            Op::Aggregate { input, keys, calls, window: Some(number), .. } => {
+                self.window_aggregate(relation, input, keys, calls, *number)
+            },
+            Op::RowNumber { input, partition, order, .. } if runs_with_time(input, order) => {
+                self.running_number(relation, input, partition, order[0].column, needed)
+            }
+            Op::Over { input, partition, time, frame, calls } => {
+                self.over(relation, input, partition, *time, *frame, calls, needed)
+            }
+            Op::Unnest { input, collection, outer, ordinality } => {
+                let step = (*collection, *outer, *ordinality);
+                self.unnest(relation, input, step, needed, arrival, retractions)
+            }
+            Op::RowNumber { at, .. } => Err(Refusal::new(
+                ErrorKind::Unsupported,
+                *at,
+                "ROW_NUMBER of all rows is not supported",
+            )
+            .hint("keep the first ranks only: SELECT … FROM (SELECT …, ROW_NUMBER() OVER (…) AS rn …) WHERE rn <= 10")),
+            Op::TopN { input, partition, order, first, last, window } => {
+                self.top_n(relation, input, partition, order, (*first, *last), *window, needed)
+            },
+            Op::Join { .. } => self.join(relation, needed),
+            Op::Union { inputs } => self.union(relation, inputs, needed, arrival, retractions),
+        }
+    }
+}
+
+/// How far a node's rows may lie behind the watermark that its input had.
+fn own_lag(kind: &NodeKind) -> i64 {
+    match kind {
+        NodeKind::IntervalJoin(spec) => spec.upper_ms.max(-spec.lower_ms).max(0),
+        _ => 0,
+    }
+}
+
+fn with_window_columns(schema: &Schema, time: usize) -> SchemaRef {
+    let bound = SqlType::Timestamp(3).arrow();
+    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    let time_type = schema.field(time).data_type().clone();
+    fields.push(Field::new("window_start", bound.clone(), true));
+    fields.push(Field::new("window_end", bound, true));
+    fields.push(Field::new("window_time", time_type, true));
+    Arc::new(Schema::new(fields))
+}
+
+/// FNV-1a, whose results are the same everywhere and always.
+struct Fnv(u64);
+
+impl Default for Fnv {
+    fn default() -> Self {
+        Fnv(0xcbf2_9ce4_8422_2325)
+    }
+}
+
+impl Fnv {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+}
