@@ -199,15 +199,15 @@ fn produce(brokers: &str, topic: &str, rate: u64, is_over: &AtomicBool) -> anyho
         let due = (started.elapsed().as_secs_f64() * rate as f64) as u64;
         // In small steps, or the end would not be seen when far behind.
         let end = due.min(sent + 1000);
-        for number in sent..end {
+        while sent < end {
             use std::fmt::Write;
-            let created = started_us + (number as f64 * 1e6 / rate as f64) as u64;
+            let created = started_us + (sent as f64 * 1e6 / rate as f64) as u64;
             payload.clear();
             // A step that is prime to the number of keys visits all of them.
-            let key = number.wrapping_mul(7919) % KEYS;
+            let key = sent.wrapping_mul(7919) % KEYS;
             write!(payload, "{{\"k\":{key},\"created\":{created}}}")?;
             send(&producer, || BaseRecord::to(topic).payload(payload.as_bytes()))?;
-            sent = number + 1;
+            sent += 1;
         }
         if sent >= due {
             thread::sleep(Duration::from_micros(500));

@@ -45,6 +45,16 @@ pub struct Normalize {
     gone: BTreeSet<u32>,
 }
 
+/// What an epoch changed, and the numbers of the keys it is about.
+struct Difference {
+    /// The changelog, if there is any change.
+    rows: Option<Batch>,
+    /// Keys whose row is another one now, or gone.
+    changed: Vec<u32>,
+    /// Keys that have no row any more.
+    empty: Vec<u32>,
+}
+
 impl Normalize {
     /// An operator without state.
     ///
@@ -86,11 +96,11 @@ impl Normalize {
         Ok(())
     }
 
-    /// The changelog of an epoch, and the numbers of keys that have no row any more.
+    /// What an epoch changed.
     fn difference(
         &self,
         before: &BTreeMap<u32, Option<Box<[u8]>>>,
-    ) -> Result<(Option<Batch>, Vec<u32>, Vec<u32>), OperatorError> {
+    ) -> Result<Difference, OperatorError> {
         let (mut rows, mut weights) = (Vec::new(), Vec::new());
         let (mut changed, mut empty) = (Vec::new(), Vec::new());
         for (&group, old) in before {
@@ -110,11 +120,12 @@ impl Normalize {
             }
         }
         if rows.is_empty() {
-            return Ok((None, changed, empty));
+            return Ok(Difference { rows: None, changed, empty });
         }
         let columns = self.codec.decode(rows)?;
         let columns = RecordBatch::try_new(self.schema.clone(), columns)?;
-        Ok((Some(Batch::new(columns, Some(weights.into()))), changed, empty))
+        let rows = Some(Batch::new(columns, Some(weights.into())));
+        Ok(Difference { rows, changed, empty })
     }
 
     /// Entries of `groups` for a snapshot: their rows, or only their keys.
@@ -149,8 +160,8 @@ impl Operator for Normalize {
         for batch in inputs.iter().flatten() {
             self.upsert(batch, &mut before)?;
         }
-        let (changes, changed, empty) = self.difference(&before)?;
-        output.rows.extend(changes);
+        let Difference { rows, changed, empty } = self.difference(&before)?;
+        output.rows.extend(rows);
         self.gone.extend(&empty);
         for group in before.into_keys() {
             if self.rows[group as usize].is_some() {
