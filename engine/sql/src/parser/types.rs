@@ -115,7 +115,8 @@ impl TypeParser<'_, '_> {
             "VARCHAR" => match self.length()? {
                 Some(n) if n < i32::MAX as u64 => SqlType::Varchar(n as u32),
                 Some(_) => SqlType::String,
-                None => SqlType::Varchar(1),
+                // As Flink takes it, whatever its documentation says of a length of one.
+                None => SqlType::String,
             },
             "STRING" | "TEXT" => SqlType::String,
             "BYTES" | "BINARY" | "VARBINARY" => {
