@@ -12,6 +12,7 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use std::fs;
+use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
@@ -26,12 +27,12 @@ const VERSION: &str = "4.1.0";
 /// How long the broker may take to start, beside other builds and tests.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
-static BROKER: OnceLock<Result<Broker, String>> = OnceLock::new();
+static BROKER: OnceLock<Result<Shared, String>> = OnceLock::new();
 
-struct Broker {
+struct Shared {
     address: String,
-    /// Closed when the process ends, by whatever cause: then the keeper ends the broker.
-    _lifeline: Option<ChildStdin>,
+    /// Kept for what happens when it goes: then the keeper ends the broker.
+    _broker: Option<Broker>,
 }
 
 /// The address of a broker, or `None` where there can't be one and tests may be skipped.
@@ -46,11 +47,24 @@ pub fn brokers() -> Option<&'static str> {
     }
 }
 
-fn find() -> Result<Broker, String> {
+fn find() -> Result<Shared, String> {
     if let Ok(address) = std::env::var("TIDEMILL_TEST_KAFKA") {
-        return Ok(Broker { address, _lifeline: None });
+        return Ok(Shared { address, _broker: None });
     }
-    start(&jars()?)
+    let broker = Broker::start(&jars()?, "shared")?;
+    Ok(Shared { address: broker.address.clone(), _broker: Some(broker) })
+}
+
+/// A broker of a test's own, which may be ill-treated; `None` where there can't be one.
+pub fn own_broker(name: &str) -> Option<Broker> {
+    match jars().and_then(|jars| Broker::start(&jars, name)) {
+        Ok(broker) => Some(broker),
+        Err(why) if std::env::var_os("CI").is_some() => panic!("no Kafka broker: {why}"),
+        Err(why) => {
+            eprintln!("skipped: no Kafka broker: {why}");
+            None
+        }
+    }
 }
 
 /// The directory of Kafka's jars, fetched if need be.
@@ -95,56 +109,104 @@ fn pom_text() -> String {
     )
 }
 
-/// Runs the broker's command, and kills it when standard input closes.
+/// Runs the broker's command as it is told to, and kills the broker when standard input closes.
 const KEEPER: &str = r#"
     directory="$1"; shift
-    "$@" >"$directory/log" 2>&1 </dev/null &
-    broker=$!
-    cat >/dev/null
+    while read -r order; do
+        case "$order" in
+            start) "$@" >>"$directory/log" 2>&1 </dev/null & broker=$! ;;
+            kill) kill -9 "$broker"; wait "$broker" 2>/dev/null ;;
+            pause) kill -STOP "$broker" ;;
+            resume) kill -CONT "$broker" ;;
+        esac
+    done
     kill -9 "$broker"
     wait "$broker" 2>/dev/null
     rm -rf "$directory"
 "#;
 
-fn start(jars: &Path) -> Result<Broker, String> {
-    let directory = std::env::temp_dir().join(format!("tidemill-kafka-{}", std::process::id()));
-    let _ = fs::remove_dir_all(&directory);
-    fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
-    let (port, controller) = free_ports()?;
-    let config = directory.join("server.properties");
-    fs::write(&config, properties(&directory, port, controller)).map_err(|e| e.to_string())?;
-    let classes = format!("{}/*", jars.display());
-    let format = Command::new("java")
-        .args(["-cp", &classes, "kafka.tools.StorageTool", "format", "-t"])
-        .args(["MkU3OEVBNTcwNTJENDM2Qg", "-c"])
-        .arg(&config)
-        .output()
-        .map_err(|e| format!("java can't be run: {e}"))?;
-    if !format.status.success() {
-        return Err(format!("formatting: {}", String::from_utf8_lossy(&format.stderr)));
-    }
-    let mut keeper = Command::new("sh")
-        .args(["-c", KEEPER, "keeper"])
-        .arg(&directory)
-        .args(["java", "-Xmx512m", "-cp", &classes, "kafka.Kafka"])
-        .arg(&config)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .map_err(|e| format!("sh can't be run: {e}"))?;
-    let lifeline = keeper.stdin.take();
-    let address = format!("127.0.0.1:{port}");
-    let log = directory.join("log");
-    let deadline = Instant::now() + START_TIMEOUT;
-    while !answers(&address) {
-        if Instant::now() > deadline {
-            let log = fs::read_to_string(log).unwrap_or_default();
-            return Err(format!("the broker doesn't start: {log}"));
+/// A broker that was started here. It ends when this is dropped, or the process ends.
+pub struct Broker {
+    pub address: String,
+    log: PathBuf,
+    /// Orders to the keeper. Closed when the process ends, by whatever cause.
+    orders: ChildStdin,
+}
+
+impl Broker {
+    fn start(jars: &Path, name: &str) -> Result<Broker, String> {
+        let directory = format!("tidemill-kafka-{}-{name}", std::process::id());
+        let directory = std::env::temp_dir().join(directory);
+        let _ = fs::remove_dir_all(&directory);
+        fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
+        let (port, controller) = free_ports()?;
+        let config = directory.join("server.properties");
+        fs::write(&config, properties(&directory, port, controller)).map_err(|e| e.to_string())?;
+        let classes = format!("{}/*", jars.display());
+        let format = Command::new("java")
+            .args(["-cp", &classes, "kafka.tools.StorageTool", "format", "-t"])
+            .args(["MkU3OEVBNTcwNTJENDM2Qg", "-c"])
+            .arg(&config)
+            .output()
+            .map_err(|e| format!("java can't be run: {e}"))?;
+        if !format.status.success() {
+            return Err(format!("formatting: {}", String::from_utf8_lossy(&format.stderr)));
         }
-        std::thread::sleep(Duration::from_millis(200));
+        let mut keeper = Command::new("sh")
+            .args(["-c", KEEPER, "keeper"])
+            .arg(&directory)
+            .args(["java", "-Xmx512m", "-cp", &classes, "kafka.Kafka"])
+            .arg(&config)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|e| format!("sh can't be run: {e}"))?;
+        let orders = keeper.stdin.take().expect("a pipe");
+        let address = format!("127.0.0.1:{port}");
+        let mut broker = Broker { address, log: directory.join("log"), orders };
+        broker.order("start");
+        broker.wait()?;
+        Ok(broker)
     }
-    Ok(Broker { address, _lifeline: lifeline })
+
+    /// Kills the broker: connections break, its data stays.
+    pub fn kill(&mut self) {
+        self.order("kill");
+    }
+
+    /// Starts a killed broker again, at the same address with the same data.
+    pub fn start_again(&mut self) {
+        self.order("start");
+        self.wait().expect("the broker starts again");
+    }
+
+    /// Stops the broker without closing its connections.
+    pub fn pause(&mut self) {
+        self.order("pause");
+    }
+
+    /// Lets a paused broker go on.
+    pub fn resume(&mut self) {
+        self.order("resume");
+    }
+
+    fn order(&mut self, order: &str) {
+        writeln!(self.orders, "{order}").expect("the keeper lives");
+    }
+
+    /// Waits until the broker answers.
+    fn wait(&self) -> Result<(), String> {
+        let deadline = Instant::now() + START_TIMEOUT;
+        while !answers(&self.address) {
+            if Instant::now() > deadline {
+                let log = fs::read_to_string(&self.log).unwrap_or_default();
+                return Err(format!("the broker doesn't start: {log}"));
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
 }
 
 fn answers(address: &str) -> bool {
@@ -178,6 +240,7 @@ fn properties(directory: &Path, port: u16, controller: u16) -> String {
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\n\
+         message.max.bytes=16000000\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=2\n\
          transaction.state.log.replication.factor=1\n\

@@ -1,0 +1,51 @@
+//! `tidemill demo`: with nothing at hand, and on a broker.
+
+use super::PATIENCE;
+use super::broker::brokers;
+use super::topics::Topic;
+use crate::support::{finish, tidemill};
+use std::collections::BTreeSet;
+
+/// Runs a demo of so many events to its end; what it printed and what it said.
+fn demo(job: &str, events: usize, more: &[&str]) -> (String, String) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = tidemill();
+    command.args(["demo", job, "--events", &events.to_string()]).args(more);
+    command.current_dir(folder.path());
+    let output = finish(command, PATIENCE).unwrap_or_else(|error| panic!("{error}"));
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    (text(&output.stdout), said)
+}
+
+#[test]
+fn each_demo_ends_with_results_of_each_of_its_views() {
+    for job in tidemill_jobs::all() {
+        let (printed, said) = demo(job.name, 20_000, &[]);
+        for line in printed.lines() {
+            let (view, change) = line.split_once("> ").unwrap_or_default();
+            let is_result = job.results.iter().any(|result| result.name == view);
+            let is_change = ["+I[", "-U[", "+U[", "-D["].iter().any(|op| change.starts_with(op));
+            assert!(is_result && is_change && change.ends_with(']'), "{line}");
+        }
+        let views: BTreeSet<&str> =
+            printed.lines().filter_map(|line| Some(line.split_once('>')?.0)).collect();
+        let expected: BTreeSet<&str> = job.results.iter().map(|result| result.name).collect();
+        assert_eq!(views, expected, "{said}");
+        assert!(said.contains("finished"), "{said}");
+    }
+}
+
+#[test]
+fn demos_run_on_a_broker_whose_topics_they_find_missing() {
+    let Some(brokers) = brokers() else { return };
+    for job in tidemill_jobs::all() {
+        demo(job.name, 5000, &["--brokers", brokers, "--workers", "2"]);
+        for result in job.results {
+            let records = Topic::named(brokers, result.name, 1).records();
+            // The first hour of sales is fired at the end of the input, as all windows are.
+            assert!(!records.is_empty(), "{}", result.name);
+        }
+    }
+}

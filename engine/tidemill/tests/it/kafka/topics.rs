@@ -1,0 +1,122 @@
+//! Topics as the tests of jobs see them: records sent in, everything that is there taken out.
+
+use super::broker::create_topic;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::Message;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+const WAIT: Duration = Duration::from_secs(60);
+
+/// A topic that exists.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    pub brokers: String,
+    pub name: String,
+    pub partitions: i32,
+}
+
+/// A record as it stands in a topic.
+#[derive(Clone, Debug)]
+pub struct Record {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+}
+
+impl Record {
+    pub fn value(&self) -> Value {
+        serde_json::from_slice(self.value.as_deref().expect("no tombstone")).expect("JSON")
+    }
+
+    pub fn key(&self) -> Value {
+        serde_json::from_slice(self.key.as_deref().expect("a key")).expect("JSON")
+    }
+}
+
+impl Topic {
+    pub fn create(brokers: &str, name: &str, partitions: i32) -> Topic {
+        create_topic(brokers, name, partitions);
+        Topic::named(brokers, name, partitions)
+    }
+
+    /// A topic that somebody else makes.
+    pub fn named(brokers: &str, name: &str, partitions: i32) -> Topic {
+        Topic { brokers: brokers.to_owned(), name: name.to_owned(), partitions }
+    }
+
+    /// Sends records: partition, key, value.
+    pub fn send<'a, V: AsRef<[u8]>>(
+        &self,
+        records: impl IntoIterator<Item = (i32, Option<&'a str>, Option<V>)>,
+    ) {
+        let producer: BaseProducer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("message.max.bytes", "16000000")
+            .create()
+            .expect("a producer");
+        for (partition, key, value) in records {
+            let mut record = BaseRecord::<[u8], [u8]>::to(&self.name).partition(partition);
+            record.key = key.map(str::as_bytes);
+            record.payload = value.as_ref().map(AsRef::as_ref);
+            producer.send(record).map_err(|(e, _)| e).expect("room in the queue");
+            producer.poll(Duration::ZERO);
+        }
+        producer.flush(WAIT).expect("delivery");
+    }
+
+    /// Sends JSON values without keys, value `i` to partition `i`, and round again.
+    pub fn send_values(&self, values: &[Value]) {
+        let records = values.iter().enumerate();
+        self.send(records.map(|(i, v)| (i as i32 % self.partitions, None, Some(v.to_string()))));
+    }
+
+    /// Everything that is in the topic now, partition by partition.
+    pub fn records(&self) -> Vec<Record> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", "check")
+            .set("enable.partition.eof", "false")
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        let mut missing = 0;
+        for partition in 0..self.partitions {
+            let (low, high) =
+                consumer.fetch_watermarks(&self.name, partition, WAIT).expect("offsets");
+            missing += high - low;
+            list.add_partition_offset(&self.name, partition, Offset::Beginning).expect("an offset");
+        }
+        consumer.assign(&list).expect("an assignment");
+        let mut records = BTreeMap::new();
+        while records.len() < missing as usize {
+            let message = consumer.poll(WAIT).expect("a record in time").expect("a record");
+            let record = Record {
+                key: message.key().map(<[u8]>::to_vec),
+                value: message.payload().map(<[u8]>::to_vec),
+            };
+            records.insert((message.partition(), message.offset()), record);
+        }
+        records.into_values().collect()
+    }
+
+    /// The values of all records, as JSON.
+    pub fn values(&self) -> Vec<Value> {
+        self.records().iter().map(Record::value).collect()
+    }
+
+    /// The latest value of each key, as an `upsert-kafka` table holds it.
+    pub fn table(&self) -> BTreeMap<String, Value> {
+        let mut table = BTreeMap::new();
+        for record in self.records() {
+            let key = record.key().to_string();
+            match record.value {
+                Some(_) => table.insert(key, record.value()),
+                None => table.remove(&key),
+            };
+        }
+        table
+    }
+}
