@@ -4,5 +4,6 @@ mod cli;
 mod conformance;
 mod errors;
 mod kafka;
+mod mutations;
 mod readme;
 mod support;
