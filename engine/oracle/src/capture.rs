@@ -33,6 +33,11 @@ impl Capture {
         }
     }
 
+    /// A sink that passes everything on to `inner` and keeps it here.
+    pub fn tee(&self, inner: Box<dyn Sink>) -> impl Sink + use<> {
+        Tee { capture: self.clone(), inner }
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
         self.batches.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -63,22 +68,16 @@ impl Sink for Capture {
     }
 }
 
-/// A sink whose rows are captured on their way.
-pub struct Tee<S: ?Sized> {
+/// A sink, or one of its writers, whose rows are captured on their way.
+struct Tee<S: ?Sized> {
     capture: Capture,
     inner: Box<S>,
 }
 
-impl<S: ?Sized> Tee<S> {
-    /// Passes everything on to `inner` and keeps it in `capture`.
-    pub fn new(capture: Capture, inner: Box<S>) -> Self {
-        Tee { capture, inner }
-    }
-}
-
 impl Sink for Tee<dyn Sink> {
     fn writer(&self, worker: usize, workers: usize) -> Result<Box<dyn Writer>, ConnectorError> {
-        Ok(Box::new(Tee::new(self.capture.clone(), self.inner.writer(worker, workers)?)))
+        let inner = self.inner.writer(worker, workers)?;
+        Ok(Box::new(Tee { capture: self.capture.clone(), inner }))
     }
 }
 

@@ -31,7 +31,7 @@ mod session_window;
 mod top_n;
 mod window;
 
-pub use capture::{Capture, Tee};
+pub use capture::Capture;
 pub use compare::{Difference, difference};
 pub use error::OracleError;
 pub use excluded::{Excluded, TextRow};

@@ -11,6 +11,7 @@ mod logging;
 mod session;
 mod signals;
 mod status;
+mod verify;
 
 pub use cli::Cli;
 

@@ -6,21 +6,25 @@
 
 use super::generate::{self, EVENTS_DEFAULT, Files, Topics};
 use super::run::{JobArguments, run_job};
+use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
 use crate::signals;
+use crate::status::grouped;
+use crate::verify::Verification;
 use anyhow::Context;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use tidemill_connectors::sink::{Sink, WriteSpec};
+use tidemill_connectors::sink::{Console, Sink, WriteSpec};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
 use tidemill_connectors::{open_sink, open_source};
 use tidemill_formats::Table;
 use tidemill_jobs::{Job, Settings};
 use tidemill_runtime::Outside;
+use tidemill_sql::plan::Plan;
 use tidemill_sql::{Planned, SourceText};
 
 /// The arguments of `tidemill demo`.
@@ -41,6 +45,10 @@ pub(crate) struct DemoArguments {
     /// Use this Kafka instead of none at all.
     #[arg(long, value_name = "ADDR")]
     brokers: Option<String>,
+    /// Afterwards compute the answer once more, in batch, and compare. The job has to end by
+    /// itself and keeps no state.
+    #[arg(long, conflicts_with = "state")]
+    verify: bool,
     #[command(flatten)]
     how: JobArguments,
 }
@@ -77,8 +85,34 @@ fn on_files(job: &Job, arguments: &DemoArguments, stop: Arc<AtomicBool>) -> Resu
     let records = records.take(usize::try_from(events).unwrap_or(usize::MAX));
     generate::send(records, None, &mut files, &stop)?;
     let outside = FilesForTopics { folder: folder.path().to_owned() };
-    run_job(&format!("demo-{}", job.name), &planned.plan, &arguments.how, &outside, stop)?;
-    Ok(())
+    run(&format!("demo-{}", job.name), planned.plan, arguments, &outside, stop)
+}
+
+/// Runs the job over input that ends, and verifies its answer if that is asked for.
+fn run(
+    name: &str,
+    mut plan: Plan,
+    arguments: &DemoArguments,
+    outside: &dyn Outside,
+    stop: Arc<AtomicBool>,
+) -> Result<(), Failure> {
+    if !arguments.verify {
+        return run_job(name, &plan, &arguments.how, outside, stop).map(drop);
+    }
+    let state = tempfile::Builder::new().prefix(&format!("tidemill-{name}-")).tempdir();
+    let state = state.context("making a folder for the late rows")?;
+    let how = JobArguments { state: Some(state.path().to_owned()), ..arguments.how.clone() };
+    plan.options.insert("tidemill.late-rows".to_owned(), "dead-letter".to_owned());
+    let verification = Verification::of(outside);
+    let Some(summary) = run_job(name, &plan, &how, &verification, stop)? else { return Ok(()) };
+    let verified = verification.verify(&plan, &summary, &state.path().join("dead-letters"));
+    if summary.has_dead_letters {
+        // The run has told where they are.
+        let _ = state.keep();
+    }
+    let rows = verified?;
+    let line = format!("verified: {} rows equal the batch answer\n", grouped(rows as u64));
+    Ok(StandardOutput.write(line.as_bytes())?)
 }
 
 fn on_kafka(
@@ -95,8 +129,11 @@ fn on_kafka(
         let records = records.take(usize::try_from(events).unwrap_or(usize::MAX));
         let mut topics = Topics::open(job, brokers, "")?;
         generate::send(records, arguments.rate, &mut topics, &stop)?;
-        return run_job(&name, &planned.plan, &arguments.how, &tidemill_connectors::Registry, stop)
-            .map(drop);
+        return run(&name, planned.plan, arguments, &tidemill_connectors::Registry, stop);
+    }
+    if arguments.verify {
+        let hint = "--verify needs an end: say --events N as well";
+        return Err(Failure::CommandLine(hint.to_owned()));
     }
     let rate = arguments.rate.unwrap_or(1000.0);
     let sending = std::thread::spawn({

@@ -146,9 +146,12 @@ fn the_shipped_jobs_plan_and_their_demo_ends_by_itself() {
         assert!(listed.contains(job), "{listed}");
         let output = setting.run(&["check", job]);
         assert_eq!(output.status.code(), Some(0), "{job}: {}", text(&output.stderr));
-        let demo = ["demo", job, "--events", "3000", "--workers", "2", "--summary", "summary.json"];
-        let output = setting.run(&demo);
+        let demo = ["demo", job, "--events", "3000", "--workers", "2", "--verify"];
+        let output = setting.run(&[&demo[..], &["--summary", "summary.json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{job}: {}", text(&output.stderr));
+        let printed = text(&output.stdout);
+        let last = printed.lines().last().unwrap_or_default();
+        assert!(last.ends_with("rows equal the batch answer"), "{job}: {last}");
         let summary = setting.summary();
         let (read, bad) = (summary["rows_in"].as_u64(), summary["bad_rows"].as_u64());
         assert!(read.zip(bad).is_some_and(|(read, bad)| read + bad >= 3000), "{job}: {summary}");
