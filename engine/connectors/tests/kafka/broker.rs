@@ -240,7 +240,6 @@ fn properties(directory: &Path, port: u16, controller: u16) -> String {
          controller.listener.names=CONTROLLER\n\
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          log.dirs={}\n\
-         message.max.bytes=16000000\n\
          offsets.topic.replication.factor=1\n\
          offsets.topic.num.partitions=2\n\
          transaction.state.log.replication.factor=1\n\
@@ -261,8 +260,14 @@ fn admin(brokers: &str) -> AdminClient<DefaultClientContext> {
 
 /// Makes a topic and waits until it can be used.
 pub fn create_topic(brokers: &str, topic: &str, partitions: i32) {
+    create_topic_with(brokers, topic, partitions, &[]);
+}
+
+/// Makes a topic with options of its own.
+pub fn create_topic_with(brokers: &str, topic: &str, partitions: i32, options: &[(&str, &str)]) {
     let admin = admin(brokers);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    let new = options.iter().fold(new, |new, (key, value)| new.set(key, value));
     let results = wait(admin.create_topics([&new], &AdminOptions::new())).expect("an answer");
     results.into_iter().for_each(|result| drop(result.expect("a new topic")));
     wait_for_partitions(&admin, topic, partitions);

@@ -1,6 +1,6 @@
 //! Topics as the tests of jobs see them: records sent in, everything that is there taken out.
 
-use super::broker::create_topic;
+use super::broker::{create_topic, create_topic_with};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
@@ -39,6 +39,12 @@ impl Record {
 impl Topic {
     pub fn create(brokers: &str, name: &str, partitions: i32) -> Topic {
         create_topic(brokers, name, partitions);
+        Topic::named(brokers, name, partitions)
+    }
+
+    /// A topic that takes records of many megabytes.
+    pub fn create_wide(brokers: &str, name: &str, partitions: i32) -> Topic {
+        create_topic_with(brokers, name, partitions, &[("max.message.bytes", "16000000")]);
         Topic::named(brokers, name, partitions)
     }
 

@@ -25,8 +25,8 @@ fn job(input: &Topic, output: &Topic, select: &str) -> Job {
 #[test]
 fn records_that_cannot_be_decoded_are_counted_and_kept_and_nothing_crashes() {
     let Some(brokers) = brokers() else { return };
-    let input = Topic::create(brokers, "wrong", 2);
-    let output = Topic::create(brokers, "wrong-out", 1);
+    let input = Topic::create_wide(brokers, "wrong", 2);
+    let output = Topic::create_wide(brokers, "wrong-out", 1);
     let long = "x".repeat(4 << 20);
     let bad: Vec<(&str, Vec<u8>)> = vec![
         ("truncated", br#"{"n":1,"s":"#.to_vec()),
