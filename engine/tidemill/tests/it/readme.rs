@@ -1,15 +1,20 @@
-//! The README is true: its job files plan, and its first job gives what it shows.
+//! The README is true: its job files plan, and its first job gives what it shows. What it and
+//! ARCHITECTURE.md point to is there.
 
 use crate::support::{finish, tidemill};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The root of the repository.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
 fn readme() -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../README.md");
-    fs::read_to_string(path).expect("the README")
+    fs::read_to_string(root().join("README.md")).expect("the README")
 }
 
 /// The README's blocks of a language, in order.
@@ -65,4 +70,19 @@ fn the_first_job_of_the_readme_gives_what_the_readme_shows() {
     rows.sort();
     let shown: Vec<&str> = between(&readme, "$ cat sales/*", "```").lines().collect();
     assert_eq!(rows, shown);
+}
+
+#[test]
+fn the_files_that_the_documents_point_to_are_there() {
+    for document in ["README.md", "ARCHITECTURE.md"] {
+        let text = fs::read_to_string(root().join(document)).unwrap();
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        let links = links.filter(|link| !link.is_empty() && !link.starts_with("http"));
+        let folders = ["engine/", "operators/", "jobs/", "benches/"];
+        let quoted = text.split('`').skip(1).step_by(2);
+        let quoted = quoted.filter(|path| folders.iter().any(|folder| path.starts_with(folder)));
+        for path in links.chain(quoted) {
+            assert!(root().join(path).exists(), "{document} points to {path}, which is not there");
+        }
+    }
 }
