@@ -30,6 +30,7 @@ pub mod operator;
 mod oracle;
 pub mod over;
 mod row_codec;
+pub mod temporal_join;
 pub mod time;
 pub mod top_n;
 pub mod unnest;
