@@ -14,6 +14,9 @@ use tidemill_jobs::Settings;
 
 const PARTITIONS: i32 = 3;
 
+/// More than any of the jobs needs, however much stands in its topics.
+const MEMORY_MAX: u64 = 400 << 20;
+
 /// A shipped job after its run, with the records that it was given.
 struct Done {
     job: Job,
@@ -58,6 +61,8 @@ impl Done {
         assert!(bad > 0, "a generator spoils some records");
         assert_eq!(summary["bad_rows"], bad, "{summary}");
         assert_eq!(summary["exit"], "finished");
+        let peak = summary["peak_rss_bytes"].as_u64().expect("a number");
+        assert!(peak < MEMORY_MAX, "{peak}");
         let late: usize = summary["late_rows"].as_u64().expect("a number") as usize;
         assert_eq!(job.dead_letters("late").len(), late);
         Done { job, brokers: brokers.to_owned(), prefix, records }
