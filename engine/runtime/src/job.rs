@@ -12,8 +12,9 @@ use crate::worker::{self, Readers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Barrier};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
 use tidemill_connectors::source::{ReadSpec, Source};
 use tidemill_operators::OperatorError;
@@ -92,8 +93,9 @@ pub fn run(plan: &Plan, options: RunOptions, outside: &dyn Outside) -> Result<Su
         stop: options.stop,
         exits: Barrier::new(workers),
     });
-    let readers = open_readers(&sources, workers)?;
-    work(&shared, readers);
+    if let Some(readers) = open_readers(sources, workers, &shared.stop)? {
+        work(&shared, readers);
+    }
     shared.dead_letters.flush();
     if let Some(error) = shared.poison.take() {
         return Err(error);
@@ -151,8 +153,35 @@ fn open_sinks(
     Ok(sinks)
 }
 
-/// Each worker's readers of all sources.
+/// Each worker's readers of all sources; none if the job was asked to stop before they were there.
+///
+/// Opening waits for brokers and topics, perhaps for long, and can't be interrupted. So another
+/// thread does it, and whoever wants the job to stop does not wait for the answer.
 fn open_readers(
+    sources: BTreeMap<NodeId, Box<dyn Source>>,
+    workers: usize,
+    stop: &AtomicBool,
+) -> Result<Option<Vec<Readers>>, JobError> {
+    const STOP_INTERVAL: Duration = Duration::from_millis(20);
+    let (answer, readers) = mpsc::channel();
+    let opening = std::thread::Builder::new().name("opening".to_owned());
+    // Nobody listens any more once the job is asked to stop.
+    let opening = opening.spawn(move || drop(answer.send(readers_of(&sources, workers))));
+    let opening = opening.expect("the system gives a thread");
+    loop {
+        match readers.recv_timeout(STOP_INTERVAL) {
+            Ok(readers) => return readers.map(Some),
+            Err(RecvTimeoutError::Timeout) if stop.load(Ordering::Acquire) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => match opening.join() {
+                Ok(()) => unreachable!("it answers or panics"),
+                Err(panic) => std::panic::resume_unwind(panic),
+            },
+        }
+    }
+}
+
+fn readers_of(
     sources: &BTreeMap<NodeId, Box<dyn Source>>,
     workers: usize,
 ) -> Result<Vec<Readers>, JobError> {

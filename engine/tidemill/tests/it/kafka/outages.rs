@@ -4,7 +4,7 @@ use super::Job;
 use super::broker::{Broker, own_broker};
 use super::topics::Topic;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs a copy job, does something to its broker in the middle, and looks at the copy.
 fn copy_through(name: &str, outage: impl FnOnce(&mut Broker)) {
@@ -55,4 +55,25 @@ fn a_broker_that_hangs_for_a_while_is_waited_for() {
         std::thread::sleep(Duration::from_secs(8));
         broker.resume();
     });
+}
+
+#[test]
+fn a_job_that_still_looks_for_its_broker_can_be_stopped() {
+    let job = Job::new(
+        "CREATE TABLE numbers (n BIGINT) WITH (
+           'connector' = 'kafka', 'properties.bootstrap.servers' = '127.0.0.1:1',
+           'topic' = 'numbers', 'scan.startup.mode' = 'earliest-offset', 'format' = 'json'
+         );
+         SELECT n FROM numbers;",
+    );
+    let mut running = job.start();
+    let said = job.path("stderr");
+    running.wait_for("a complaint", || {
+        let said = std::fs::read_to_string(&said).unwrap_or_default();
+        said.contains("trying again").then_some(())
+    });
+    let asked = Instant::now();
+    running.stop();
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    assert_eq!(job.summary()["exit"], "stopped");
 }
