@@ -224,7 +224,8 @@ impl Groups {
     pub(crate) fn absorb(&mut self, other: &Groups) -> Result<(), OperatorError> {
         let mut ours = Vec::new();
         for theirs in other.keys.groups().chunks(CHUNK_ROWS) {
-            self.number(&other.keys.keys(theirs)?, theirs.len(), &mut ours)?;
+            self.keys.insert_groups(&other.keys, theirs, &mut ours);
+            self.accumulators.resize(self.keys.slots());
             self.touch(&ours);
             self.accumulators.merge(&ours, &other.accumulators.state(theirs)?)?;
         }

@@ -129,6 +129,45 @@ impl KeyTable {
         Ok(())
     }
 
+    /// The number of the key of each of another table's `groups`, into `numbers`; unknown keys get
+    /// a number. The other table knows the hashes already, and no column is built.
+    pub(crate) fn insert_groups(
+        &mut self,
+        other: &KeyTable,
+        groups: &[u32],
+        numbers: &mut Vec<u32>,
+    ) {
+        debug_assert_eq!(self.types, other.types);
+        debug_assert!(self.owners.is_none() && other.owners.is_none());
+        numbers.clear();
+        numbers.reserve(groups.len());
+        if self.is_empty() {
+            let known = &self.hashes;
+            self.index.reserve(groups.len(), |&(_, g)| known[g as usize]);
+        }
+        let mut hashes = std::mem::take(&mut self.scratch);
+        hashes.clear();
+        hashes.extend(groups.iter().map(|&g| other.hashes[g as usize]));
+        match &other.store {
+            Store::Unit => self.insert_rows(None, &hashes, numbers, |_, _| true, |_, _| ()),
+            Store::Int(theirs) => self.insert_rows(
+                None,
+                &hashes,
+                numbers,
+                |store, (group, row)| store.int().matches(group, theirs.get(groups[row])),
+                |store, (group, row)| store.int_mut().set(group, theirs.get(groups[row])),
+            ),
+            Store::Bytes(theirs) => self.insert_rows(
+                None,
+                &hashes,
+                numbers,
+                |store, (group, row)| store.bytes().matches(group, theirs.get(groups[row])),
+                |store, (group, row)| store.bytes_mut().set(group, theirs.get(groups[row])),
+            ),
+        }
+        self.scratch = hashes;
+    }
+
     #[inline]
     fn insert_rows(
         &mut self,
@@ -228,6 +267,9 @@ impl KeyTable {
 
     /// All live groups, ascending.
     pub fn groups(&self) -> Vec<u32> {
+        if self.index.len() == self.slots() {
+            return (0..self.slots() as u32).collect();
+        }
         let mut groups: Vec<u32> = self.index.iter().map(|&(_, group)| group).collect();
         groups.sort_unstable();
         groups
@@ -418,6 +460,11 @@ impl IntStore {
     }
 
     #[inline]
+    fn get(&self, group: u32) -> Option<i64> {
+        (!self.is_null(group)).then(|| self.values[group as usize])
+    }
+
+    #[inline]
     fn equals(&self, group: u32, value: i64) -> bool {
         self.values[group as usize] == value && !self.is_null(group)
     }
@@ -454,16 +501,43 @@ impl IntStore {
     }
 }
 
-/// Where a key's bytes stand in the arena. NULL is no position at all.
+/// Keys of so many bytes stand in their span: looking at one costs one cache miss, not two.
+const INLINE_BYTES: usize = 12;
+
+/// A key of few bytes, or where the bytes of a longer one stand in the arena.
 #[derive(Clone, Copy, Debug)]
 struct Span {
-    start: u64,
+    /// Number of bytes; of NULL the number that no key has.
     len: u32,
+    /// The bytes themselves, or in the last eight of them a position.
+    rest: [u8; INLINE_BYTES],
 }
 
-const NULL_SPAN: Span = Span { start: u64::MAX, len: 0 };
+const NULL_SPAN: Span = Span { len: u32::MAX, rest: [0; INLINE_BYTES] };
 
-/// Byte keys, one behind the other.
+impl Span {
+    #[inline]
+    fn is_null(self) -> bool {
+        self.len == NULL_SPAN.len
+    }
+
+    /// Where the bytes stand in the arena, if they do.
+    #[inline]
+    fn place(&self) -> Option<std::ops::Range<usize>> {
+        let len = self.len as usize;
+        if len <= INLINE_BYTES || self.is_null() {
+            return None;
+        }
+        let start = self.rest.last_chunk().map_or(0, |start| u64::from_le_bytes(*start)) as usize;
+        Some(start..start + len)
+    }
+
+    fn set_start(&mut self, start: usize) {
+        self.rest[INLINE_BYTES - 8..].copy_from_slice(&(start as u64).to_le_bytes());
+    }
+}
+
+/// Byte keys: short ones in their spans, long ones one behind the other.
 #[derive(Debug, Default)]
 struct ByteStore {
     arena: Vec<u8>,
@@ -477,14 +551,19 @@ struct ByteStore {
 impl ByteStore {
     #[inline]
     fn get(&self, group: u32) -> Option<&[u8]> {
-        let span = self.spans[group as usize];
-        let start = span.start as usize;
-        (span.start != NULL_SPAN.start).then(|| &self.arena[start..start + span.len as usize])
+        let span = &self.spans[group as usize];
+        if span.len as usize <= INLINE_BYTES {
+            return Some(&span.rest[..span.len as usize]);
+        }
+        span.place().map(|place| &self.arena[place])
     }
 
     #[inline]
     fn matches(&self, group: u32, key: Option<&[u8]>) -> bool {
-        self.get(group) == key
+        match (self.get(group), key) {
+            (Some(known), Some(key)) => are_same(known, key),
+            (known, key) => known.is_none() && key.is_none(),
+        }
     }
 
     #[inline]
@@ -493,15 +572,21 @@ impl ByteStore {
             self.spans.resize(group as usize + 1, NULL_SPAN);
         }
         self.spans[group as usize] = key.map_or(NULL_SPAN, |key| {
-            let start = self.arena.len() as u64;
-            self.arena.extend_from_slice(key);
-            Span { start, len: u32::try_from(key.len()).expect("Arrow strings are shorter") }
+            let len = u32::try_from(key.len()).expect("Arrow strings are shorter");
+            let mut span = Span { len, rest: [0; INLINE_BYTES] };
+            if key.len() <= INLINE_BYTES {
+                span.rest[..key.len()].copy_from_slice(key);
+            } else {
+                span.set_start(self.arena.len());
+                self.arena.extend_from_slice(key);
+            }
+            span
         });
     }
 
     fn forget(&mut self, group: u32) {
         let span = std::mem::replace(&mut self.spans[group as usize], NULL_SPAN);
-        self.dead += span.len as usize;
+        self.dead += span.place().map_or(0, |place| place.len());
         if self.dead > 4096 && self.dead > self.arena.len() / 2 {
             self.compact();
         }
@@ -509,10 +594,11 @@ impl ByteStore {
 
     fn compact(&mut self) {
         let mut arena = Vec::with_capacity(self.arena.len() - self.dead);
-        for span in self.spans.iter_mut().filter(|s| s.start != NULL_SPAN.start) {
-            let start = span.start as usize;
-            span.start = arena.len() as u64;
-            arena.extend_from_slice(&self.arena[start..start + span.len as usize]);
+        for span in &mut self.spans {
+            if let Some(place) = span.place() {
+                span.set_start(arena.len());
+                arena.extend_from_slice(&self.arena[place]);
+            }
         }
         (self.arena, self.dead) = (arena, 0);
     }
@@ -535,6 +621,19 @@ impl ByteStore {
             DataType::Utf8 => Arc::new(StringArray::try_new(offsets, bytes.into(), nulls)?),
             _ => Arc::new(BinaryArray::try_new(offsets, bytes.into(), nulls)?),
         }])
+    }
+}
+
+/// Whether two keys are the same. Those of 4 to 16 bytes take two overlapping words and no call.
+#[inline]
+fn are_same(a: &[u8], b: &[u8]) -> bool {
+    let word = |key: &[u8], at| u64::from_le_bytes(key[at..at + 8].try_into().expect("8 bytes"));
+    let half = |key: &[u8], at| u32::from_le_bytes(key[at..at + 4].try_into().expect("4 bytes"));
+    match b.len() {
+        n if a.len() != n => false,
+        n @ 8..=16 => word(a, 0) == word(b, 0) && word(a, n - 8) == word(b, n - 8),
+        n @ 4..=7 => half(a, 0) == half(b, 0) && half(a, n - 4) == half(b, n - 4),
+        _ => a == b,
     }
 }
 
@@ -669,6 +768,11 @@ mod tests {
                 prop_assert_eq!(distinct.len(), oracle.len());
                 prop_assert_eq!(table.len(), oracle.len());
                 prop_assert_eq!(table.groups().len(), oracle.len());
+                let (live, mut numbers) = (table.groups(), Vec::new());
+                let mut other = KeyTable::new(&types).unwrap();
+                other.insert(&columns, keys.len(), &mut numbers).unwrap();
+                other.insert_groups(&table, &live, &mut numbers);
+                prop_assert_eq!(other.keys(&numbers).unwrap(), table.keys(&live).unwrap());
                 let known: Vec<Option<u8>> = oracle.keys().copied().collect();
                 let found = table.find(None, &column(kind, &known), known.len()).unwrap();
                 for (key, group) in known.iter().zip(found) {
