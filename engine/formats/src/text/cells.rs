@@ -11,6 +11,7 @@ use arrow::datatypes::{
     Int32Type, Int64Type, Time32MillisecondType, TimeUnit, TimestampMicrosecondType,
     TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
 };
+use std::cell::RefCell;
 
 /// How numbers and timestamps are written.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +22,14 @@ pub(crate) struct Style {
     pub decimals: Notation,
 }
 
-/// The values of an array, by type.
+/// The timestamp written last, and its text: the rows of a window share their bounds.
+#[derive(Default)]
+pub(crate) struct Last {
+    value: i64,
+    text: Vec<u8>,
+}
+
+/// The values of an array, by type. All of them are written in one style.
 pub(crate) enum Cells<'a> {
     Boolean(&'a BooleanArray),
     Int8(&'a PrimitiveArray<Int8Type>),
@@ -35,10 +43,26 @@ pub(crate) enum Cells<'a> {
     Binary(&'a BinaryArray),
     Date(&'a PrimitiveArray<Date32Type>),
     Time(&'a PrimitiveArray<Time32MillisecondType>),
-    Timestamp { array: &'a ArrayRef, values: &'a [i64], unit: TimeUnit, is_zoned: bool },
-    Row { array: &'a StructArray, fields: Vec<(&'a FieldRef, Cells<'a>)> },
-    List { array: &'a ListArray, items: Box<Cells<'a>> },
-    Map { array: &'a MapArray, keys: Box<Cells<'a>>, values: Box<Cells<'a>> },
+    Timestamp {
+        array: &'a ArrayRef,
+        values: &'a [i64],
+        unit: TimeUnit,
+        is_zoned: bool,
+        last: RefCell<Last>,
+    },
+    Row {
+        array: &'a StructArray,
+        fields: Vec<(&'a FieldRef, Cells<'a>)>,
+    },
+    List {
+        array: &'a ListArray,
+        items: Box<Cells<'a>>,
+    },
+    Map {
+        array: &'a MapArray,
+        keys: Box<Cells<'a>>,
+        values: Box<Cells<'a>>,
+    },
 }
 
 impl<'a> Cells<'a> {
@@ -65,6 +89,7 @@ impl<'a> Cells<'a> {
                 values: timestamps(array, *unit),
                 unit: *unit,
                 is_zoned: zone.is_some(),
+                last: RefCell::default(),
             },
             DataType::Struct(fields) => {
                 let array = array.as_struct();
@@ -124,11 +149,17 @@ impl<'a> Cells<'a> {
             Cells::Binary(a) => base64::encode(a.value(row), out),
             Cells::Date(a) => time::write_date(out, a.value(row).into()),
             Cells::Time(a) => time::write_time(out, a.value(row)),
-            Cells::Timestamp { values, unit, is_zoned, .. } => {
-                time::write_timestamp(out, values[row], *unit, style.timestamps);
-                if *is_zoned {
-                    out.push(b'Z');
+            Cells::Timestamp { values, unit, is_zoned, last, .. } => {
+                let Last { value, text } = &mut *last.borrow_mut();
+                if text.is_empty() || *value != values[row] {
+                    *value = values[row];
+                    text.clear();
+                    time::write_timestamp(text, *value, *unit, style.timestamps);
+                    if *is_zoned {
+                        text.push(b'Z');
+                    }
                 }
+                out.extend_from_slice(text);
             }
             Cells::Row { .. } | Cells::List { .. } | Cells::Map { .. } => {}
         }
