@@ -10,13 +10,15 @@ use super::conditional::{as_decimal, common_type};
 use super::function::{Definition, Function, Kind, Shape, Takes, gives_first, sql_type_name};
 use super::time::local::{DAY_NS, Local, MILLISECOND_NS, Moments, column_of};
 use super::values::{Call, Numbers};
-use arrow::array::{Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, Decimal128Array};
+use arrow::array::{
+    Array, ArrayRef, ArrowPrimitiveType, AsArray, Datum, Decimal128Array, PrimitiveArray,
+};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::kernels::numeric;
 use arrow::datatypes::{
     DataType, Decimal128Type, DurationMillisecondType, Float32Type, Float64Type, Int8Type,
     Int16Type, Int32Type, Int64Type, IntervalDayTimeType, IntervalMonthDayNanoType, IntervalUnit,
-    IntervalYearMonthType, TimeUnit, i256,
+    IntervalYearMonthType, TimeUnit, TimestampMillisecondType, i256,
 };
 use chrono_tz::Tz;
 use datafusion::common::{Result, exec_err, internal_err, plan_err};
@@ -541,11 +543,37 @@ fn time_subtract(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// An instant (TIMESTAMP_LTZ) is moved in UTC, as Flink does.
 fn time_shift(call: &Call<'_>, sign: i64) -> Result<ArrayRef> {
+    if let Some(shifted) = shift_by_milliseconds(call, sign)? {
+        return Ok(shifted);
+    }
     let utc = Call { zone: Tz::UTC, args: call.args, ..*call };
     let moments = Moments::argument(&utc, 0)?;
     let spans = spans(call, 1)?;
     let shifted = |row| Some(spans(row)?.after(moments.get(row)?, sign));
     column_of(call.gives, Tz::UTC, (0..call.rows).map(shifted))
+}
+
+/// What every watermark does, `ts - INTERVAL '2' SECOND`, is one addition for each row. `None` if
+/// the types or the interval ask for more than that.
+fn shift_by_milliseconds(call: &Call<'_>, sign: i64) -> Result<Option<ArrayRef>> {
+    let (ColumnarValue::Array(moments), ColumnarValue::Scalar(_)) = (&call.args[0], &call.args[1])
+    else {
+        return Ok(None);
+    };
+    let is_plain = matches!(call.gives, DataType::Timestamp(TimeUnit::Millisecond, _));
+    if !is_plain || moments.data_type() != call.gives {
+        return Ok(None);
+    }
+    let Some(Span { months: 0, nanos }) = spans(call, 1)?(0) else { return Ok(None) };
+    let milli = i128::from(MILLISECOND_NS);
+    let Ok(shift) = i64::try_from(i128::from(sign) * nanos / milli) else { return Ok(None) };
+    if nanos % milli != 0 {
+        return Ok(None);
+    }
+    let moments = moments.as_primitive::<TimestampMillisecondType>();
+    let shifted: PrimitiveArray<TimestampMillisecondType> =
+        moments.unary_opt(|moment| moment.checked_add(shift));
+    Ok(Some(Arc::new(shifted.with_data_type(call.gives.clone()))))
 }
 
 #[cfg(test)]
