@@ -1,4 +1,4 @@
--- From topic to topic: for each product and ten seconds, how many events.
+-- From topic to topic: for each product and minute, how many events.
 SET 'table.local-time-zone' = 'UTC';
 
 CREATE TABLE events (
@@ -25,5 +25,5 @@ CREATE TABLE counts (ws TIMESTAMP_LTZ(3), product_id BIGINT, n BIGINT) WITH (
 
 INSERT INTO counts
 SELECT window_start, product_id, COUNT(*)
-FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
 GROUP BY window_start, window_end, product_id;

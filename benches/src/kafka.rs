@@ -1,4 +1,4 @@
-//! A tumbling count from topic to topic, beside a consumer that only reads the same topic.
+//! A count per product and minute from topic to topic, beside a consumer that only reads the same topic.
 //!
 //! The topic is loaded beforehand. Both are processes of their own, started anew for each round;
 //! connecting and finding out about the topic counts for both.

@@ -31,6 +31,9 @@ const FLAT_OUT: Duration = Duration::from_secs(8);
 /// No rate is higher than this: more events are due at once than a second can make.
 const RATE_MAX: u64 = 2_000_000;
 
+/// What waits for longer than ten minutes is taken to have waited for so long.
+const LATENCY_US_MAX: u64 = 600_000_000;
+
 /// How the suite is run.
 #[derive(Debug, Args)]
 pub struct Arguments {
@@ -229,7 +232,7 @@ fn watch(brokers: &str, topic: &str, time: Duration) -> anyhow::Result<Seen> {
         n: Option<u64>,
     }
     let mut consumer = BatchConsumer::new(brokers, topic)?;
-    let mut latencies_us = Histogram::new(3)?;
+    let mut latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
     let mut counts = vec![0; KEYS as usize];
     let (mut events, mut bad) = (0, None);
     let (asked, mut begun) = (Instant::now(), None::<Instant>);
