@@ -77,6 +77,10 @@ fn compute(
         NodeKind::IntervalJoin(spec) => join::interval_join(query, spec, both(inputs), schema),
         // The window's end is among the keys: what remains is when, not what.
         NodeKind::WindowJoin(spec) => join::join(query, &spec.join, both(inputs), schema),
+        // The history of versions is lost in a bag of rows.
+        NodeKind::TemporalJoin(_) => Err(OracleError::Unsupported(
+            "a temporal join has no batch counterpart here".to_owned(),
+        )),
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
         NodeKind::Union => {
             let parts =

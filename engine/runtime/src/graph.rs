@@ -26,6 +26,7 @@ use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
+use tidemill_operators::temporal_join::TemporalJoin;
 use tidemill_operators::top_n::TopN;
 use tidemill_operators::unnest::Unnest;
 use tidemill_operators::window_aggregate::WindowAggregate;
@@ -189,6 +190,7 @@ impl<'a> Parts<'a> {
             | NodeKind::Join(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
+            | NodeKind::TemporalJoin(_)
             | NodeKind::Over(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
@@ -226,6 +228,9 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
         NodeKind::Join(spec) => Some(Box::new(Join::new(spec.clone(), schema(0), schema(1))?)),
         NodeKind::IntervalJoin(spec) => {
             Some(Box::new(IntervalJoin::new(spec.clone(), schema(0), schema(1))?))
+        }
+        NodeKind::TemporalJoin(spec) => {
+            Some(Box::new(TemporalJoin::new(spec.clone(), schema(0), schema(1))?))
         }
         NodeKind::WindowJoin(spec) => {
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))

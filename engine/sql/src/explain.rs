@@ -116,6 +116,13 @@ fn describe(plan: &Plan, node: &Node) -> String {
             spec.lower_ms,
             spec.upper_ms,
         ),
+        NodeKind::TemporalJoin(spec) => format!(
+            "Temporal join {:?} on ({}) = ({}) as of {}; keeps the versions that may be asked for",
+            spec.kind,
+            names(0, &spec.left_keys),
+            names(1, &spec.right_keys),
+            name(0, spec.left_time),
+        ),
         NodeKind::WindowJoin(spec) => format!(
             "Window join {:?} on ({}) = ({}); keeps the rows of open windows",
             spec.join.kind,

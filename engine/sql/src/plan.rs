@@ -15,6 +15,7 @@ use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::OverSpec;
+use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::top_n::TopNSpec;
 use tidemill_operators::unnest::UnnestSpec;
 use tidemill_operators::window_aggregate::WindowAggregateSpec;
@@ -74,6 +75,8 @@ pub enum NodeKind {
     Join(JoinSpec),
     /// Joins two append-only inputs by closeness in time.
     IntervalJoin(IntervalJoinSpec),
+    /// Joins rows with the versions of their time.
+    TemporalJoin(TemporalJoinSpec),
     /// Joins two append-only inputs window by window.
     WindowJoin(WindowJoinSpec),
     /// Aggregates over frames of rows in the order of their time.
@@ -104,6 +107,8 @@ impl NodeKind {
             NodeKind::Join(spec) => Some(&spec.right_keys),
             NodeKind::IntervalJoin(spec) if port == 0 => Some(&spec.left_keys),
             NodeKind::IntervalJoin(spec) => Some(&spec.right_keys),
+            NodeKind::TemporalJoin(spec) if port == 0 => Some(&spec.left_keys),
+            NodeKind::TemporalJoin(spec) => Some(&spec.right_keys),
             NodeKind::WindowJoin(spec) if port == 0 => Some(&spec.join.left_keys),
             NodeKind::WindowJoin(spec) => Some(&spec.join.right_keys),
             NodeKind::Over(spec) => Some(&spec.partition),

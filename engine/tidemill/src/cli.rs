@@ -29,16 +29,34 @@ pub(crate) enum LogFormat {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Run a job, a shipped one or one's own files, until its inputs end or it is stopped.
+    #[command(after_help = "Examples:\n  \
+        tidemill run job.sql\n  \
+        tidemill run tables.sql query.sql -D BROKERS=localhost:9092 --workers 4\n  \
+        tidemill run leaderboard --brokers localhost:9092\n  \
+        echo \"SELECT 1 + 1\" | tidemill run -")]
     Run(RunArguments),
     /// Parse and plan only: exit status 0, or one error and 2.
+    #[command(after_help = "Examples:\n  \
+        tidemill check job.sql\n  \
+        tidemill check tables.sql query.sql -D BROKERS=localhost:9092")]
     Check(SessionArguments),
     /// Show the dataflow of a job: its operators, what each keeps, what it reads.
+    #[command(after_help = "Examples:\n  \
+        tidemill explain job.sql\n  \
+        tidemill explain leaderboard")]
     Explain(SessionArguments),
     /// Run a shipped job, end to end, on generated input: nothing else to install.
+    #[command(after_help = "Examples:\n  \
+        tidemill demo\n  \
+        tidemill demo inventory --events 20000\n  \
+        tidemill demo clickstream --brokers localhost:9092")]
     Demo(DemoArguments),
     /// List the shipped jobs, what each answers, its topics.
     Jobs,
     /// Generate the input of a shipped job.
+    #[command(after_help = "Examples:\n  \
+        tidemill generate leaderboard --events 100000 --to /tmp/catches\n  \
+        tidemill generate inventory --rate 1000 --brokers localhost:9092")]
     Generate(GenerateArguments),
 }
 

@@ -84,6 +84,8 @@ pub(crate) enum JoinTime {
     Unbounded,
     /// `left - right` lies between the bounds, in milliseconds.
     Interval { left: usize, right: usize, lower_ms: i64, upper_ms: i64 },
+    /// The right side's version at the time of the left row.
+    Temporal { left: usize, right: usize },
     /// Both sides carry the ends of equal windows.
     Window { left_end: usize, right_end: usize, number: usize },
 }

@@ -170,7 +170,9 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
             kind,
             JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti
         );
-        if is_volatile(&conjunct) {
+        // Which version is the current one must not depend on what is asked of it.
+        let temporal = matches!(time, JoinTime::Temporal { .. });
+        if is_volatile(&conjunct) || (temporal && reads_right) {
             stay.push(conjunct);
         } else if !reads_right && left_kept {
             to_left.push(conjunct);

@@ -1,6 +1,7 @@
 //! `FROM`: tables, views, sub-queries, window functions, joins.
 
 use super::interval::{interval_bounds, window_bounds};
+use super::subquery::lateral_join;
 use super::{Binder, Clause, Context, Cte, Names};
 use crate::catalog::Entry;
 use crate::error::{At, ErrorKind, Planned, Refusal};
@@ -48,6 +49,18 @@ impl Planner<'_> {
                 all = Some(unnested);
                 continue;
             }
+            if let (TableFactor::Derived { lateral: true, subquery, alias, .. }, Some(left)) =
+                (&table.relation, all.take_if(|_| is_lateral(&table.relation)))
+            {
+                let at = context.at(&table.relation);
+                let kind = JoinKind::Inner;
+                let mut joined = self.lateral(left, subquery, alias.as_ref(), kind, context, at)?;
+                for join in &table.joins {
+                    joined = self.next_join(joined, join, context)?;
+                }
+                all = Some(joined);
+                continue;
+            }
             let next = self.joined(table, context)?;
             all = Some(match all {
                 None => next,
@@ -88,9 +101,115 @@ impl Planner<'_> {
             if let Some(unnest) = UnnestCall::of(&join.relation, context) {
                 return self.join_unnest(left, unnest, kind, constraint, context);
             }
+            if let TableFactor::Derived { lateral: true, subquery, alias, .. } = &join.relation {
+                let at = context.at(&join.relation);
+                let on = match constraint {
+                    JoinConstraint::On(on) if !on.to_string().eq_ignore_ascii_case("TRUE") => true,
+                    JoinConstraint::Using(_) | JoinConstraint::Natural => true,
+                    _ => false,
+                };
+                if on || !matches!(kind, JoinKind::Inner | JoinKind::Left) {
+                    let message = "LATERAL takes CROSS JOIN, or LEFT JOIN … ON TRUE";
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                        .hint("move the condition into the sub-query's WHERE"));
+                }
+                return self.lateral(left, subquery, alias.as_ref(), kind, context, at);
+            }
+            if let Some(version) = Version::of(&join.relation) {
+                return self.temporal_join(left, version, kind, constraint, context);
+            }
             let right = self.factor(&join.relation, context)?;
             self.constrained(left, right, kind, constraint, context)
         }
+    }
+
+    /// `CROSS JOIN LATERAL (SELECT … WHERE … = left.column)`
+    fn lateral(
+        &mut self,
+        left: Source,
+        subquery: &ast::Query,
+        alias: Option<&TableAlias>,
+        kind: JoinKind,
+        context: Context<'_>,
+        at: At,
+    ) -> Planned<Source> {
+        let inner = Context { outer: Some(&left.scope), ..context };
+        let relation = self.query(subquery, inner)?;
+        let right = aliased(Source::named(relation.clone(), None), alias, context)?;
+        let scope = left.scope.join(right.scope);
+        let relation = lateral_join(left.relation, relation, kind, at)?;
+        let scope = with_roles(scope, &relation);
+        Ok(Source { relation, scope })
+    }
+
+    /// `JOIN t FOR SYSTEM_TIME AS OF left.time ON …`: each left row with the version of its time.
+    fn temporal_join(
+        &mut self,
+        left: Source,
+        version: Version<'_>,
+        kind: JoinKind,
+        constraint: &JoinConstraint,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let at = context.at(version.factor);
+        let refuse = |kind, message: &str| Refusal::new(kind, at, message);
+        if !matches!(kind, JoinKind::Inner | JoinKind::Left) {
+            let message = "a join with FOR SYSTEM_TIME AS OF is an inner or a left join";
+            return Err(refuse(ErrorKind::Unsupported, message));
+        }
+        let mut binder =
+            Binder::new(self, context, &left.scope, Clause::Rows("FOR SYSTEM_TIME AS OF"));
+        let time = binder.bind(version.time)?;
+        let role = time.as_column().map(|c| left.relation.columns[c].role);
+        if role == Some(Role::ProcTime) {
+            let message = "a join with the version of the processing time is not supported yet";
+            return Err(refuse(ErrorKind::Unsupported, message));
+        }
+        let Some(left_time) = time.as_column().filter(|_| role.is_some_and(Role::is_row_time))
+        else {
+            let message = "FOR SYSTEM_TIME AS OF takes the row time of the left side";
+            return Err(refuse(ErrorKind::MissingWatermark, message)
+                .hint("declare a WATERMARK for it in its table"));
+        };
+        if left.relation.updating {
+            let message = "rows that are updated can't be joined with versions";
+            return Err(refuse(ErrorKind::Unsupported, message));
+        }
+        let right = self.factor(&version.table(), context)?;
+        if !self.is_versioned(&version, &right.relation, at)? {
+            let message = "the versioned table needs a primary key";
+            return Err(refuse(ErrorKind::MissingPrimaryKey, message).hint(
+                "declare PRIMARY KEY (…) NOT ENFORCED, or keep the last row of each key in a view",
+            ));
+        }
+        let times = right.relation.columns.iter().position(|c| c.role.is_row_time());
+        let Some(right_time) = times else {
+            let message = "the versioned table has no row time";
+            return Err(refuse(ErrorKind::MissingWatermark, message)
+                .hint("declare a WATERMARK for the time of its versions"));
+        };
+        let JoinConstraint::On(on) = constraint else {
+            let message = "a join with FOR SYSTEM_TIME AS OF needs ON with the versions' key";
+            return Err(refuse(ErrorKind::WrongArguments, message));
+        };
+        let scope = left.scope.clone().join(right.scope.clone());
+        let condition = Binder::new(self, context, &scope, Clause::Rows("ON")).condition(on)?;
+        let time = JoinTime::Temporal { left: left_time, right: right_time };
+        let relation = join_by(left.relation, right.relation, kind, Some(condition), Some(time));
+        let scope = with_roles(scope, &relation);
+        Ok(Source { relation, scope })
+    }
+
+    /// Whether a table or view has one current row for each key.
+    fn is_versioned(&self, version: &Version<'_>, relation: &Relation, at: At) -> Planned<bool> {
+        let name = last_part(version.name);
+        if self.catalog.find(&name.value).is_none() {
+            return Ok(relation.updating); // a named sub-query
+        }
+        Ok(match self.catalog.get(&name.value, at)? {
+            Entry::Table(table) => !table.primary_key.is_empty(),
+            Entry::View(_) => relation.updating,
+        })
     }
 
     fn join_unnest(
@@ -263,7 +382,7 @@ impl Planner<'_> {
         match factor {
             TableFactor::Table { name, alias, args, version, .. } => {
                 if version.is_some() {
-                    let message = "a join with FOR SYSTEM_TIME AS OF is not supported yet";
+                    let message = "FOR SYSTEM_TIME AS OF stands on the right side of a JOIN";
                     return Err(Refusal::new(ErrorKind::Unsupported, at, message));
                 }
                 let source = match args {
@@ -278,9 +397,8 @@ impl Planner<'_> {
             }
             TableFactor::Derived { lateral, subquery, alias, .. } => {
                 if *lateral {
-                    let message = "LATERAL is not supported yet";
-                    return Err(Refusal::new(ErrorKind::Unsupported, at, message)
-                        .hint("write the sub-query as a join"));
+                    let message = "LATERAL needs a table in front of it";
+                    return Err(Refusal::new(ErrorKind::Unsupported, at, message));
                 }
                 let relation = self.query(subquery, Context { outer: None, ..context })?;
                 aliased(Source::named(relation, None), alias.as_ref(), context)
@@ -347,6 +465,35 @@ impl Planner<'_> {
     }
 }
 
+/// A table as it was at the time of the row that it is joined with.
+struct Version<'x> {
+    factor: &'x TableFactor,
+    name: &'x ObjectName,
+    time: &'x ast::Expr,
+}
+
+impl<'x> Version<'x> {
+    fn of(factor: &'x TableFactor) -> Option<Version<'x>> {
+        match factor {
+            TableFactor::Table {
+                name,
+                version: Some(ast::TableVersion::ForSystemTimeAsOf(time)),
+                ..
+            } => Some(Version { factor, name, time }),
+            _ => None,
+        }
+    }
+
+    /// The table without the time.
+    fn table(&self) -> TableFactor {
+        let mut table = self.factor.clone();
+        if let TableFactor::Table { version, .. } = &mut table {
+            *version = None;
+        }
+        table
+    }
+}
+
 /// `UNNEST(collection) [WITH ORDINALITY] [AS t (a, b)]`
 struct UnnestCall<'x> {
     collection: &'x ast::Expr,
@@ -388,14 +535,25 @@ pub(crate) fn join(
     kind: JoinKind,
     condition: Option<Expr>,
 ) -> Relation {
+    join_by(left, right, kind, condition, None)
+}
+
+/// A join whose relation to time is known already, or is read off its condition.
+fn join_by(
+    left: Relation,
+    right: Relation,
+    kind: JoinKind,
+    condition: Option<Expr>,
+    known: Option<JoinTime>,
+) -> Relation {
     let width = left.columns.len();
     let (mut left_extra, mut right_extra) = (Vec::new(), Vec::new());
     let (mut left_keys, mut right_keys, mut residual) = (Vec::new(), Vec::new(), Vec::new());
     let conjuncts: Vec<Expr> = condition.into_iter().flat_map(Expr::conjuncts).collect();
-    let (time, conjuncts) = if left.updating || right.updating {
-        (JoinTime::Unbounded, conjuncts)
-    } else {
-        interval_bounds(&left, &right, conjuncts)
+    let (time, conjuncts) = match known {
+        Some(time) => (time, conjuncts),
+        None if left.updating || right.updating => (JoinTime::Unbounded, conjuncts),
+        None => interval_bounds(&left, &right, conjuncts),
     };
     for conjunct in conjuncts {
         match equality(&conjunct, width) {
@@ -422,6 +580,10 @@ pub(crate) fn join(
         }
         time => time,
     };
+    if let JoinTime::Temporal { .. } = time {
+        // A version may be much older than the row that it is joined with.
+        columns[left.columns.len()..].iter_mut().for_each(|c| c.role = Role::Plain);
+    }
     if time == JoinTime::Unbounded {
         // Rows of a join come whenever their partner does: its row times are times no more.
         columns.iter_mut().for_each(|c| c.role = Role::Plain);
@@ -487,6 +649,10 @@ fn with_roles(mut scope: Scope, relation: &Relation) -> Scope {
         entry.column.role = relation.columns[entry.index].role;
     }
     scope
+}
+
+fn is_lateral(factor: &TableFactor) -> bool {
+    matches!(factor, TableFactor::Derived { lateral: true, .. })
 }
 
 fn last_part(name: &ObjectName) -> Ident {

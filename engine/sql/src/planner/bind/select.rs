@@ -12,6 +12,7 @@ use crate::planner::relation::{Aggregation, Column, Op, Ordering, Relation, Role
 use crate::planner::scope::Scope;
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
 use sqlparser::ast::{
     self, Distinct, Expr as Ast, GroupByExpr, OrderByExpr, SelectItem,
     SelectItemQualifiedWildcardKind,
@@ -212,7 +213,7 @@ impl Planner<'_> {
                 if let ExprKind::Call(udf, args) = &e.kind
                     && udf.name() == "grouping"
                 {
-                    return grouping_bits(&keys, args, sets.is_some(), width, e.at);
+                    return grouping_bits(&keys, args, sets.as_deref(), e.at);
                 }
                 if let Some(key) = keys.iter().position(|k| k.is(e)) {
                     return Some(Expr::column(key, e.data_type.clone(), e.at));
@@ -411,8 +412,7 @@ fn aggregate_relation(
     let inputs = sets
         .iter()
         .map(|set| {
-            let missing = |i: &usize| !set.contains(i);
-            let bits: i64 = (0..width).filter(missing).map(|i| 1i64 << (width - 1 - i)).sum();
+            let bits = set_number(set, width);
             let null = |e: &Expr| Expr::literal(ScalarValue::Null, e.data_type.clone(), e.at);
             let mut row: Vec<Expr> = (keys.iter().enumerate())
                 .map(|(i, key)| if set.contains(&i) { key.clone() } else { null(key) })
@@ -440,35 +440,33 @@ fn aggregate_relation(
 fn grouping_bits(
     keys: &[Expr],
     args: &[Expr],
-    has_sets: bool,
-    set_column: usize,
+    sets: Option<&[Vec<usize>]>,
     at: At,
 ) -> Option<Expr> {
-    let zero = Expr::literal(ScalarValue::Int64(Some(0)), SqlType::BigInt, at);
-    if !has_sets {
-        return Some(zero);
-    }
-    let number = Expr::column(set_column, SqlType::BigInt, at);
+    let constant = |n| Expr::literal(ScalarValue::Int64(Some(n)), SqlType::BigInt, at);
+    let Some(sets) = sets else { return Some(constant(0)) };
     let args: Vec<usize> = if args.is_empty() {
         (0..keys.len()).collect()
     } else {
         args.iter().map(|a| keys.iter().position(|k| k.is(a))).collect::<Option<_>>()?
     };
-    // One branch for each possible number: the sets are few and known only to the caller, so the
-    // bits are picked by comparing with all of them.
-    let width = keys.len();
-    let branches = (0..1i64 << width.min(16))
+    // The number of a row's set stands behind the keys; its bits are picked set by set.
+    let number = Expr::column(keys.len(), SqlType::BigInt, at);
+    let branches = sets
+        .iter()
         .map(|set| {
-            let literal = Expr::literal(ScalarValue::Int64(Some(set)), SqlType::BigInt, at);
-            let bits =
-                args.iter().fold(0i64, |bits, &key| (bits << 1) | ((set >> (width - 1 - key)) & 1));
-            let when =
-                Expr::compare(datafusion::logical_expr::Operator::Eq, number.clone(), literal);
-            (when, Expr::literal(ScalarValue::Int64(Some(bits)), SqlType::BigInt, at))
+            let bits = args.iter().fold(0, |bits, key| (bits << 1) | i64::from(!set.contains(key)));
+            let is_set = constant(set_number(set, keys.len()));
+            (Expr::compare(Operator::Eq, number.clone(), is_set), constant(bits))
         })
         .collect();
-    let kind = ExprKind::Case { branches, otherwise: Some(Box::new(zero)) };
+    let kind = ExprKind::Case { branches, otherwise: Some(Box::new(constant(0))) };
     Some(Expr::new(kind, SqlType::BigInt, at))
+}
+
+/// A number for a grouping set: a bit for each key, set where the set lacks it.
+fn set_number(set: &[usize], width: usize) -> i64 {
+    (0..width).filter(|i| !set.contains(i)).map(|i| 1i64 << (width - 1 - i)).sum()
 }
 
 /// Appends the values of window functions and lets the expressions read them.

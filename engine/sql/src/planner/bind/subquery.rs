@@ -256,6 +256,20 @@ pub(super) fn replace_subqueries(expr: &Expr, columns: &[usize]) -> Expr {
     })
 }
 
+/// Joins a relation with a sub-query that may read its columns.
+pub(super) fn lateral_join(
+    input: Relation,
+    subquery: Relation,
+    kind: JoinKind,
+    at: At,
+) -> Planned<Relation> {
+    let (width, visible) = (input.columns.len(), subquery.columns.len());
+    let (relation, conditions) = lift(subquery, at)?;
+    let conditions: Vec<Expr> = conditions.iter().map(|c| around(c, width)).collect();
+    // Columns that only the conditions need stand behind those of the sub-query.
+    Ok(join(input, relation, kind, Expr::all(conditions)).keep_first(width + visible))
+}
+
 fn semi_join(input: Relation, subquery: SubqueryExpr, flip: bool) -> Planned<Relation> {
     let width = input.columns.len();
     let at = subquery.at;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tidemill_operators::Expression;
 use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::{JoinKind, JoinSpec};
+use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::window_join::WindowJoinSpec;
 
 impl Lowering<'_> {
@@ -33,7 +34,9 @@ impl Lowering<'_> {
         }
         match *time {
             JoinTime::Unbounded => {}
-            JoinTime::Interval { left, right, .. } => wanted.extend([left, right + width]),
+            JoinTime::Interval { left, right, .. } | JoinTime::Temporal { left, right } => {
+                wanted.extend([left, right + width]);
+            }
             JoinTime::Window { left_end, right_end, .. } => {
                 wanted.extend([left_end, right_end + width]);
             }
@@ -88,6 +91,14 @@ impl Lowering<'_> {
                     residual: spec.residual,
                 })
             }
+            JoinTime::Temporal { left, right } => NodeKind::TemporalJoin(TemporalJoinSpec {
+                kind: spec.kind,
+                left_keys: spec.left_keys,
+                right_keys: spec.right_keys,
+                left_time: l.at(left),
+                right_time: r.at(right),
+                residual: spec.residual,
+            }),
             JoinTime::Window { left_end, right_end, number } => {
                 NodeKind::WindowJoin(WindowJoinSpec {
                     join: spec,
