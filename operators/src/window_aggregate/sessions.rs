@@ -99,7 +99,7 @@ impl Sessions {
         results: &mut Results,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let before = zone::local_watermark(context.watermark_before, self.zone);
+        let before = self.watermark(context.watermark_before);
         let mut arrivals = self.assign(&batches, before)?;
         self.accumulators.resize(self.sessions.len());
         self.join_merged()?;
@@ -122,7 +122,17 @@ impl Sessions {
         }
         self.free_merged();
         self.forget_unused(late_keys);
-        self.fire(zone::local_watermark(context.watermark_after, self.zone), results)
+        let after = self.watermark(context.watermark_after);
+        self.fire(after, results)
+    }
+
+    /// The watermark on the wall clock, a millisecond behind: a row at the very end of a session
+    /// still belongs to it, so only a watermark that has reached the end closes it.
+    fn watermark(&self, watermark: Watermark) -> Watermark {
+        match zone::local_watermark(watermark, self.zone) {
+            Watermark::MIN | Watermark::MAX => watermark,
+            Watermark(ms) => Watermark(ms.saturating_sub(1)),
+        }
     }
 
     /// Finds or makes the session of each row.

@@ -24,6 +24,8 @@ use std::sync::Arc;
 use tidemill_formats::Changelog;
 use tidemill_operators::Expression;
 use tidemill_operators::map::{MapSpec, WindowUnfold};
+use tidemill_operators::window::WindowKind;
+use tidemill_operators::window_aggregate::WindowAggregateSpec;
 
 /// The hidden column that orders rows of one epoch.
 const ARRIVAL: &str = "__arrival";
@@ -250,6 +252,11 @@ impl Lowering<'_> {
 fn own_lag(kind: &NodeKind) -> i64 {
     match kind {
         NodeKind::IntervalJoin(spec) => spec.upper_ms.max(-spec.lower_ms).max(0),
+        // A row at a session's end belongs to it: it waits for that millisecond too.
+        NodeKind::WindowAggregate(WindowAggregateSpec {
+            window: WindowKind::Session { .. },
+            ..
+        }) => 1,
         _ => 0,
     }
 }
