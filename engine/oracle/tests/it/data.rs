@@ -1,9 +1,10 @@
-//! Random input: three tables as files, in which nothing comes later than the watermark allows.
+//! Random input: three tables as files, in which nothing comes later than the watermark
+//! allows, unless late rows are asked for.
 //!
 //! ```text
 //! events    id, k, name, v, amount, x, flag, ts, at     several files
 //! others    id, k, w, ts                                several files
-//! changes   id, k, v                                    one Debezium log of each file's own ids
+//! changes   id, k, v, ts                                one Debezium log of each file's own ids
 //! ```
 //!
 //! Keys are skewed, some are NULL; rows come up to five seconds out of order; floats are
@@ -37,6 +38,10 @@ CREATE TABLE others (
 ) WITH ('connector' = 'filesystem', 'path' = '${DATA}/others', 'format' = 'json');
 CREATE TABLE changes (
   id BIGINT, k BIGINT, v INT
+) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes', 'format' = 'debezium-json');
+CREATE TABLE timed_changes (
+  id BIGINT, k BIGINT, v INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' DAY
 ) WITH ('connector' = 'filesystem', 'path' = '${DATA}/changes', 'format' = 'debezium-json');
 ";
 
@@ -120,6 +125,12 @@ impl Data {
         Data { files: 1, ..self }
     }
 
+    /// Rows that come up to twenty seconds out of order, of which some are late.
+    pub fn with_late_rows(mut self) -> Data {
+        self.events.iter_mut().chain(&mut self.others).for_each(|row| row.jitter_ms *= 4);
+        self
+    }
+
     /// Writes the files of all tables into `folder`.
     pub fn write(&self, folder: &Path) {
         self.write_rows(&folder.join("events"), &self.events, event);
@@ -173,7 +184,8 @@ fn other(id: usize, row: &Row, ms: i64) -> String {
 impl Change {
     fn apply(&self, held: &mut Option<String>) -> String {
         let (key, value) = (number(self.key), number(self.value));
-        let row = format!("{{\"id\":{},\"k\":{key},\"v\":{value}}}", self.id);
+        let ts = time(START_MS + i64::from(self.id) * 20_000);
+        let row = format!("{{\"id\":{},\"k\":{key},\"v\":{value},\"ts\":\"{ts}\"}}", self.id);
         match held.take() {
             None => {
                 let line = format!("{{\"before\":null,\"after\":{row},\"op\":\"c\"}}\n");

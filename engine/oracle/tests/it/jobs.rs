@@ -232,4 +232,87 @@ jobs! {
         WITH ('connector' = 'upsert-kafka', 'topic' = 'totals', 'key.format' = 'json',
               'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
         INSERT INTO totals SELECT k, COUNT(*), SUM(v) FROM changes WHERE k IS NOT NULL GROUP BY k";
+
+    two_results_of_one_session: Files "
+        CREATE TABLE by_key (k BIGINT, n BIGINT, PRIMARY KEY (k) NOT ENFORCED)
+        WITH ('connector' = 'upsert-kafka', 'topic' = 'a', 'key.format' = 'json',
+              'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
+        CREATE TABLE by_number (n BIGINT, k BIGINT, PRIMARY KEY (n) NOT ENFORCED)
+        WITH ('connector' = 'upsert-kafka', 'topic' = 'b', 'key.format' = 'json',
+              'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
+        CREATE VIEW counted AS SELECT k, COUNT(*) AS n FROM events WHERE k IS NOT NULL GROUP BY k;
+        EXECUTE STATEMENT SET BEGIN
+        INSERT INTO by_key SELECT k, n FROM counted;
+        INSERT INTO by_number SELECT n, COUNT(*) FROM counted GROUP BY n;
+        END;";
+
+    items_of_arrays: Files "
+        SELECT id, item FROM events CROSS JOIN UNNEST(ARRAY[v, v + 1]) AS t (item) WHERE item > 0";
+
+    more_than_a_scalar_query: Files "
+        SELECT id, v FROM events WHERE v > (SELECT AVG(w) FROM others)";
+
+    a_join_of_three: Files "
+        SELECT e.id, o.id, c.id FROM events AS e JOIN others AS o ON e.id = o.id
+        LEFT JOIN changes AS c ON o.k = c.k AND c.v > o.w";
+
+    all_of_an_intersection: Files "
+        SELECT k, v FROM events INTERSECT ALL SELECT k, CAST(w AS INT) FROM others";
+
+    all_of_an_exception: Files "SELECT k FROM events EXCEPT ALL SELECT k FROM others";
+
+    a_rollup: Files "
+        SELECT k, name, COUNT(*), SUM(v) FROM events GROUP BY ROLLUP (k, name)";
+
+    sessions_of_instants_in_a_zone: Files "
+        SET 'table.local-time-zone' = 'Europe/Berlin';
+        SELECT window_start, window_end, k, COUNT(*)
+        FROM TABLE(SESSION(TABLE instants PARTITION BY k, DESCRIPTOR(at), INTERVAL '30' SECOND))
+        GROUP BY window_start, window_end, k";
+
+    windows_of_sessions: Files "
+        CREATE VIEW visits AS
+          SELECT k, COUNT(*) AS n, window_time AS wt
+          FROM TABLE(SESSION(TABLE events PARTITION BY k, DESCRIPTOR(ts), INTERVAL '9' SECOND))
+          GROUP BY window_start, window_end, window_time, k;
+        SELECT window_start, COUNT(*), SUM(n)
+        FROM TABLE(TUMBLE(TABLE visits, DESCRIPTOR(wt), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end";
+
+    windows_of_pairs: Files "
+        CREATE VIEW pairs AS
+          SELECT e.k, e.ts AS ts, o.w FROM events AS e, others AS o
+          WHERE e.k = o.k AND o.ts BETWEEN e.ts AND e.ts + INTERVAL '20' SECOND;
+        SELECT window_start, k, COUNT(*), SUM(w)
+        FROM TABLE(TUMBLE(TABLE pairs, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
+    windows_of_a_changelog: Files "
+        SELECT window_start, k, COUNT(*), SUM(v), MAX(v)
+        FROM TABLE(TUMBLE(TABLE timed_changes, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
+    the_top_rows_of_a_window: Files "
+        SELECT window_start, k, id, v FROM (
+          SELECT *, ROW_NUMBER() OVER (
+            PARTITION BY window_start, window_end, k ORDER BY v DESC, id) AS place
+          FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+        ) AS ranked WHERE place <= 2";
+
+    tumbling_windows_with_late_rows: Late "
+        SELECT window_start, k, COUNT(*), SUM(v)
+        FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+        GROUP BY window_start, window_end, k";
+
+    a_window_join_with_late_rows: Late "
+        SELECT e.id, o.id, e.k, e.window_start FROM
+          (SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS e
+        LEFT JOIN
+          (SELECT * FROM TABLE(TUMBLE(TABLE others, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS o
+        ON e.k = o.k AND e.window_start = o.window_start AND e.window_end = o.window_end";
+
+    over_a_stretch_of_time_with_late_rows: Late "
+        SELECT id, COUNT(*) OVER w, SUM(v) OVER w FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts
+                     RANGE BETWEEN INTERVAL '20' SECOND PRECEDING AND CURRENT ROW)";
 }
