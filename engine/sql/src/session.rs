@@ -92,6 +92,9 @@ impl<'a> Session<'a> {
     }
 
     fn run(&mut self, texts: &[Text]) -> PlannedOr<Planned> {
+        for key in self.options.keys() {
+            check_key(key, At::default())?;
+        }
         if let Some(zone) = self.options.get("table.local-time-zone").cloned() {
             self.set_zone(&zone, At::default())?;
         }
@@ -150,6 +153,7 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             StatementKind::Set { key, value, at } => {
+                check_key(&key, at)?;
                 if key == "table.local-time-zone" {
                     self.set_zone(&value, at)?;
                 }
@@ -232,6 +236,27 @@ impl<'a> Session<'a> {
         self.planner.set_zone(zone);
         Ok(())
     }
+}
+
+/// The options of our own. Flink's have no list here: those without effect are let pass, as job
+/// files that also run there may set them.
+const OPTIONS: [&str; 4] = [
+    "tidemill.epoch.interval-ms",
+    "tidemill.epoch.max-bytes",
+    "tidemill.epoch.max-rows",
+    "tidemill.late-rows",
+];
+
+/// Refuses an option of our own that there is not.
+fn check_key(key: &str, at: At) -> PlannedOr<()> {
+    if !key.starts_with("tidemill.") || OPTIONS.contains(&key) {
+        return Ok(());
+    }
+    let refusal = Refusal::new(ErrorKind::BadOption, at, format!("there is no option '{key}'"));
+    Err(match did_you_mean(key, OPTIONS) {
+        Some(near) => refusal.hint(format!("did you mean '{near}'?")),
+        None => refusal.hint(format!("there are: {}", OPTIONS.join(", "))),
+    })
 }
 
 /// `GMT+2`, `UTC-05:00`: a fixed distance in whole hours.

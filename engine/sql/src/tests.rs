@@ -191,6 +191,7 @@ fn mistakes_are_refused_where_they_stand() {
         ("SELECT price + TRUE FROM clicks", ErrorKind::TypeMismatch, 1, 8),
         ("SELECT CAST(usr AS NOTHING) FROM clicks", ErrorKind::UnknownType, 1, 8),
         ("SET 'table.local-time-zone' = 'Moon'", ErrorKind::BadOption, 1, 1),
+        ("SET 'tidemill.epoch.max-row' = '5'", ErrorKind::BadOption, 1, 1),
     ] {
         let (have, l, c) = refused(text);
         assert_eq!((have, l), (kind, line), "{text}");
