@@ -184,7 +184,12 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
             stay.push(conjunct);
         }
     }
-    let (left, right) = (push(*left, to_left), push(*right, to_right));
+    let (left, mut right) = (push(*left, to_left), push(*right, to_right));
+    if let JoinTime::Temporal { right: time, .. } = time
+        && matches!(right.op, Op::Project { .. })
+    {
+        right = versions(right, time);
+    }
     if to_join.is_empty() {
         let updating = relation.updating;
         let op = Op::Join {
@@ -212,6 +217,35 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
         column.name = known.name;
     }
     above(joined, stay)
+}
+
+/// The versions behind a view of the last row of each key by time: all rows of its input. The view
+/// itself shows only the last one of an epoch, and a join with versions needs those between.
+fn versions(relation: Relation, time: usize) -> Relation {
+    let Relation { op, columns, updating } = relation;
+    match op {
+        Op::Project { input, exprs } => {
+            let rank = input.columns.len() - 1;
+            let mut reads_rank = false;
+            exprs.iter().for_each(|e| e.columns(&mut |i| reads_rank |= i == rank));
+            let inner = exprs[time].as_column();
+            match (&input.op, inner) {
+                (Op::TopN { .. }, Some(inner)) if !reads_rank => {
+                    let input = Box::new(versions(*input, inner));
+                    let updating = input.updating;
+                    Relation { op: Op::Project { input, exprs }, columns, updating }
+                }
+                _ => Relation { op: Op::Project { input, exprs }, columns, updating },
+            }
+        }
+        Op::TopN { input, first: 1, last: 1, order, .. }
+            if !input.updating
+                && matches!(order[..], [Ordering { column, descending: true, .. }] if column == time) =>
+        {
+            *input
+        }
+        op => Relation { op, columns, updating },
+    }
 }
 
 /// The bounds of an interval join as the conditions they were.
