@@ -84,43 +84,32 @@ impl Planner<'_> {
         join: &ast::Join,
         context: Context<'_>,
     ) -> Planned<Source> {
-        {
-            use JoinOperator as J;
-            let (kind, constraint) = match &join.join_operator {
-                J::Join(c) | J::Inner(c) | J::CrossJoin(c) => (JoinKind::Inner, c),
-                J::Left(c) | J::LeftOuter(c) => (JoinKind::Left, c),
-                J::Right(c) | J::RightOuter(c) => (JoinKind::Right, c),
-                J::FullOuter(c) => (JoinKind::Full, c),
-                J::Semi(c) | J::LeftSemi(c) => (JoinKind::LeftSemi, c),
-                J::Anti(c) | J::LeftAnti(c) => (JoinKind::LeftAnti, c),
-                _ => {
-                    let at = context.at(&join.relation);
-                    return Err(Refusal::new(ErrorKind::Unsupported, at, "this kind of join"));
-                }
-            };
-            if let Some(unnest) = UnnestCall::of(&join.relation, context) {
-                return self.join_unnest(left, unnest, kind, constraint, context);
-            }
-            if let TableFactor::Derived { lateral: true, subquery, alias, .. } = &join.relation {
+        use JoinOperator as J;
+        let (kind, constraint) = match &join.join_operator {
+            J::Join(c) | J::Inner(c) | J::CrossJoin(c) => (JoinKind::Inner, c),
+            J::Left(c) | J::LeftOuter(c) => (JoinKind::Left, c),
+            J::Right(c) | J::RightOuter(c) => (JoinKind::Right, c),
+            J::FullOuter(c) => (JoinKind::Full, c),
+            J::Semi(c) | J::LeftSemi(c) => (JoinKind::LeftSemi, c),
+            J::Anti(c) | J::LeftAnti(c) => (JoinKind::LeftAnti, c),
+            _ => {
                 let at = context.at(&join.relation);
-                let on = match constraint {
-                    JoinConstraint::On(on) if !on.to_string().eq_ignore_ascii_case("TRUE") => true,
-                    JoinConstraint::Using(_) | JoinConstraint::Natural => true,
-                    _ => false,
-                };
-                if on || !matches!(kind, JoinKind::Inner | JoinKind::Left) {
-                    let message = "LATERAL takes CROSS JOIN, or LEFT JOIN … ON TRUE";
-                    return Err(Refusal::new(ErrorKind::Unsupported, at, message)
-                        .hint("move the condition into the sub-query's WHERE"));
-                }
-                return self.lateral(left, subquery, alias.as_ref(), kind, context, at);
+                return Err(Refusal::new(ErrorKind::Unsupported, at, "this kind of join"));
             }
-            if let Some(version) = Version::of(&join.relation) {
-                return self.temporal_join(left, version, kind, constraint, context);
-            }
-            let right = self.factor(&join.relation, context)?;
-            self.constrained(left, right, kind, constraint, context)
+        };
+        if let Some(unnest) = UnnestCall::of(&join.relation, context) {
+            return self.join_unnest(left, unnest, kind, constraint, context);
         }
+        if let TableFactor::Derived { lateral: true, subquery, alias, .. } = &join.relation {
+            let at = context.at(&join.relation);
+            check_lateral(kind, constraint, at)?;
+            return self.lateral(left, subquery, alias.as_ref(), kind, context, at);
+        }
+        if let Some(version) = Version::of(&join.relation) {
+            return self.temporal_join(left, version, kind, constraint, context);
+        }
+        let right = self.factor(&join.relation, context)?;
+        self.constrained(left, right, kind, constraint, context)
     }
 
     /// `CROSS JOIN LATERAL (SELECT … WHERE … = left.column)`
@@ -649,6 +638,21 @@ fn with_roles(mut scope: Scope, relation: &Relation) -> Scope {
         entry.column.role = relation.columns[entry.index].role;
     }
     scope
+}
+
+/// Refuses a lateral join on another condition than TRUE, or that keeps right rows.
+fn check_lateral(kind: JoinKind, constraint: &JoinConstraint, at: At) -> Planned<()> {
+    let is_free = match constraint {
+        JoinConstraint::On(on) => on.to_string().eq_ignore_ascii_case("TRUE"),
+        JoinConstraint::Using(_) | JoinConstraint::Natural => false,
+        JoinConstraint::None => true,
+    };
+    if is_free && matches!(kind, JoinKind::Inner | JoinKind::Left) {
+        return Ok(());
+    }
+    let message = "LATERAL takes CROSS JOIN, or LEFT JOIN … ON TRUE";
+    Err(Refusal::new(ErrorKind::Unsupported, at, message)
+        .hint("move the condition into the sub-query's WHERE"))
 }
 
 fn is_lateral(factor: &TableFactor) -> bool {

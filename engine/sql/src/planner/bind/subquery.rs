@@ -315,7 +315,7 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
     if !reads_outer(&relation) {
         return Ok((relation, Vec::new()));
     }
-    let Relation { op, columns, updating } = relation;
+    let Relation { op, columns, .. } = relation;
     match op {
         Op::Filter { input, predicate } => {
             let (input, mut lifted) = lift(*input, at)?;
@@ -358,8 +358,7 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
             let (input, lifted) = lift(*input, at)?;
             lift_through_groups(input, keys, calls, lifted, at)
         }
-        op => {
-            let _ = (op, columns, updating);
+        _ => {
             let message = "this sub-query reads the query around it in a way that is not supported";
             Err(Refusal::new(ErrorKind::Unsupported, at, message).hint("write it as a join"))
         }

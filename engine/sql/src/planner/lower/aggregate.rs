@@ -1,7 +1,7 @@
 //! Aggregates, per window and per key.
 
 use super::stateless::Stretch;
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, field_of};
 use crate::error::{ErrorKind, Planned, Refusal};
 use crate::plan::NodeKind;
 use crate::planner::expr::Expr;
@@ -44,10 +44,7 @@ impl Lowering<'_> {
         };
         let fields: Vec<Field> = (0..keys.len())
             .chain(used.iter().map(|n| keys.len() + n))
-            .map(|i| {
-                let column = &relation.columns[i];
-                Field::new(&column.name, column.data_type.arrow(), true)
-            })
+            .map(|i| field_of(&relation.columns[i]))
             .collect();
         let schema = Arc::new(Schema::new(fields));
         let updating = relation.updating;
@@ -136,10 +133,7 @@ impl Lowering<'_> {
             .iter()
             .copied()
             .chain(keys.len()..relation.columns.len())
-            .map(|i| {
-                let column = &relation.columns[i];
-                Field::new(&column.name, column.data_type.arrow(), true)
-            })
+            .map(|i| field_of(&relation.columns[i]))
             .chain([
                 Field::new("window_start", bounds.clone(), true),
                 Field::new("window_end", bounds, true),

@@ -12,7 +12,7 @@ mod stateless;
 
 use super::compile::Compiled;
 use super::expr::Expr;
-use super::relation::{Op, Relation, WindowInfo};
+use super::relation::{Column, Op, Relation, WindowInfo};
 use super::sink::BoundInsert;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
@@ -263,7 +263,7 @@ fn own_lag(kind: &NodeKind) -> i64 {
 
 fn with_window_columns(schema: &Schema, time: usize) -> SchemaRef {
     let bound = SqlType::Timestamp(3).arrow();
-    let mut fields: Vec<Field> = schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+    let mut fields = fields_of(schema);
     let time_type = schema.field(time).data_type().clone();
     fields.push(Field::new("window_start", bound.clone(), true));
     fields.push(Field::new("window_end", bound, true));
@@ -286,4 +286,14 @@ impl Fnv {
             self.0 = (self.0 ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
         }
     }
+}
+
+/// The fields of a schema, to add some to.
+fn fields_of(schema: &Schema) -> Vec<Field> {
+    schema.fields().iter().map(|f| f.as_ref().clone()).collect()
+}
+
+/// The field that carries a relation's column.
+fn field_of(column: &Column) -> Field {
+    Field::new(&column.name, column.data_type.arrow(), true)
 }

@@ -1,6 +1,6 @@
 //! Ranks and values over frames of rows.
 
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, field_of, fields_of};
 use crate::error::Planned;
 use crate::plan::NodeKind;
 use crate::planner::relation::{Aggregation, Ordering, OverCall, Relation, Role};
@@ -63,8 +63,7 @@ impl Lowering<'_> {
             zone: window.and_then(|n| self.windows[n].zone),
             arrival: lowered.arrival,
         };
-        let mut fields: Vec<Field> =
-            self.node(lowered.node).schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields = fields_of(&self.node(lowered.node).schema);
         let width = fields.len();
         if rank_output {
             fields.push(Field::new("__rank", DataType::Int64, true));
@@ -144,14 +143,9 @@ impl Lowering<'_> {
             functions,
             arrival: lowered.arrival,
         };
-        let mut fields: Vec<Field> =
-            self.node(lowered.node).schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields = fields_of(&self.node(lowered.node).schema);
         let first = fields.len();
-        fields.extend(
-            relation.columns[width..]
-                .iter()
-                .map(|column| Field::new(&column.name, column.data_type.arrow(), true)),
-        );
+        fields.extend(relation.columns[width..].iter().map(field_of));
         let schema = Arc::new(Schema::new(fields));
         let node = self.add(NodeKind::Over(spec), vec![lowered.node], schema, false);
         let mut columns = lowered.columns.clone();

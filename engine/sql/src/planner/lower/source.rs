@@ -1,6 +1,6 @@
 //! Where rows come from: tables and constants.
 
-use super::{ARRIVAL, Lowered, Lowering};
+use super::{ARRIVAL, Lowered, Lowering, field_of};
 use crate::error::Planned;
 use crate::plan::{NodeKind, SourcePlan};
 use crate::planner::Scan;
@@ -38,13 +38,8 @@ impl Lowering<'_> {
         let (columns, arrival): (Vec<usize>, bool) =
             (needs.columns.iter().copied().collect(), needs.arrival);
         let place = |i: usize| columns.iter().position(|&c| c == i);
-        let mut fields: Vec<Field> = columns
-            .iter()
-            .map(|&c| {
-                let column = &relation.columns[c];
-                Field::new(&column.name, column.data_type.arrow(), true)
-            })
-            .collect();
+        let mut fields: Vec<Field> =
+            columns.iter().map(|&c| field_of(&relation.columns[c])).collect();
         if arrival {
             fields.push(Field::new(ARRIVAL, DataType::Int64, true));
         }

@@ -1,13 +1,13 @@
 //! What keeps nothing: projections, filters and window assignments become one map; collections
 //! are taken apart.
 
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, field_of, fields_of};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::NodeKind;
 use crate::planner::expr::Expr;
 use crate::planner::relation::{Op, Relation};
 use crate::types::SqlType;
-use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemill_operators::map::WindowUnfold;
@@ -82,14 +82,9 @@ impl Lowering<'_> {
         let below: BTreeSet<usize> =
             needed.iter().copied().filter(|&n| n < width).chain([collection]).collect();
         let lowered = self.lower(input, &below, arrival, retractions)?;
-        let mut fields: Vec<Field> =
-            self.node(lowered.node).schema.fields().iter().map(|f| f.as_ref().clone()).collect();
+        let mut fields = fields_of(&self.node(lowered.node).schema);
         let first = fields.len();
-        fields.extend(
-            relation.columns[width..]
-                .iter()
-                .map(|column| Field::new(&column.name, column.data_type.arrow(), true)),
-        );
+        fields.extend(relation.columns[width..].iter().map(field_of));
         let schema: SchemaRef = Arc::new(Schema::new(fields));
         let spec = UnnestSpec {
             collection: lowered.at(collection),
