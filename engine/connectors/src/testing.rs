@@ -59,7 +59,7 @@ pub(crate) fn numbers(ids: &[i64]) -> Batch {
 
 /// What it takes to write a table, with a console that nobody reads.
 pub(crate) fn write_spec(table: Table) -> WriteSpec {
-    WriteSpec { table, console: Arc::new(Lines::default()) }
+    WriteSpec { table, console: Arc::new(Lines::default()), job: None }
 }
 
 /// A console that remembers.

@@ -5,7 +5,7 @@ use crate::error::OracleError;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::sync::{Arc, Mutex};
-use tidemill_connectors::sink::{Sink, Writer};
+use tidemill_connectors::sink::{Sink, Staged, Transaction, Writer};
 use tidemill_connectors::source::ConnectorError;
 use tidemill_formats::Changelog;
 use tidemill_operators::{Batch, Epoch};
@@ -79,6 +79,18 @@ impl Sink for Tee<dyn Sink> {
         let inner = self.inner.writer(worker, workers)?;
         Ok(Box::new(Tee { capture: self.capture.clone(), inner }))
     }
+
+    fn transaction(&self) -> Option<Arc<dyn Transaction>> {
+        self.inner.transaction()
+    }
+
+    fn commit(&self, staged: &[String]) -> Result<(), ConnectorError> {
+        self.inner.commit(staged)
+    }
+
+    fn recover(&self, staged: &[String]) -> Result<(), ConnectorError> {
+        self.inner.recover(staged)
+    }
 }
 
 impl Writer for Tee<dyn Writer> {
@@ -93,6 +105,10 @@ impl Writer for Tee<dyn Writer> {
 
     fn pending_bytes(&self) -> usize {
         self.inner.pending_bytes()
+    }
+
+    fn seal(&mut self) -> Result<Staged, ConnectorError> {
+        self.inner.seal()
     }
 
     fn finish(&mut self) -> Result<(), ConnectorError> {

@@ -146,7 +146,7 @@ fn open_sinks(
     let mut sinks = BTreeMap::new();
     for (id, node) in plan.nodes.iter().enumerate() {
         if let NodeKind::Sink(sink) = &node.kind {
-            let spec = WriteSpec { table: sink.table.clone(), console: console.clone() };
+            let spec = WriteSpec { table: sink.table.clone(), console: console.clone(), job: None };
             sinks.insert(id, outside.sink(&spec)?);
         }
     }

@@ -185,7 +185,7 @@ mod tests {
 
     fn printed(table: Table, ids: &[i64], weights: &[i64]) -> Vec<String> {
         let console = Arc::new(Lines::default());
-        let sink = open_sink(&WriteSpec { table, console: console.clone() }).unwrap();
+        let sink = open_sink(&WriteSpec { table, console: console.clone(), job: None }).unwrap();
         let batch = Batch::new(numbers(ids).columns().clone(), Some(weights.to_vec().into()));
         sink.writer(0, 1).unwrap().write(1, &[batch]).unwrap();
         console.lines()

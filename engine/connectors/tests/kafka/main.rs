@@ -356,7 +356,11 @@ fn written_rows_arrive_with_their_keys() {
         ("value.format", "json"),
         ("sink.partitioner", "round-robin"),
     ];
-    let spec = WriteSpec { table: table("written", brokers, &options), console: Arc::new(Nowhere) };
+    let spec = WriteSpec {
+        table: table("written", brokers, &options),
+        console: Arc::new(Nowhere),
+        job: None,
+    };
     let mut writer = open_sink(&spec).unwrap().writer(0, 1).unwrap();
     writer.write(1, &[rows(&[(1, "a", 1), (2, "b", 2)])]).unwrap();
     writer.finish().unwrap();
@@ -385,7 +389,8 @@ fn upserts_are_one_record_for_each_key_of_an_epoch_and_come_back_as_rows_and_del
     let Some(brokers) = brokers() else { return };
     let topic = "upserts";
     create_topic(brokers, topic, 1);
-    let spec = WriteSpec { table: upsert(topic, brokers, &[]), console: Arc::new(Nowhere) };
+    let spec =
+        WriteSpec { table: upsert(topic, brokers, &[]), console: Arc::new(Nowhere), job: None };
     let mut writer = open_sink(&spec).unwrap().writer(0, 1).unwrap();
     writer.write(1, &[rows(&[(1, "a", 1), (2, "b", 1)])]).unwrap();
     writer.write(2, &[rows(&[(1, "a", -1), (1, "c", 1)]), rows(&[(2, "b", -1)])]).unwrap();
@@ -421,7 +426,11 @@ fn a_record_that_the_broker_refuses_fails_the_writer() {
     let Some(brokers) = brokers() else { return };
     create_topic(brokers, "refused", 1);
     let options = [("properties.message.max.bytes", "10000000"), ("properties.linger.ms", "0")];
-    let spec = WriteSpec { table: table("refused", brokers, &options), console: Arc::new(Nowhere) };
+    let spec = WriteSpec {
+        table: table("refused", brokers, &options),
+        console: Arc::new(Nowhere),
+        job: None,
+    };
     let mut writer = open_sink(&spec).unwrap().writer(0, 1).unwrap();
     let long = "x".repeat(3_000_000);
     writer.write(1, &[rows(&[(1, &long, 1)])]).unwrap();
@@ -433,7 +442,8 @@ fn a_record_that_the_broker_refuses_fails_the_writer() {
 #[test]
 fn a_topic_to_be_written_is_made_by_the_broker_if_it_may() {
     let Some(brokers) = brokers() else { return };
-    let spec = WriteSpec { table: table("made", brokers, &[]), console: Arc::new(Nowhere) };
+    let spec =
+        WriteSpec { table: table("made", brokers, &[]), console: Arc::new(Nowhere), job: None };
     let mut writer = open_sink(&spec).unwrap().writer(0, 1).unwrap();
     writer.write(1, &[rows(&[(1, "a", 1)])]).unwrap();
     writer.finish().unwrap();

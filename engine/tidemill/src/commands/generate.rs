@@ -161,7 +161,8 @@ impl Topics {
         for topic in job.inputs {
             let table = raw_table(brokers, &format!("{prefix}{}", topic.name));
             let console = Arc::new(crate::console::StandardOutput);
-            let sink = open_sink(&WriteSpec { table, console }).map_err(anyhow::Error::from)?;
+            let sink =
+                open_sink(&WriteSpec { table, console, job: None }).map_err(anyhow::Error::from)?;
             topics.insert(topic.name, sink.writer(0, 1).map_err(anyhow::Error::from)?);
         }
         Ok(Topics(topics))
