@@ -17,6 +17,7 @@ pub mod source;
 #[cfg(test)]
 mod testing;
 
+pub use options::parse_duration;
 pub use registry::{Registry, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
 pub use source::{

@@ -157,7 +157,8 @@ pub(crate) fn duration(table: &Table, key: &str) -> Result<Option<Duration>, Opt
     })
 }
 
-fn parse_duration(text: &str) -> Option<Duration> {
+/// Reads a duration as Flink writes it: `5 s`, `100ms`, `1 min`; a bare number is milliseconds.
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = split_unit(text)?;
     let nanos: u64 = match unit.as_str() {
         "d" | "day" | "days" => 86_400_000_000_000,

@@ -43,6 +43,17 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Waits until everything written so far has arrived outside, where that is promised. Called
+    /// for each checkpoint before it stands, from a thread that may wait.
+    fn settle(&self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    /// Whether writers stage what becomes visible by [`Sink::commit`].
+    fn is_staged(&self) -> bool {
+        false
+    }
+
     /// Makes visible what the writers staged for a checkpoint that now stands. May be called
     /// again with the same: after a crash nobody knows how far it came.
     fn commit(&self, _staged: &[String]) -> Result<(), ConnectorError> {

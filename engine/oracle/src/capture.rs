@@ -84,6 +84,14 @@ impl Sink for Tee<dyn Sink> {
         self.inner.transaction()
     }
 
+    fn settle(&self) -> Result<(), ConnectorError> {
+        self.inner.settle()
+    }
+
+    fn is_staged(&self) -> bool {
+        self.inner.is_staged()
+    }
+
     fn commit(&self, staged: &[String]) -> Result<(), ConnectorError> {
         self.inner.commit(staged)
     }

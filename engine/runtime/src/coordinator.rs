@@ -1,4 +1,5 @@
-//! [`Coordinator`]: the one clock of ingest epochs, and the one place of backpressure.
+//! [`Coordinator`]: the one clock of ingest epochs, the one place of backpressure, and who says
+//! when a checkpoint cuts.
 //!
 //! All workers stamp what they read with the published number, so that they never drift apart. A
 //! number is published when the last one has been open long enough or is full, *and* few enough
@@ -7,10 +8,14 @@
 //!
 //! Numbers are microseconds since 1970 and only ever rise; see
 //! [`processing_time_ms`](tidemill_operators::dataflow::processing_time_ms).
+//!
+//! A [`Cut`] is announced before its epoch is published, so no worker enters the epoch, or a
+//! later one, without knowing of it. At most one is undecided. The last one comes when no worker
+//! reads any more.
 
 use std::collections::VecDeque;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemill_operators::Epoch;
 
@@ -41,6 +46,35 @@ impl Default for Limits {
     }
 }
 
+/// A checkpoint, announced: it holds everything before an epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// The checkpoint's number.
+    pub checkpoint: u64,
+    /// The first epoch that is not in it.
+    pub epoch: Epoch,
+    /// Why it is the last one, if it is.
+    pub last: Option<End>,
+}
+
+/// Why nothing more is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// All inputs have ended.
+    Finished,
+    /// The job was asked to stop.
+    Stopped,
+}
+
+/// When checkpoints are taken.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CutPlan {
+    /// How often; `None` only at the end.
+    pub interval: Option<Duration>,
+    /// The number of the last checkpoint that was ever begun.
+    pub last_number: u64,
+}
+
 /// Publishes the epoch number of a job.
 #[derive(Debug)]
 pub(crate) struct Coordinator {
@@ -52,6 +86,14 @@ pub(crate) struct Coordinator {
     /// Unacknowledged bytes of each worker's sinks.
     sink_bytes: Vec<AtomicUsize>,
     opened: Mutex<Opened>,
+    /// Whether anything has happened since the last cut.
+    is_changed: AtomicBool,
+    /// The checkpoint decided last.
+    decided: AtomicU64,
+    cut: Mutex<Option<Cut>>,
+    cut_plan: Option<CutPlan>,
+    /// Why each worker that reads no more does so.
+    ends: Mutex<Vec<Option<End>>>,
 }
 
 #[derive(Debug)]
@@ -59,10 +101,18 @@ struct Opened {
     at: Instant,
     /// Published and perhaps not yet through all sinks, oldest first.
     in_flight: VecDeque<Epoch>,
+    /// When the last cut was announced, or the job was started.
+    cut_at: Instant,
 }
 
 impl Coordinator {
-    pub(crate) fn new(limits: Limits, workers: usize, first: Epoch) -> Self {
+    pub(crate) fn new(
+        limits: Limits,
+        workers: usize,
+        first: Epoch,
+        cut_plan: Option<CutPlan>,
+    ) -> Self {
+        let (at, in_flight) = (Instant::now(), VecDeque::from([first]));
         Coordinator {
             limits,
             first,
@@ -70,7 +120,12 @@ impl Coordinator {
             rows: AtomicUsize::new(0),
             bytes: AtomicUsize::new(0),
             sink_bytes: (0..workers).map(|_| AtomicUsize::new(0)).collect(),
-            opened: Mutex::new(Opened { at: Instant::now(), in_flight: VecDeque::from([first]) }),
+            opened: Mutex::new(Opened { at, in_flight, cut_at: at }),
+            is_changed: AtomicBool::new(false),
+            decided: AtomicU64::new(cut_plan.map_or(0, |plan| plan.last_number)),
+            cut: Mutex::new(None),
+            cut_plan,
+            ends: Mutex::new(vec![None; workers]),
         }
     }
 
@@ -87,7 +142,9 @@ impl Coordinator {
         let Ok(mut opened) = self.opened.try_lock() else { return published };
         let published = self.published.load(Ordering::Acquire);
         let is_full = self.rows_left() == 0;
-        if !is_full && opened.at.elapsed() < self.limits.epoch_interval {
+        let due = self.due(opened.cut_at);
+        let is_last = matches!(due, Some(Some(_)));
+        if !is_full && !is_last && opened.at.elapsed() < self.limits.epoch_interval {
             return published;
         }
         retire(&mut opened.in_flight, frontier);
@@ -96,11 +153,83 @@ impl Coordinator {
         }
         let next = wall_clock_epoch().max(published + 1);
         opened.at = Instant::now();
+        if let Some(last) = due {
+            opened.cut_at = opened.at;
+            self.announce(next, last);
+        }
         opened.in_flight.push_back(next);
         self.rows.store(0, Ordering::Relaxed);
         self.bytes.store(0, Ordering::Relaxed);
         self.published.store(next, Ordering::Release);
         next
+    }
+
+    /// Whether it is time for a checkpoint, and why it is the last one if it is.
+    fn due(&self, cut_at: Instant) -> Option<Option<End>> {
+        let plan = self.cut_plan?;
+        let before = self.cut();
+        let is_decided = before.is_none_or(|cut| self.is_decided(cut.checkpoint));
+        if !is_decided || before.is_some_and(|cut| cut.last.is_some()) {
+            return None;
+        }
+        if let Some(end) = self.end() {
+            return Some(Some(end));
+        }
+        let is_time = plan.interval.is_some_and(|interval| cut_at.elapsed() >= interval);
+        (is_time && self.is_changed.load(Ordering::Acquire)).then_some(None)
+    }
+
+    /// Announces a checkpoint. What changes from here on, before the epoch is published, belongs
+    /// to earlier epochs and so to this checkpoint.
+    fn announce(&self, epoch: Epoch, last: Option<End>) {
+        self.is_changed.store(false, Ordering::Release);
+        let mut cut = self.cut.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = match (*cut, self.cut_plan) {
+            (Some(before), _) => before.checkpoint,
+            (None, plan) => plan.map_or(0, |plan| plan.last_number),
+        };
+        *cut = Some(Cut { checkpoint: number + 1, epoch, last });
+    }
+
+    /// The checkpoint announced last, which may be decided already.
+    pub(crate) fn cut(&self) -> Option<Cut> {
+        *self.cut.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there are checkpoints at all.
+    pub(crate) fn has_cuts(&self) -> bool {
+        self.cut_plan.is_some()
+    }
+
+    /// Notes that a checkpoint stands.
+    pub(crate) fn decide(&self, checkpoint: u64) {
+        self.decided.store(checkpoint, Ordering::Release);
+    }
+
+    /// Whether a checkpoint stands.
+    pub(crate) fn is_decided(&self, checkpoint: u64) -> bool {
+        self.decided.load(Ordering::Acquire) >= checkpoint
+    }
+
+    /// Notes that something happened that the next checkpoint has to hold.
+    pub(crate) fn changed(&self) {
+        if !self.is_changed.load(Ordering::Relaxed) {
+            self.is_changed.store(true, Ordering::Release);
+        }
+    }
+
+    /// Notes that a worker reads no more.
+    pub(crate) fn stop_reading(&self, worker: usize, why: End) {
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends[worker].get_or_insert(why);
+    }
+
+    /// Why nobody reads any more; `None` while somebody does.
+    pub(crate) fn end(&self) -> Option<End> {
+        let ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        let ends: Option<Vec<End>> = ends.iter().copied().collect();
+        let is_stopped = ends?.contains(&End::Stopped);
+        Some(if is_stopped { End::Stopped } else { End::Finished })
     }
 
     /// Rows that may still be read under the published epoch.
@@ -119,6 +248,7 @@ impl Coordinator {
 
     /// Notes what was read.
     pub(crate) fn read(&self, rows: usize, bytes: usize) {
+        self.changed();
         self.rows.fetch_add(rows, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -153,7 +283,46 @@ mod tests {
             epochs_in_flight_max: 3,
             ..Limits::default()
         };
-        Coordinator::new(limits, 2, 1)
+        Coordinator::new(limits, 2, 1, None)
+    }
+
+    /// Checkpoints whenever something changed, after number 7.
+    fn cutting() -> Coordinator {
+        let limits = Limits { epoch_interval: Duration::ZERO, ..Limits::default() };
+        let plan = CutPlan { interval: Some(Duration::ZERO), last_number: 7 };
+        Coordinator::new(limits, 2, 1, Some(plan))
+    }
+
+    #[test]
+    fn a_checkpoint_is_announced_with_its_epoch_if_there_is_news_and_none_is_undecided() {
+        let coordinator = cutting();
+        coordinator.epoch(None);
+        assert_eq!(coordinator.cut(), None, "nothing has happened");
+        coordinator.changed();
+        let epoch = coordinator.epoch(None);
+        let cut = Cut { checkpoint: 8, epoch, last: None };
+        assert_eq!(coordinator.cut(), Some(cut));
+        coordinator.changed();
+        coordinator.epoch(None);
+        assert_eq!(coordinator.cut(), Some(cut), "it is not decided yet");
+        coordinator.decide(8);
+        let epoch = coordinator.epoch(None);
+        assert_eq!(coordinator.cut(), Some(Cut { checkpoint: 9, epoch, last: None }));
+    }
+
+    #[test]
+    fn the_last_checkpoint_comes_when_nobody_reads_any_more_and_only_once() {
+        let coordinator = cutting();
+        coordinator.stop_reading(0, End::Finished);
+        coordinator.epoch(None);
+        assert_eq!((coordinator.cut(), coordinator.end()), (None, None));
+        coordinator.stop_reading(1, End::Stopped);
+        let epoch = coordinator.epoch(None);
+        let last = Cut { checkpoint: 8, epoch, last: Some(End::Stopped) };
+        assert_eq!(coordinator.cut(), Some(last));
+        coordinator.decide(8);
+        coordinator.epoch(None);
+        assert_eq!(coordinator.cut(), Some(last));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! [`JobError`]: why a job ended, and [`Poison`], how all of its workers learn of it.
 
+use crate::checkpoint::CheckpointError;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -56,14 +57,44 @@ pub enum JobError {
         /// The watermark in force, milliseconds since 1970.
         watermark_ms: i64,
     },
-    /// A bug: a worker panicked.
-    #[error("worker {worker} panicked: {message} (this is a bug in Tidemill)")]
+    /// A bug: a thread of the job panicked.
+    #[error("{place} panicked: {message} (this is a bug in Tidemill)")]
     Panic {
-        /// Which worker.
-        worker: usize,
+        /// Which thread.
+        place: String,
         /// What it said.
         message: String,
     },
+    /// A checkpoint could not be taken, or none could be gone on from.
+    #[error("{0}")]
+    Checkpoint(#[from] CheckpointError),
+    /// The job is not the one that the state directory holds the state of.
+    #[error(
+        "the job has changed since checkpoint {checkpoint}, and its state no longer fits:\n  \
+         {}\nrun it with --fresh to start anew, or with --allow-non-restored-state to go on \
+         with what fits",
+        differences.join("\n  ")
+    )]
+    PlanChanged {
+        /// The checkpoint that it would go on from.
+        checkpoint: u64,
+        /// What differs, in words.
+        differences: Vec<String>,
+    },
+    /// Two sinks write exactly once and can't be committed together.
+    #[error(
+        "the job writes exactly once to two Kafka clusters, or with two sets of 'properties.*': \
+         they can't be committed together. Set 'sink.delivery-guarantee' = 'at-least-once' for \
+         the tables of one of them"
+    )]
+    TwoTransactions,
+    /// A sink writes exactly once, and there are no checkpoints that would commit it.
+    #[error(
+        "a table is written exactly once, which takes checkpoints: set \
+         'execution.checkpointing.interval' to more than 0, or \
+         'sink.delivery-guarantee' = 'at-least-once' for the table"
+    )]
+    NoCheckpoints,
     /// A session option has a value that makes no sense.
     #[error("option '{option}': '{value}' is wrong: {expected}")]
     Option {
@@ -85,6 +116,18 @@ pub enum JobError {
 }
 
 impl JobError {
+    /// Whether another attempt may succeed: what failed is outside, or a bug. What the job or
+    /// its rows are to blame for will be the same the next time.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            JobError::Connector(_) | JobError::Panic { .. } => true,
+            JobError::Checkpoint(error) => {
+                matches!(error, CheckpointError::Store(_) | CheckpointError::Connector(_))
+            }
+            _ => false,
+        }
+    }
+
     /// A bad record, if the reader remembers which.
     pub(crate) fn bad_record(table: &str, bad: Option<BadInput>) -> JobError {
         let (place, position, reason) = match bad {
@@ -93,6 +136,13 @@ impl JobError {
         };
         JobError::BadRecord { table: table.to_owned(), place, position, reason }
     }
+}
+
+/// What a panic said.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+    text.unwrap_or_else(|| "no message".to_owned())
 }
 
 /// The first failure of a job, seen by all of its workers.

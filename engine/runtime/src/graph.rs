@@ -1,11 +1,12 @@
 //! From a plan to a worker's dataflow, node by node.
 
+use crate::checkpoint::Part;
 use crate::error::JobError;
 use crate::input::SourceDriver;
 use crate::job::Shared;
 use crate::metrics::Role;
 use crate::options::{self, Policy};
-use crate::output::SinkDriver;
+use crate::output::{SinkDriver, SinkHandle, Written};
 use crate::worker::Readers;
 use arrow::datatypes::SchemaRef;
 use std::cell::RefCell;
@@ -16,7 +17,8 @@ use std::sync::atomic::Ordering;
 use tidemill_connectors::sink::Writer;
 use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
-    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, Upstream, Worker,
+    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream,
+    Worker,
 };
 use tidemill_operators::delayed::Delayed;
 use tidemill_operators::group_aggregate::GroupAggregate;
@@ -53,10 +55,11 @@ pub(crate) struct ValuesDriver {
 }
 
 impl ValuesDriver {
-    /// Gives the rows under `epoch` and ends the source.
+    /// Gives the rows under `epoch`, unless an earlier start of the job did, and ends the source.
     pub(crate) fn give(mut self, epoch: Epoch) -> Report {
         self.input.advance_to(epoch);
-        if self.worker == 0 && !self.rows.is_empty() {
+        let is_first_start = self.shared.restored.manifest.is_none();
+        if is_first_start && self.worker == 0 && !self.rows.is_empty() {
             let metrics = &self.shared.metrics.nodes[self.node];
             metrics.rows_out.fetch_add(self.rows.len() as u64, Ordering::Relaxed);
             self.input.send(self.rows);
@@ -74,7 +77,8 @@ pub(crate) fn build(
     shared: &Arc<Shared>,
 ) -> Result<Built, JobError> {
     let mut parts = Parts::make(index, readers, shared)?;
-    let host = Rc::new(WorkerHost { shared: shared.clone(), worker: index });
+    let late_rows = RefCell::new(vec![0; shared.plan.nodes.len()]);
+    let host = Rc::new(WorkerHost { shared: shared.clone(), worker: index, late_rows });
     let (reports, probe) = worker.build(host, |graph| {
         let mut built: Vec<Option<Rows<'_>>> = Vec::with_capacity(shared.plan.nodes.len());
         for (id, node) in shared.plan.nodes.iter().enumerate() {
@@ -97,7 +101,7 @@ struct Parts<'a> {
     readers: BTreeMap<NodeId, Box<dyn Reader>>,
     writers: BTreeMap<NodeId, Box<dyn Writer>>,
     maps: BTreeMap<NodeId, Map>,
-    operators: BTreeMap<NodeId, Box<dyn Operator>>,
+    operators: BTreeMap<NodeId, (Box<dyn Operator>, Watermark)>,
     sources: Vec<SourceDriver>,
     values: Vec<ValuesDriver>,
     sinks: Vec<Rc<RefCell<SinkDriver>>>,
@@ -124,8 +128,14 @@ impl<'a> Parts<'a> {
             if let NodeKind::Map(spec) = &node.kind {
                 parts.maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
             }
-            let operator = operator(&shared.plan, node).map_err(failed)?;
-            parts.operators.extend(operator.map(|operator| (id, operator)));
+            if let Some(mut operator) = operator(&shared.plan, node).map_err(failed)? {
+                let restored = &shared.restored;
+                let share = (index, shared.workers);
+                let restoring = restored.restore(node.operator_id, share, operator.as_mut());
+                restoring.map_err(failed)?;
+                let watermark = restored.watermark(node.operator_id);
+                parts.operators.insert(id, (operator, watermark));
+            }
         }
         Ok(parts)
     }
@@ -145,7 +155,9 @@ impl<'a> Parts<'a> {
                 let (input, rows) = graph.source();
                 let reader = self.readers.remove(&id).expect("opened before");
                 let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
-                let driver = SourceDriver::new(self.index, id, plan, reader, input, policy);
+                let restored_ms = shared.restored.lane_watermarks_ms(node.operator_id);
+                let driver =
+                    SourceDriver::new(self.index, id, plan, reader, input, policy, restored_ms);
                 self.sources.push(driver);
                 Some(rows)
             }
@@ -175,13 +187,15 @@ impl<'a> Parts<'a> {
             NodeKind::Union => Some(graph.union(inputs)),
             NodeKind::Sink(plan) => {
                 let rows = inputs.pop().expect("a sink has an input");
-                let changelog = shared.plan.nodes[node.inputs[0]].changelog;
+                let input = shared.plan.nodes[node.inputs[0]].changelog;
                 let writer = self.writers.remove(&id).expect("opened before");
-                let driver = SinkDriver::new(id, plan, changelog, writer, shared.clone());
+                let has_transaction = shared.sinks[&id].transaction().is_some();
+                let written = Written { writer, has_transaction, input };
+                let driver = SinkDriver::new(id, plan, written, shared.clone());
                 let driver = Rc::new(RefCell::new(driver));
                 self.sinks.push(driver.clone());
-                let step = move |epoch, rows| driver.borrow_mut().write(epoch, rows);
-                graph.sink(id, name, exchanged(graph, node, 0, rows), Box::new(step));
+                let step = Box::new(SinkHandle(driver));
+                graph.sink(id, name, exchanged(graph, node, 0, rows), step);
                 None
             }
             NodeKind::WindowAggregate(_)
@@ -246,6 +260,8 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
 struct WorkerHost {
     shared: Arc<Shared>,
     worker: usize,
+    /// Rows that each node has dropped as late on this worker.
+    late_rows: RefCell<Vec<u64>>,
 }
 
 impl Host for WorkerHost {
@@ -265,17 +281,27 @@ impl Host for WorkerHost {
         if applied.watermark != Watermark::MIN {
             metrics.watermark_ms.store(applied.watermark.0, Ordering::Relaxed);
         }
+        if applied.rows_out > 0 {
+            self.shared.coordinator.changed();
+        }
         metrics.set_state_bytes(self.worker, applied.state_bytes);
     }
 
-    fn late(&self, node: usize, late: LateRows) {
+    fn cut(&self, node: usize, state: StateCut) {
+        let late_rows = self.late_rows.borrow()[node];
+        self.shared.hand_over(Part::Step(self.worker, node, state, late_rows));
+    }
+
+    fn late(&self, node: usize, epoch: Epoch, late: LateRows) {
         let shared = &self.shared;
+        self.late_rows.borrow_mut()[node] += late.rows.len() as u64;
         let metrics = &shared.metrics.nodes[node];
         metrics.late_rows.fetch_add(late.rows.len() as u64, Ordering::Relaxed);
         match shared.late_rows {
             Policy::Skip => {}
             Policy::DeadLetter => {
-                shared.dead_letters.late(&metrics.name, &late.rows, late.watermark.0);
+                let watermark_ms = late.watermark.0;
+                shared.dead_letters.late(&metrics.name, epoch, &late.rows, watermark_ms);
             }
             Policy::Fail => shared.poison.fail(JobError::LateRows {
                 step: metrics.name.clone(),

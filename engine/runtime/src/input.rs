@@ -3,7 +3,11 @@
 //! Rows are sent under the epoch they were read for. What they mean for event time is collected
 //! per lane and reported once, before the worker leaves the epoch: a lane's watermark is the
 //! greatest value of the watermark expression over its rows.
+//!
+//! Where a checkpoint cuts, positions are taken on entering the first epoch that is not in it,
+//! before anything of that epoch is read.
 
+use crate::checkpoint::SourceCut;
 use crate::error::JobError;
 use crate::job::Shared;
 use crate::options::Policy;
@@ -32,8 +36,12 @@ pub(crate) struct SourceDriver {
     watermark: Option<Arc<dyn Expression>>,
     bad_records: Policy,
     lanes: BTreeMap<Lane, LaneNews>,
+    /// The watermarks that lanes had where the job goes on, in milliseconds.
+    restored_ms: BTreeMap<Lane, i64>,
     has_finished: bool,
     worker: usize,
+    rows: u64,
+    bad_rows: u64,
 }
 
 /// What is known of a lane here, and whether everybody knows it already.
@@ -44,9 +52,10 @@ struct LaneNews {
     is_told: bool,
 }
 
-impl Default for LaneNews {
-    fn default() -> Self {
-        LaneNews { watermark: Watermark::MIN, state: LaneState::Active, is_told: false }
+impl LaneNews {
+    /// A lane of which nothing was told yet.
+    fn at(watermark: Watermark) -> Self {
+        LaneNews { watermark, state: LaneState::Active, is_told: false }
     }
 }
 
@@ -58,6 +67,7 @@ impl SourceDriver {
         reader: Box<dyn Reader>,
         input: Input,
         bad_records: Policy,
+        restored_ms: BTreeMap<Lane, i64>,
     ) -> Self {
         SourceDriver {
             node,
@@ -67,9 +77,30 @@ impl SourceDriver {
             watermark: plan.watermark.clone(),
             bad_records,
             lanes: BTreeMap::new(),
+            restored_ms,
             has_finished: false,
             worker,
+            rows: 0,
+            bad_rows: 0,
         }
+    }
+
+    /// Where this worker's share of the source stands.
+    pub(crate) fn cut(&self) -> SourceCut {
+        let known = self.lanes.iter().filter(|(_, lane)| lane.watermark != Watermark::MIN);
+        SourceCut {
+            positions: self.reader.positions(),
+            watermarks_ms: known.map(|(&number, lane)| (number, lane.watermark.0)).collect(),
+            rows: self.rows,
+            bad_records: self.bad_rows,
+        }
+    }
+
+    /// What is known of a lane, from here or from where the job goes on.
+    fn lane(&mut self, lane: Lane) -> &mut LaneNews {
+        let restored_ms = self.restored_ms.get(&lane);
+        let watermark = restored_ms.map_or(Watermark::MIN, |&ms| Watermark(ms));
+        self.lanes.entry(lane).or_insert_with(|| LaneNews::at(watermark))
     }
 
     /// Whether there may be more to read.
@@ -80,7 +111,7 @@ impl SourceDriver {
     /// Asks what lanes there are. Before anything is read.
     pub(crate) fn announce(&mut self) {
         for (lane, state) in self.reader.lanes() {
-            let lane = self.lanes.entry(lane).or_default();
+            let lane = self.lane(lane);
             // Finished is final, whoever else says something else.
             if lane.state != LaneState::Finished && (lane.state != state || !lane.is_told) {
                 *lane = LaneNews { state, is_told: false, ..*lane };
@@ -110,7 +141,8 @@ impl SourceDriver {
             Poll::Finished => self.has_finished = true,
         }
         self.announce();
-        self.settle_bad_records(shared)?;
+        self.settle_bad_records(epoch, shared)?;
+        self.rows += rows_read as u64;
         let metrics = &shared.metrics.nodes[self.node];
         metrics.rows_out.fetch_add(rows_read as u64, Ordering::Relaxed);
         metrics.set_lag(self.worker, self.reader.lag());
@@ -127,7 +159,7 @@ impl SourceDriver {
             let greatest = greatest_ms(watermark.as_ref(), &rows, processing_time_ms(epoch));
             let greatest = greatest
                 .map_err(|error| JobError::Watermark { table: self.table.clone(), error })?;
-            let lane = self.lanes.entry(lane).or_default();
+            let lane = self.lane(lane);
             if let Some(ms) = greatest
                 && Watermark(ms) > lane.watermark
             {
@@ -172,17 +204,20 @@ impl SourceDriver {
         self.input = None;
     }
 
-    fn settle_bad_records(&mut self, shared: &Shared) -> Result<(), JobError> {
+    fn settle_bad_records(&mut self, epoch: Epoch, shared: &Shared) -> Result<(), JobError> {
         let bad = self.reader.take_bad();
         if bad.count == 0 {
             return Ok(());
         }
+        self.bad_rows += bad.count;
+        shared.coordinator.changed();
         let metrics = &shared.metrics.nodes[self.node];
         metrics.bad_records.fetch_add(bad.count, Ordering::Relaxed);
         match self.bad_records {
             Policy::Skip => {}
             Policy::DeadLetter => {
-                bad.records.iter().for_each(|bad| shared.dead_letters.bad(&self.table, bad));
+                let letters = &shared.dead_letters;
+                bad.records.iter().for_each(|bad| letters.bad(&self.table, epoch, bad));
             }
             Policy::Fail => {
                 let first = bad.records.into_iter().next();

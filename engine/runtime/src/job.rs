@@ -1,18 +1,32 @@
-//! [`run`]: a plan, from opening its sources to the last row in its sinks.
+//! [`run`]: a plan, from opening its sources to the last row in its sinks, through failures that
+//! pass.
+//!
+//! ```text
+//!  open sinks ─► recover: what to go on from ─► open sources there ─► workers, committer ─► end
+//!       ▲                                                                   │
+//!       └──── wait, if the failure may pass (see `restart`) ◄───────────────┘
+//! ```
+//!
+//! There is one way to start: a first start, a restart after a failure, a resume after a stop or
+//! a crash, with more or fewer workers, all recover in the same way.
 
-use crate::coordinator::{Coordinator, wall_clock_epoch};
-use crate::dead_letters::DeadLetters;
+use crate::checkpoint::{
+    Committer, Outputs as _, Part, Protocol, Restored, SinkOutputs, Store, differences, now_ms,
+};
+use crate::coordinator::{Coordinator, CutPlan, End, wall_clock_epoch};
+use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::{JobError, Poison};
 use crate::graph;
 use crate::metrics::Metrics;
 use crate::options::{self, Policy};
 use crate::outside::Outside;
+use crate::restart::{self, Restarts};
 use crate::summary::{Exit, Summary, Usage};
 use crate::worker::{self, Readers};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
@@ -22,6 +36,9 @@ use tidemill_operators::dataflow::seats;
 use tidemill_operators::key::KEY_GROUPS;
 use tidemill_sql::plan::{NodeId, NodeKind, Plan};
 
+/// How long to sleep between two looks at whether the job was asked to stop.
+const STOP_INTERVAL: Duration = Duration::from_millis(20);
+
 /// How to run a job.
 #[derive(Debug)]
 pub struct RunOptions {
@@ -29,6 +46,9 @@ pub struct RunOptions {
     pub workers: usize,
     /// Where dead letters are kept.
     pub dead_letters: PathBuf,
+    /// Where the job's state is kept. Without it there are no checkpoints: every start is the
+    /// first, and output becomes visible as it is written.
+    pub state: Option<JobState>,
     /// Set from outside to stop the job: what was read is worked off, sinks are finished, but no
     /// input is taken to have ended.
     pub stop: Arc<AtomicBool>,
@@ -36,6 +56,34 @@ pub struct RunOptions {
     pub console: Arc<dyn Console>,
     /// The counters, made for the plan with [`Metrics::new`].
     pub metrics: Arc<Metrics>,
+}
+
+/// Who a job is and where its state is kept; a state directory
+/// [gives it](crate::StateDirectory::job_state).
+#[derive(Clone)]
+pub struct JobState {
+    pub(crate) identity: String,
+    /// A job that this one takes the place of: it is shut out.
+    pub(crate) replaced: Option<String>,
+    pub(crate) store: Arc<dyn Store>,
+    /// How long the files of dead letters were before the job's first start.
+    pub(crate) dead_letters: Lengths,
+    pub(crate) fit: Fit,
+}
+
+impl std::fmt::Debug for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("JobState").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// What to do if a job has changed since its last checkpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    /// Refuse, and say what differs.
+    Exact,
+    /// Go on with the state that still has an owner; what is new starts empty.
+    WhatFits,
 }
 
 /// What all workers of a job share.
@@ -46,9 +94,11 @@ pub(crate) struct Shared {
     pub poison: Poison,
     pub metrics: Arc<Metrics>,
     pub dead_letters: DeadLetters,
-    pub sinks: BTreeMap<NodeId, Box<dyn Sink>>,
+    pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
     pub bad_records: BTreeMap<NodeId, Policy>,
     pub late_rows: Policy,
+    pub restored: Restored,
+    parts: Sender<Part>,
     stop: Arc<AtomicBool>,
     exits: Barrier,
 }
@@ -64,64 +114,254 @@ impl Shared {
         self.exits.wait();
     }
 
+    /// Gives the committer a part of a checkpoint. It is gone only if it has failed, and then so
+    /// has the job.
+    pub(crate) fn hand_over(&self, part: Part) {
+        let _ = self.parts.send(part);
+    }
+
     /// A step's error, with the step's name.
     pub(crate) fn operator_error(&self, node: NodeId, error: OperatorError) -> JobError {
         JobError::Operator { step: self.metrics.nodes[node].name.clone(), error }
     }
 }
 
-/// Runs a plan until its inputs have ended, it is stopped, or it fails.
+/// Runs a plan until its inputs have ended, it is stopped, or it fails for good.
 ///
 /// # Errors
-/// The first thing that went wrong, anywhere. Nothing more was written after it.
+/// The first thing that went wrong in the last attempt. Nothing more was written after it.
 pub fn run(plan: &Plan, options: RunOptions, outside: &dyn Outside) -> Result<Summary, JobError> {
     let started = Instant::now();
-    let workers = options.workers.clamp(1, KEY_GROUPS);
-    let sources = open_sources(plan, outside)?;
-    let sinks = open_sinks(plan, outside, &options.console)?;
-    let limits = options::limits(&plan.options)?;
-    let shared = Arc::new(Shared {
-        plan: plan.clone(),
-        workers,
-        coordinator: Coordinator::new(limits, workers, wall_clock_epoch()),
-        poison: Poison::default(),
-        metrics: options.metrics,
-        dead_letters: DeadLetters::new(options.dead_letters),
-        sinks,
-        bad_records: graph::bad_record_policies(plan)?,
-        late_rows: options::late_rows(&plan.options)?,
-        stop: options.stop,
-        exits: Barrier::new(workers),
-    });
-    if let Some(readers) = open_readers(sources, workers, &shared.stop)? {
-        work(&shared, readers);
+    let mut restarts = None;
+    loop {
+        let attempt_started = Instant::now();
+        let mut attempt = Attempt { plan, options: &options, outside, restarts: &mut restarts };
+        let error = match attempt.run() {
+            Ok(outcome) => return Ok(summary(outcome, &options, started)),
+            Err(error) => error,
+        };
+        let ran = attempt_started.elapsed();
+        let restarts = restarts.as_mut().filter(|_| error.may_pass());
+        let Some(wait) = restarts.and_then(|restarts: &mut Restarts| restarts.next(ran)) else {
+            return Err(error);
+        };
+        tracing::warn!("{error}; starting again in {:.1} s", wait.as_secs_f64());
+        let deadline = Instant::now() + wait;
+        while Instant::now() < deadline {
+            if options.stop.load(Ordering::Acquire) {
+                return Err(error);
+            }
+            std::thread::sleep(STOP_INTERVAL);
+        }
+        options.metrics.restarted();
     }
-    shared.dead_letters.flush();
-    if let Some(error) = shared.poison.take() {
-        return Err(error);
-    }
-    let exit = if shared.stops() { Exit::Stopped } else { Exit::Finished };
-    let mut summary = Summary::new(exit, &shared.metrics.totals(), started.elapsed(), Usage::now());
-    summary.has_dead_letters = !shared.dead_letters.is_empty();
-    Ok(summary)
 }
 
-/// Runs all workers, each on a thread of its own, until all have left.
-fn work(shared: &Arc<Shared>, readers: Vec<Readers>) {
+/// How an attempt ended well.
+struct Outcome {
+    exit: Exit,
+    has_dead_letters: bool,
+}
+
+fn summary(outcome: Outcome, options: &RunOptions, started: Instant) -> Summary {
+    let totals = options.metrics.totals();
+    let mut summary = Summary::new(outcome.exit, &totals, started.elapsed(), Usage::now());
+    summary.has_dead_letters = outcome.has_dead_letters;
+    summary
+}
+
+/// One start of a job.
+struct Attempt<'a> {
+    plan: &'a Plan,
+    options: &'a RunOptions,
+    outside: &'a dyn Outside,
+    /// Set once the job has run: what fails before is told at once.
+    restarts: &'a mut Option<Restarts>,
+}
+
+impl Attempt<'_> {
+    fn run(&mut self) -> Result<Outcome, JobError> {
+        let (plan, options) = (self.plan, self.options);
+        let workers = options.workers.clamp(1, KEY_GROUPS);
+        let limits = options::limits(&plan.options)?;
+        let (bad_records, late_rows) =
+            (graph::bad_record_policies(plan)?, options::late_rows(&plan.options)?);
+        self.shut_out_replaced()?;
+        let identity = options.state.as_ref().map(|state| state.identity.as_str());
+        let sinks = open_sinks(plan, self.outside, &options.console, identity)?;
+        let recovery = self.recover(&sinks)?;
+        let sources = open_sources(plan, self.outside, &recovery.restored)?;
+        let is_bounded = sources.values().all(|source| source.is_bounded());
+        let strategy = restart::strategy(&plan.options, is_bounded)?;
+        let first = wall_clock_epoch().max(recovery.epoch + 1);
+        options.metrics.resume(plan, &recovery.restored);
+        let (parts, gathered) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            plan: plan.clone(),
+            workers,
+            coordinator: Coordinator::new(limits, workers, first, recovery.cut_plan),
+            poison: Poison::default(),
+            metrics: options.metrics.clone(),
+            dead_letters: recovery.dead_letters,
+            sinks,
+            bad_records,
+            late_rows,
+            restored: recovery.restored,
+            parts,
+            stop: options.stop.clone(),
+            exits: Barrier::new(workers),
+        });
+        let mut exit = Exit::Stopped;
+        if let Some(readers) = open_readers(sources, workers, &shared.stop)? {
+            self.restarts.get_or_insert_with(|| Restarts::new(strategy));
+            work(&shared, readers, recovery.committer, &gathered);
+            if shared.coordinator.end() == Some(End::Finished) {
+                exit = Exit::Finished;
+            }
+        }
+        if let Some(error) = shared.poison.take() {
+            return Err(error);
+        }
+        if !shared.coordinator.has_cuts() {
+            shared.dead_letters.settle(u64::MAX);
+        }
+        Ok(Outcome { exit, has_dead_letters: !shared.dead_letters.is_empty() })
+    }
+
+    /// A job that was begun anew shuts out whoever still runs it under its old name, and ends
+    /// what that one left open, which would keep readers waiting.
+    fn shut_out_replaced(&self) -> Result<(), JobError> {
+        let replaced = self.options.state.as_ref().and_then(|state| state.replaced.as_deref());
+        let Some(replaced) = replaced else { return Ok(()) };
+        let sinks = open_sinks(self.plan, self.outside, &self.options.console, Some(replaced))?;
+        let outputs = SinkOutputs::new(replaced, self.plan, &sinks)?;
+        outputs.recover()?;
+        Ok(())
+    }
+
+    /// Finds out what to go on from.
+    fn recover(&self, sinks: &BTreeMap<NodeId, Arc<dyn Sink>>) -> Result<Recovery, JobError> {
+        let folder = self.options.dead_letters.clone();
+        let letters_failed = |error: std::io::Error| JobError::State {
+            path: self.options.dead_letters.clone(),
+            problem: error.to_string(),
+        };
+        let Some(state) = &self.options.state else {
+            let lengths = DeadLetters::lengths(&folder).map_err(letters_failed)?;
+            return Ok(Recovery {
+                restored: Restored::default(),
+                committer: None,
+                cut_plan: None,
+                epoch: 0,
+                dead_letters: DeadLetters::resume(folder, &lengths).map_err(letters_failed)?,
+            });
+        };
+        let checkpoints = options::checkpoints(&self.plan.options)?;
+        let outputs = Arc::new(SinkOutputs::new(&state.identity, self.plan, sinks)?);
+        if checkpoints.interval.is_none() && !outputs.transactions().is_empty() {
+            return Err(JobError::NoCheckpoints);
+        }
+        let store = state.store.clone();
+        let mut protocol = Protocol::new(store, outputs.clone(), checkpoints.retained);
+        let recovered = protocol.recover(now_ms())?;
+        outputs.set_generation(recovered.generation);
+        self.tell(&recovered.notes);
+        let mut letters = &state.dead_letters;
+        let mut epoch = 0;
+        if let Some(manifest) = &recovered.manifest {
+            self.check_fit(manifest, state.fit)?;
+            letters = &manifest.dead_letters;
+            epoch = manifest.epoch;
+            tracing::info!(
+                "going on from checkpoint {}, taken {:.1} s ago",
+                manifest.number,
+                (now_ms() - manifest.created_ms) as f64 / 1000.0
+            );
+        }
+        let dead_letters = DeadLetters::resume(folder, letters).map_err(letters_failed)?;
+        let (interval, last_number) = (checkpoints.interval, recovered.last_number);
+        let committer = Committer::new(protocol, outputs, &recovered, &state.identity);
+        let restored = Restored::new(recovered).map_err(|error| JobError::Operator {
+            step: "restoring state".to_owned(),
+            error,
+        })?;
+        Ok(Recovery {
+            restored,
+            committer: Some(committer),
+            cut_plan: Some(CutPlan { interval, last_number }),
+            epoch,
+            dead_letters,
+        })
+    }
+
+    fn tell(&self, notes: &[String]) {
+        notes.iter().for_each(|note| tracing::warn!("{note}"));
+    }
+
+    fn check_fit(
+        &self,
+        manifest: &crate::checkpoint::Manifest,
+        fit: Fit,
+    ) -> Result<(), JobError> {
+        let nodes = &self.options.metrics.nodes;
+        let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+        let differences = differences(manifest, self.plan, &names);
+        match fit {
+            _ if differences.is_empty() => Ok(()),
+            Fit::Exact => {
+                Err(JobError::PlanChanged { checkpoint: manifest.number, differences })
+            }
+            Fit::WhatFits => {
+                self.tell(&differences);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// What a start goes on with.
+struct Recovery {
+    restored: Restored,
+    committer: Option<Committer>,
+    cut_plan: Option<CutPlan>,
+    /// The epoch that it goes on from.
+    epoch: u64,
+    dead_letters: DeadLetters,
+}
+
+/// Runs all workers, each on a thread of its own, until all have left; beside them the committer.
+fn work(
+    shared: &Arc<Shared>,
+    readers: Vec<Readers>,
+    committer: Option<Committer>,
+    parts: &Receiver<Part>,
+) {
     let seats = seats(shared.workers);
     std::thread::scope(|threads| {
-        for (index, (seat, readers)) in seats.into_iter().zip(readers).enumerate() {
-            let thread = std::thread::Builder::new().name(format!("worker-{index}"));
-            thread
-                .spawn_scoped(threads, move || worker::run(index, seat, readers, shared))
-                .expect("the system gives a thread to each worker");
+        let spawn = |name: String| std::thread::Builder::new().name(name);
+        if let Some(committer) = committer {
+            spawn("committer".to_owned())
+                .spawn_scoped(threads, move || committer.run(parts, shared))
+                .expect("the system gives a thread");
         }
+        let workers: Vec<_> = (seats.into_iter().zip(readers).enumerate())
+            .map(|(index, (seat, readers))| {
+                spawn(format!("worker-{index}"))
+                    .spawn_scoped(threads, move || worker::run(index, seat, readers, shared))
+                    .expect("the system gives a thread to each worker")
+            })
+            .collect();
+        for worker in workers {
+            let _ = worker.join();
+        }
+        shared.hand_over(Part::End);
     });
 }
 
 fn open_sources(
     plan: &Plan,
     outside: &dyn Outside,
+    restored: &Restored,
 ) -> Result<BTreeMap<NodeId, Box<dyn Source>>, JobError> {
     let mut sources = BTreeMap::new();
     for (id, node) in plan.nodes.iter().enumerate() {
@@ -130,7 +370,7 @@ fn open_sources(
                 table: source.table.clone(),
                 columns: source.columns.clone(),
                 arrival: source.arrival,
-                positions: None,
+                positions: restored.positions(node.operator_id),
             };
             sources.insert(id, outside.source(&spec)?);
         }
@@ -142,12 +382,17 @@ fn open_sinks(
     plan: &Plan,
     outside: &dyn Outside,
     console: &Arc<dyn Console>,
-) -> Result<BTreeMap<NodeId, Box<dyn Sink>>, JobError> {
-    let mut sinks = BTreeMap::new();
+    job: Option<&str>,
+) -> Result<BTreeMap<NodeId, Arc<dyn Sink>>, JobError> {
+    let mut sinks: BTreeMap<NodeId, Arc<dyn Sink>> = BTreeMap::new();
     for (id, node) in plan.nodes.iter().enumerate() {
         if let NodeKind::Sink(sink) = &node.kind {
-            let spec = WriteSpec { table: sink.table.clone(), console: console.clone(), job: None };
-            sinks.insert(id, outside.sink(&spec)?);
+            let spec = WriteSpec {
+                table: sink.table.clone(),
+                console: console.clone(),
+                job: job.map(Arc::from),
+            };
+            sinks.insert(id, outside.sink(&spec)?.into());
         }
     }
     Ok(sinks)
@@ -162,7 +407,6 @@ fn open_readers(
     workers: usize,
     stop: &AtomicBool,
 ) -> Result<Option<Vec<Readers>>, JobError> {
-    const STOP_INTERVAL: Duration = Duration::from_millis(20);
     let (answer, readers) = mpsc::channel();
     let opening = std::thread::Builder::new().name("opening".to_owned());
     // Nobody listens any more once the job is asked to stop.

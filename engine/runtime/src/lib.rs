@@ -10,8 +10,11 @@
 //! ```
 //!
 //! One job is one cluster of workers. The invariant: **a job either writes complete epochs or
-//! fails as a whole**; after a failure no worker takes another step.
+//! fails as a whole**; after a failure no worker takes another step. With a place for its state it
+//! goes on from its last checkpoint, and what readers of its results see is what a run without
+//! the failure would have written.
 
+pub mod checkpoint;
 mod consolidate;
 mod coordinator;
 mod dead_letters;
@@ -23,6 +26,7 @@ mod metrics;
 mod options;
 mod output;
 mod outside;
+mod restart;
 mod state_directory;
 mod summary;
 mod worker;
@@ -32,8 +36,8 @@ mod tests;
 
 pub use coordinator::Limits;
 pub use error::JobError;
-pub use job::{RunOptions, run};
-pub use metrics::{Metrics, NodeMetrics, Role, Totals};
+pub use job::{Fit, JobState, RunOptions, run};
+pub use metrics::{CheckpointMetrics, Metrics, NodeMetrics, Role, Totals};
 pub use options::parallelism;
 pub use outside::Outside;
 pub use state_directory::{Start, StateDirectory};

@@ -2,7 +2,10 @@
 //!
 //! Counters are atomics that workers add to once per batch; whoever looks sees a moment's value.
 
+use crate::checkpoint::Restored;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tidemill_operators::{Epoch, Watermark};
 use tidemill_sql::plan::{NodeKind, Plan};
 
@@ -81,6 +84,22 @@ pub struct Metrics {
     pub nodes: Vec<NodeMetrics>,
     epoch: AtomicU64,
     epochs: AtomicU64,
+    checkpoints: AtomicU64,
+    checkpoint: Mutex<Option<CheckpointMetrics>>,
+    restarts: AtomicU64,
+}
+
+/// The checkpoint that came to stand last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckpointMetrics {
+    /// Its number.
+    pub number: u64,
+    /// How long it took from the last worker's part until its output was visible.
+    pub took: Duration,
+    /// Bytes of changed state that were written for it.
+    pub bytes: u64,
+    /// When it came to stand.
+    pub at: Instant,
 }
 
 /// Sums over a job's nodes.
@@ -98,6 +117,10 @@ pub struct Totals {
     pub state_bytes: u64,
     /// Epochs that all workers together have left behind or are in.
     pub epochs: u64,
+    /// Checkpoints taken since the process was started.
+    pub checkpoints: u64,
+    /// How often the job was started again after a failure.
+    pub restarts: u64,
     /// Records not yet read, where sources know.
     pub lag: Option<u64>,
     /// The least watermark of all steps that have one.
@@ -111,7 +134,45 @@ impl Metrics {
             let (name, role) = name_and_role(node, &step.kind);
             NodeMetrics::new(name, role, workers)
         });
-        Metrics { nodes: nodes.collect(), epoch: AtomicU64::new(0), epochs: AtomicU64::new(0) }
+        Metrics {
+            nodes: nodes.collect(),
+            epoch: AtomicU64::new(0),
+            epochs: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
+            checkpoint: Mutex::new(None),
+            restarts: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn checkpointed(&self, number: u64, took: Duration, bytes: u64) {
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        let news = CheckpointMetrics { number, took, bytes, at: Instant::now() };
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
+    }
+
+    /// The checkpoint that came to stand last, if any did.
+    pub fn checkpoint(&self) -> Option<CheckpointMetrics> {
+        *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts on from a checkpoint: what came after it is counted again.
+    pub(crate) fn resume(&self, plan: &Plan, restored: &Restored) {
+        let sinks = restored.manifest.as_ref().map_or(&[][..], |manifest| &manifest.sinks);
+        for (metrics, node) in self.nodes.iter().zip(&plan.nodes) {
+            let id = node.operator_id;
+            let source = restored.source(id);
+            let step = restored.step(id);
+            let sink = sinks.iter().find(|sink| sink.id == id);
+            metrics.rows_out.store(source.map_or(0, |source| source.rows), Ordering::Relaxed);
+            let bad_records = source.map_or(0, |source| source.bad_records);
+            metrics.bad_records.store(bad_records, Ordering::Relaxed);
+            metrics.late_rows.store(step.map_or(0, |step| step.late_rows), Ordering::Relaxed);
+            metrics.rows_in.store(sink.map_or(0, |sink| sink.rows), Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn restarted(&self) {
+        self.restarts.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_epoch(&self, epoch: Epoch) {
@@ -128,7 +189,9 @@ impl Metrics {
     /// Sums at this moment.
     pub fn totals(&self) -> Totals {
         let epochs = self.epochs.load(Ordering::Relaxed);
-        let mut totals = Totals { epochs, ..Totals::default() };
+        let checkpoints = self.checkpoints.load(Ordering::Relaxed);
+        let restarts = self.restarts.load(Ordering::Relaxed);
+        let mut totals = Totals { epochs, checkpoints, restarts, ..Totals::default() };
         for node in &self.nodes {
             match node.role {
                 Role::Source => totals.rows_in += node.rows_out.load(Ordering::Relaxed),

@@ -5,6 +5,7 @@ use crate::error::JobError;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
+use tidemill_connectors::parse_duration;
 use tidemill_formats::Table;
 
 /// What becomes of input that can't be used.
@@ -55,6 +56,28 @@ pub(crate) fn limits(options: &BTreeMap<String, String>) -> Result<Limits, JobEr
     })
 }
 
+/// When checkpoints are taken and how many are kept: `'execution.checkpointing.*'`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CheckpointOptions {
+    /// How often; `None` only when the job ends or stops.
+    pub interval: Option<Duration>,
+    /// How many that stand are kept.
+    pub retained: usize,
+}
+
+/// What the session says of checkpoints.
+pub(crate) fn checkpoints(
+    options: &BTreeMap<String, String>,
+) -> Result<CheckpointOptions, JobError> {
+    let default = Duration::from_secs(1);
+    let interval = duration(options, "execution.checkpointing.interval", default)?;
+    let retained = number(options, "state.checkpoints.num-retained", 2)?;
+    Ok(CheckpointOptions {
+        interval: (!interval.is_zero()).then_some(interval),
+        retained: retained.max(2),
+    })
+}
+
 /// The number of workers that the session asks for: `'parallelism.default'`.
 pub fn parallelism(options: &BTreeMap<String, String>) -> Result<Option<usize>, JobError> {
     let option = "parallelism.default";
@@ -67,7 +90,17 @@ pub fn parallelism(options: &BTreeMap<String, String>) -> Result<Option<usize>, 
     }
 }
 
-fn number<N: FromStr>(
+pub(crate) fn duration(
+    options: &BTreeMap<String, String>,
+    option: &str,
+    default: Duration,
+) -> Result<Duration, JobError> {
+    let Some(value) = options.get(option) else { return Ok(default) };
+    let expected = "write a number and a unit, such as '500 ms', '5 s', '10 min'";
+    parse_duration(value).ok_or_else(|| wrong(option, value, expected))
+}
+
+pub(crate) fn number<N: FromStr>(
     options: &BTreeMap<String, String>,
     option: &str,
     default: N,
@@ -76,7 +109,7 @@ fn number<N: FromStr>(
     value.trim().parse().map_err(|_| wrong(option, value, "write a whole number"))
 }
 
-fn wrong(option: &str, value: &str, expected: &str) -> JobError {
+pub(crate) fn wrong(option: &str, value: &str, expected: &str) -> JobError {
     JobError::Option {
         option: option.to_owned(),
         value: value.to_owned(),
@@ -99,6 +132,18 @@ mod tests {
         assert_eq!(late_rows(&options("tidemill.late-rows", "fail")).unwrap(), Policy::Fail);
         let error = late_rows(&options("tidemill.late-rows", "skip")).unwrap_err();
         assert!(error.to_string().contains("'drop'"), "{error}");
+    }
+
+    #[test]
+    fn checkpoints_are_taken_each_second_unless_the_job_says_otherwise() {
+        let default = CheckpointOptions { interval: Some(Duration::from_secs(1)), retained: 2 };
+        assert_eq!(checkpoints(&BTreeMap::new()).unwrap(), default);
+        let interval = |text| checkpoints(&options("execution.checkpointing.interval", text));
+        assert_eq!(interval("100 ms").unwrap().interval, Some(Duration::from_millis(100)));
+        assert_eq!(interval("0").unwrap().interval, None);
+        assert!(interval("often").unwrap_err().to_string().contains("'500 ms'"));
+        let retained = checkpoints(&options("state.checkpoints.num-retained", "1"));
+        assert_eq!(retained.unwrap().retained, 2, "the one before may be needed");
     }
 
     #[test]

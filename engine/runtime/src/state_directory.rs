@@ -4,23 +4,40 @@
 //! DIR/lock             held by the one process that works on it
 //! DIR/job              the job's identity
 //! DIR/finished         there once a bounded job has come to its end
+//! DIR/checkpoints/     the job's state, unless it is kept elsewhere
 //! DIR/dead-letters/    what could not be used
 //! ```
 //!
 //! The lock is the system's, not the file's mere existence: a process that dies leaves none.
 
+use crate::checkpoint::{self, LocalStore, Store};
+use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::JobError;
+use crate::job::{Fit, JobState};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A state directory that this process holds.
 #[derive(Debug)]
 pub struct StateDirectory {
     path: PathBuf,
-    identity: String,
+    identity: Identity,
+    /// The identity that a fresh start put an end to.
+    replaced: Option<String>,
     /// Released when dropped.
     _lock: File,
+}
+
+/// Who a job is, from its first start on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    job: String,
+    /// How long the files of dead letters were before it began.
+    dead_letters: Lengths,
 }
 
 /// Whether to go on where an earlier run left off.
@@ -50,13 +67,9 @@ impl StateDirectory {
             }
             Err(TryLockError::Error(error)) => return Err(failed(error.to_string())),
         }
-        let mut directory =
-            StateDirectory { path: path.to_owned(), identity: String::new(), _lock: lock };
-        if start == Start::Fresh {
-            directory.clear().map_err(|error| failed(error.to_string()))?;
-        }
-        directory.identity = directory.identify().map_err(|error| failed(error.to_string()))?;
-        Ok(directory)
+        let prepared = prepare(path, start).map_err(|error| failed(error.to_string()))?;
+        let (identity, replaced) = prepared;
+        Ok(StateDirectory { path: path.to_owned(), identity, replaced, _lock: lock })
     }
 
     /// Where it is.
@@ -66,7 +79,29 @@ impl StateDirectory {
 
     /// The job's identity, made when the directory was.
     pub fn identity(&self) -> &str {
-        &self.identity
+        &self.identity.job
+    }
+
+    /// What a run needs to keep its state here.
+    ///
+    /// # Errors
+    /// If the place that the session names for checkpoints can't be used.
+    pub fn job_state(
+        &self,
+        options: &BTreeMap<String, String>,
+        fit: Fit,
+    ) -> Result<JobState, JobError> {
+        let store: Arc<dyn Store> = match options.get("state.checkpoints.dir") {
+            None => Arc::new(LocalStore::new(self.path.join("checkpoints"))),
+            Some(place) => checkpoint::open_store(place, &self.identity.job)?,
+        };
+        Ok(JobState {
+            identity: self.identity.job.clone(),
+            replaced: self.replaced.clone(),
+            store,
+            dead_letters: self.identity.dead_letters.clone(),
+            fit,
+        })
     }
 
     /// Where dead letters go.
@@ -89,29 +124,42 @@ impl StateDirectory {
         let mut file = File::create(path).map_err(problem)?;
         file.write_all(b"finished\n").and_then(|()| file.sync_all()).map_err(problem)
     }
+}
 
-    /// Forgets what earlier runs left, except dead letters: those are a person's.
-    fn clear(&self) -> std::io::Result<()> {
-        for name in ["finished", "job"] {
-            match fs::remove_file(self.path.join(name)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-        Ok(())
+/// Takes over what a directory says of its job, or makes a new one of it.
+fn prepare(path: &Path, start: Start) -> io::Result<(Identity, Option<String>)> {
+    let file = path.join("job");
+    let known = match fs::read_to_string(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        text => Some(text?),
+    };
+    let known = known.map(|text| serde_json::from_str::<Identity>(&text)).transpose()?;
+    let replaced = match (known, start) {
+        (Some(identity), Start::Resume) => return Ok((identity, None)),
+        (known, _) => known.map(|identity| identity.job),
+    };
+    if start == Start::Fresh {
+        clear(path)?;
     }
+    let dead_letters = DeadLetters::lengths(&path.join("dead-letters"))?;
+    let identity = Identity { job: new_identity(), dead_letters };
+    let text = serde_json::to_string(&identity)?;
+    // Whole or not at all: a directory without it is a new one.
+    let hidden = path.join(".job.tmp");
+    fs::write(&hidden, text + "\n")?;
+    File::open(&hidden)?.sync_all()?;
+    fs::rename(&hidden, &file)?;
+    Ok((identity, replaced))
+}
 
-    fn identify(&self) -> std::io::Result<String> {
-        let path = self.path.join("job");
-        match fs::read_to_string(&path) {
-            Ok(identity) => return Ok(identity.trim().to_owned()),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        let identity = new_identity();
-        fs::write(&path, format!("{identity}\n"))?;
-        Ok(identity)
-    }
+/// Forgets what earlier runs left, except dead letters: those are a person's.
+fn clear(path: &Path) -> io::Result<()> {
+    let gone = |removed: io::Result<()>| match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    gone(fs::remove_file(path.join("finished")))?;
+    gone(fs::remove_dir_all(path.join("checkpoints")))
 }
 
 /// A name that no other job has: the moment and chance.

@@ -61,7 +61,7 @@ impl Summary {
             cpu_seconds: usage.cpu_seconds,
             rows_per_second: totals.rows_in as f64 / seconds.max(1e-9),
             peak_rss_bytes: usage.peak_rss_bytes,
-            checkpoints: 0,
+            checkpoints: totals.checkpoints,
             state_bytes: totals.state_bytes,
             epochs: totals.epochs,
             exit,

@@ -241,6 +241,7 @@ impl Job {
         let options = RunOptions {
             workers,
             dead_letters: folder.to_owned(),
+            state: None,
             stop: self.stop.clone(),
             console: Arc::new(Silence),
             metrics: Arc::new(Metrics::new(&self.plan, workers)),

@@ -1,7 +1,8 @@
 //! The loop of one worker: read, send, move on with the epoch, let the dataflow work.
 //!
 //! ```text
-//!  announce lanes ─► reading ──(all sources ended, or stop)──► draining ─► finishing the sinks
+//!  announce lanes ─► reading ──(all sources ended, or stop)──► waiting for the others and the last
+//!                       │          checkpoint's cut ─► draining ─► that stands ─► finishing the sinks
 //!                       └────────────(anybody failed)────────────► hold still, leave together
 //! ```
 //!
@@ -9,7 +10,9 @@
 //! inputs until every worker has left its loop. Dropping an input into a live peer would close an
 //! epoch that is only half fed, and the peer would take it for complete.
 
-use crate::error::JobError;
+use crate::checkpoint::Part;
+use crate::coordinator::End;
+use crate::error::{JobError, panic_message};
 use crate::graph::{self, Built};
 use crate::input::SourceDriver;
 use crate::job::Shared;
@@ -45,7 +48,7 @@ pub(crate) fn run(index: usize, seat: Seat, readers: Readers, shared: &Arc<Share
         Ok(Err(error)) => shared.poison.fail(error),
         Err(panic) => {
             let message = panic_message(panic.as_ref());
-            shared.poison.fail(JobError::Panic { worker: index, message });
+            shared.poison.fail(JobError::Panic { place: format!("worker {index}"), message });
         }
     }
     // Only now may anything be dropped: nobody steps any more.
@@ -67,6 +70,9 @@ struct Running {
     reports: Option<ReportInput>,
     probe: Probe,
     chores_done: Instant,
+    is_reading: bool,
+    /// The last checkpoint, once this worker has entered the epoch that it cuts before.
+    last_cut: Option<u64>,
 }
 
 impl Running {
@@ -88,6 +94,8 @@ impl Running {
             reports: Some(reports),
             probe,
             chores_done: Instant::now(),
+            is_reading: true,
+            last_cut: None,
         };
         running.enter(epoch);
         let mut news: Vec<Report> = values.into_iter().map(|values| values.give(epoch)).collect();
@@ -101,7 +109,7 @@ impl Running {
 
     fn run(&mut self, worker: &mut Worker, shared: &Shared) -> Result<(), JobError> {
         let mut patience = PATIENCE_MIN;
-        while self.is_reading() && !shared.stops() {
+        while !self.has_read_all(shared) {
             if shared.poison.has_failed() {
                 return Ok(());
             }
@@ -117,7 +125,7 @@ impl Running {
         self.leave_epoch();
         self.sources.iter_mut().for_each(SourceDriver::close);
         self.reports = None;
-        while worker.is_running() {
+        while worker.is_running() || !self.last_stands(shared) {
             if shared.poison.has_failed() {
                 return Ok(());
             }
@@ -130,8 +138,24 @@ impl Running {
         Ok(())
     }
 
-    fn is_reading(&self) -> bool {
-        self.sources.iter().any(SourceDriver::is_open)
+    /// Whether this worker may leave the epochs: it reads no more, and has entered the one that
+    /// the last checkpoint cuts before, if there are checkpoints.
+    fn has_read_all(&mut self, shared: &Shared) -> bool {
+        let coordinator = &shared.coordinator;
+        if shared.stops() {
+            coordinator.stop_reading(self.index, End::Stopped);
+        } else if !self.sources.iter().any(SourceDriver::is_open) {
+            coordinator.stop_reading(self.index, End::Finished);
+        } else {
+            return false;
+        }
+        self.is_reading = false;
+        !coordinator.has_cuts() || self.last_cut.is_some()
+    }
+
+    /// Whether the last checkpoint, if there are any, stands.
+    fn last_stands(&self, shared: &Shared) -> bool {
+        self.last_cut.is_none_or(|checkpoint| shared.coordinator.is_decided(checkpoint))
     }
 
     /// Moves on with the epoch and reads what may be read. Says how many rows.
@@ -139,8 +163,13 @@ impl Running {
         let epoch = shared.coordinator.epoch(self.probe.frontier());
         if epoch > self.epoch {
             self.leave_epoch();
+            let before = self.epoch;
             self.enter(epoch);
+            self.cut(before, shared);
             shared.metrics.set_epoch(epoch);
+        }
+        if !self.is_reading {
+            return Ok(0);
         }
         let mut rows = 0;
         for source in &mut self.sources {
@@ -166,6 +195,22 @@ impl Running {
         }
     }
 
+    /// If a checkpoint cuts between the last epoch and this one, hands over where sources stand,
+    /// and tells everybody of the cut. Whoever published its epoch has entered exactly that one,
+    /// so somebody tells it under the right epoch.
+    fn cut(&mut self, before: Epoch, shared: &Shared) {
+        let Some(cut) = shared.coordinator.cut() else { return };
+        if cut.epoch <= before || cut.epoch > self.epoch {
+            return;
+        }
+        let sources = self.sources.iter().map(|source| (source.node, source.cut())).collect();
+        shared.hand_over(Part::Sources(cut, sources));
+        if let Some(reports) = self.reports.as_mut().filter(|_| cut.epoch == self.epoch) {
+            reports.cut(cut.checkpoint);
+        }
+        self.last_cut = cut.last.map(|_| cut.checkpoint);
+    }
+
     fn enter(&mut self, epoch: Epoch) {
         self.epoch = epoch;
         self.sources.iter_mut().for_each(|source| source.advance_to(epoch));
@@ -178,13 +223,14 @@ impl Running {
         let is_time = self.chores_done.elapsed() >= CHORES_INTERVAL;
         if is_time {
             self.chores_done = Instant::now();
-            if self.index == 0 {
-                shared.dead_letters.flush();
+            if self.index == 0 && !shared.coordinator.has_cuts() {
+                shared.dead_letters.settle(Epoch::MAX);
             }
         }
         let mut pending_bytes = 0;
         for sink in &self.sinks {
             let mut sink = sink.borrow_mut();
+            sink.catch_up()?;
             if is_time {
                 sink.flush()?;
             }
@@ -193,10 +239,4 @@ impl Running {
         shared.coordinator.sinks_hold(self.index, pending_bytes);
         Ok(())
     }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-    text.unwrap_or_else(|| "no message".to_owned())
 }

@@ -80,6 +80,7 @@ fn run_on(nodes: Vec<Node>, workers: usize, folder: &Path) -> Result<Summary, Jo
     let options = RunOptions {
         workers,
         dead_letters: folder.join("dead-letters"),
+        state: None,
         stop: Arc::default(),
         console: Arc::new(Silence),
         metrics: Arc::new(Metrics::new(&plan, workers)),

@@ -90,6 +90,27 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    /// Whether it keeps state between epochs, which checkpoints have to hold.
+    pub fn keeps_state(&self) -> bool {
+        match self {
+            NodeKind::WindowAggregate(_)
+            | NodeKind::GroupAggregate(_)
+            | NodeKind::TopN(_)
+            | NodeKind::Join(_)
+            | NodeKind::IntervalJoin(_)
+            | NodeKind::TemporalJoin(_)
+            | NodeKind::WindowJoin(_)
+            | NodeKind::Over(_)
+            | NodeKind::Normalize(_) => true,
+            NodeKind::Source(_)
+            | NodeKind::Values(_)
+            | NodeKind::Map(_)
+            | NodeKind::Unnest(_)
+            | NodeKind::Union
+            | NodeKind::Sink(_) => false,
+        }
+    }
+
     /// The key columns by which input `port` must be exchanged; `None` if any worker may have
     /// any row. An empty key sends everything to one worker.
     pub fn exchange(&self, port: usize) -> Option<&[usize]> {

@@ -229,3 +229,21 @@ fn equal_meaning_has_equal_operator_ids_whatever_stands_around_it() {
     let second = format!("CREATE VIEW v AS SELECT usr FROM clicks; {query}");
     assert_eq!(id(&alone), id(&plan(&second)));
 }
+
+#[test]
+fn an_operator_keeps_its_id_when_a_query_elsewhere_reads_more_of_its_table() {
+    let query = "INSERT INTO out_retract SELECT kind, COUNT(*) FROM clicks GROUP BY kind;";
+    let other = "INSERT INTO out_retract SELECT usr, COUNT(*) FROM clicks GROUP BY usr;";
+    let ids = |plan: &Plan| -> Vec<u64> {
+        let kept = plan.nodes.iter().filter(|node| node.kind.keeps_state());
+        kept.map(|node| node.operator_id).collect()
+    };
+    let alone = ids(&plan(query));
+    let both = ids(&plan(&format!(
+        "EXECUTE STATEMENT SET BEGIN {other} {query} END;"
+    )));
+    assert_eq!((alone.len(), both.len()), (1, 2));
+    assert!(both.contains(&alone[0]), "{alone:?} {both:?}");
+    let another = query.replace("COUNT(*)", "COUNT(DISTINCT usr)");
+    assert_ne!(ids(&plan(&another)), alone);
+}

@@ -161,6 +161,7 @@ mod tests {
         let options = RunOptions {
             workers: 2,
             dead_letters: folder.path().to_owned(),
+            state: None,
             stop: Arc::default(),
             console: Arc::new(Silence),
             metrics: Arc::new(Metrics::new(&plan, 2)),

@@ -28,8 +28,14 @@ impl Default for SourceTime {
     }
 }
 
-/// The time at all sources after an epoch, shared by all operators of a worker.
-pub(super) type Tick = Arc<BTreeMap<SourceId, SourceTime>>;
+/// What all steps of a worker have to know of an epoch besides its rows.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tick {
+    /// The time at all sources after the epoch.
+    pub times: Arc<BTreeMap<SourceId, SourceTime>>,
+    /// The checkpoint that cuts before the epoch, if one does.
+    pub cut: Option<u64>,
+}
 
 /// The clocks of all sources of a job.
 #[derive(Clone, Debug)]

@@ -25,12 +25,21 @@ use timely::progress::frontier::MutableAntichain;
 /// The ticks of a worker's clock.
 pub(super) type Ticks<'scope> = Stream<'scope, Epoch, Vec<Tick>>;
 
+/// Which ticks open an epoch in which there are no rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// All: what they close may fire.
+    All,
+    /// Only those that cut.
+    Cuts,
+}
+
 /// One complete epoch.
 pub(super) struct Complete {
     pub epoch: Epoch,
     /// Rows per port, in order of arrival.
     pub inputs: Vec<Vec<Batch>>,
-    /// The sources' times after the epoch, if any of them changed.
+    /// The sources' times after the epoch, if any of them changed or a checkpoint cuts here.
     pub tick: Option<Tick>,
 }
 
@@ -78,14 +87,14 @@ pub(super) fn build<'scope>(
     scope: Scope<'scope, Epoch>,
     name: String,
     inputs: Vec<Upstream<'scope>>,
-    ticks: Option<Ticks<'scope>>,
+    (ticks, wanted): (Ticks<'scope>, Wanted),
     mut logic: Logic,
 ) -> Rows<'scope> {
     let mut builder = OperatorBuilder::new(name, scope);
     let mut stash = Stash { ports: inputs.len(), epochs: BTreeMap::new() };
     let ports = inputs.into_iter().enumerate();
     let mut drains: Vec<Drain> = ports.map(|(port, up)| rows(&mut builder, port, up)).collect();
-    drains.extend(ticks.map(|ticks| tick(&mut builder, ticks)));
+    drains.push(tick(&mut builder, ticks, wanted));
     let (output, stream) = builder.new_output::<Message>();
     let mut output = OutputBuilder::<Epoch, NoopBuilder<Message>>::from(output);
     let mut has_failed = false;
@@ -147,11 +156,17 @@ fn rows<'scope>(
     }
 }
 
-fn tick<'scope>(builder: &mut OperatorBuilder<'scope, Epoch>, ticks: Ticks<'scope>) -> Drain {
+fn tick<'scope>(
+    builder: &mut OperatorBuilder<'scope, Epoch>,
+    ticks: Ticks<'scope>,
+    wanted: Wanted,
+) -> Drain {
     let mut input = builder.new_input(ticks, Pipeline);
     Box::new(move |stash: &mut Stash| {
         input.for_each(|capability, ticks| {
-            if let Some(tick) = ticks.pop() {
+            if let Some(tick) = ticks.pop()
+                && (wanted == Wanted::All || tick.cut.is_some())
+            {
                 stash.epoch(&capability).tick = Some(tick);
             }
         });

@@ -1,13 +1,13 @@
 //! [`Graph`]: the steps of a job, as a worker builds them.
 
 use super::clock::{EventClock, SourceId, Tick, watermark_of};
-use super::epochs::{self, Complete, Failed, Logic, Ticks};
-use super::host::{Applied, Host};
+use super::epochs::{self, Complete, Failed, Logic, Ticks, Wanted};
+use super::host::{Applied, Host, StateCut};
 use super::message::Message;
 use super::processing_time_ms;
 use super::report::{Broadcast, ReportInput, Reports};
 use crate::batch::Batch;
-use crate::operator::{EpochContext, Operator, OperatorError, Output};
+use crate::operator::{EpochContext, Operator, OperatorError, Output, SnapshotScope};
 use crate::time::{Epoch, Watermark};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -27,8 +27,14 @@ pub type Rows<'scope> = Stream<'scope, Epoch, Message>;
 /// A stateless step: the rows of a batch and the epoch's processing time, to the rows it gives.
 pub type MapStep = Box<dyn FnMut(&Batch, i64) -> Result<Batch, OperatorError>>;
 
-/// What is written at the end of an epoch.
-pub type SinkStep = Box<dyn FnMut(Epoch, Vec<Batch>) -> Result<(), OperatorError>>;
+/// The end of the dataflow.
+pub trait SinkStep {
+    /// Takes the rows of a complete epoch.
+    fn write(&mut self, epoch: Epoch, rows: Vec<Batch>) -> Result<(), OperatorError>;
+
+    /// A checkpoint cuts here: what was written so far belongs to it.
+    fn seal(&mut self, checkpoint: u64) -> Result<(), OperatorError>;
+}
 
 /// Rows that enter a step, and how they get to it.
 #[derive(Debug)]
@@ -171,34 +177,44 @@ impl<'scope> Graph<'scope> {
         name: &str,
         inputs: Vec<Upstream<'scope>>,
         sources: &[SourceId],
-        operator: Box<dyn Operator>,
+        (operator, watermark): (Box<dyn Operator>, Watermark),
     ) -> Rows<'scope> {
         let stepper = Stepper {
             node,
             sources: sources.to_vec(),
             operator,
-            watermark: Watermark::MIN,
+            watermark,
             host: self.host.clone(),
         };
-        let ticks = Some(self.ticks.clone());
+        let ticks = (self.ticks.clone(), Wanted::All);
         epochs::build(self.scope, name.to_owned(), inputs, ticks, stepper.into_logic())
     }
 
     /// A sink: `step` gets the rows of each complete epoch that has any.
-    pub fn sink(&self, node: usize, name: &str, input: Upstream<'scope>, mut step: SinkStep) {
+    pub fn sink(
+        &self,
+        node: usize,
+        name: &str,
+        input: Upstream<'scope>,
+        mut step: Box<dyn SinkStep>,
+    ) {
         let host = self.host.clone();
         let logic: Logic = Box::new(move |complete: Complete| {
             if host.has_failed() {
                 return Err(Failed);
             }
-            let Complete { epoch, mut inputs, .. } = complete;
-            step(epoch, inputs.pop().unwrap_or_default()).map_err(|error| {
+            let Complete { epoch, mut inputs, tick } = complete;
+            let cut = tick.and_then(|tick| tick.cut);
+            let sealed = cut.map_or(Ok(()), |checkpoint| step.seal(checkpoint));
+            let rows = inputs.pop().unwrap_or_default();
+            sealed.and_then(|()| step.write(epoch, rows)).map_err(|error| {
                 host.fail(node, error);
                 Failed
             })?;
             Ok(Vec::new())
         });
-        let done = epochs::build(self.scope, name.to_owned(), vec![input], None, logic);
+        let ticks = (self.ticks.clone(), Wanted::Cuts);
+        let done = epochs::build(self.scope, name.to_owned(), vec![input], ticks, logic);
         done.probe_with(&self.probe);
     }
 }
@@ -237,8 +253,11 @@ impl Stepper {
 
     fn apply(&mut self, complete: Complete) -> Result<Vec<Batch>, OperatorError> {
         let Complete { epoch, inputs, tick } = complete;
+        if let Some(checkpoint) = tick.as_ref().and_then(|tick| tick.cut) {
+            self.cut(checkpoint)?;
+        }
         let before = self.watermark;
-        let after = tick.map_or(before, |tick| watermark_of(&self.sources, &tick, before));
+        let after = tick.map_or(before, |tick| watermark_of(&self.sources, &tick.times, before));
         let rows_in: usize = inputs.iter().flatten().map(Batch::len).sum();
         if rows_in == 0 && before == after {
             return Ok(Vec::new());
@@ -253,7 +272,7 @@ impl Stepper {
         self.operator.apply(inputs, &context, &mut output)?;
         self.watermark = after;
         for late in output.late {
-            self.host.late(self.node, late);
+            self.host.late(self.node, epoch, late);
         }
         output.rows.retain(|batch| !batch.is_empty());
         let applied = Applied {
@@ -268,7 +287,18 @@ impl Stepper {
     }
 }
 
-/// Turns everybody's reports into this worker's ticks, one for each epoch that had any.
+impl Stepper {
+    /// Hands over what changed. The epoch at hand has not been applied yet, so this is the state
+    /// before it.
+    fn cut(&mut self, checkpoint: u64) -> Result<(), OperatorError> {
+        let changed = self.operator.snapshot(SnapshotScope::Changed)?;
+        let (watermark, state_bytes) = (self.watermark, self.operator.state_bytes());
+        self.host.cut(self.node, StateCut { checkpoint, changed, watermark, state_bytes });
+        Ok(())
+    }
+}
+
+/// Turns everybody's reports into this worker's ticks, one for each epoch that brings news.
 fn clock<'scope>(
     scope: Scope<'scope, Epoch>,
     reports: Stream<'scope, Epoch, Reports>,
@@ -278,32 +308,36 @@ fn clock<'scope>(
     let (output, ticks) = builder.new_output::<Vec<Tick>>();
     let mut output = OutputBuilder::<Epoch, NoopBuilder<Vec<Tick>>>::from(output);
     let mut clock = EventClock::new(scope.peers());
-    let mut told = Tick::default();
+    let mut told = Arc::default();
     let mut stash = BTreeMap::new();
     builder.build(move |initial| {
         drop(initial);
         move |frontiers| {
             input.for_each(|capability, reports| {
                 let epoch = *capability.least().expect("every message has a stamp");
-                let (_, heard) = stash.entry(epoch).or_insert_with(|| {
-                    (capability.retain_least(0).expect("every message has a stamp"), Vec::new())
+                let (_, heard, cut) = stash.entry(epoch).or_insert_with(|| {
+                    let answer = capability.retain_least(0).expect("every message has a stamp");
+                    (answer, Vec::new(), None)
                 });
                 heard.extend(std::mem::take(&mut reports.copies).into_iter().flatten());
+                *cut = cut.or(reports.cut);
             });
             let mut output = output.activate();
             while let Some(entry) = stash.first_entry() {
                 if frontiers[0].less_equal(entry.key()) {
                     break;
                 }
-                let (answer, heard) = entry.remove();
+                let (answer, heard, cut) = entry.remove();
                 clock.apply(&heard);
                 let times = clock.times();
-                if times == *told {
+                if times == *told && cut.is_none() {
                     continue;
                 }
-                told = Arc::new(times);
+                if times != *told {
+                    told = Arc::new(times);
+                }
                 let mut session = output.session_with_builder(&answer);
-                session.give_container(&mut vec![told.clone()]);
+                session.give_container(&mut vec![Tick { times: told.clone(), cut }]);
             }
         }
     });

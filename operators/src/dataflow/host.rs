@@ -1,6 +1,6 @@
 //! [`Host`]: what the dataflow tells whoever runs it.
 
-use crate::operator::{LateRows, OperatorError};
+use crate::operator::{LateRows, OperatorError, Snapshot};
 use crate::time::{Epoch, Watermark};
 
 /// What an operator did with an epoch, for counters.
@@ -29,6 +29,22 @@ pub trait Host {
     /// A node applied rows or a watermark.
     fn applied(&self, node: usize, applied: Applied);
 
-    /// A node dropped rows that came too late.
-    fn late(&self, node: usize, rows: LateRows);
+    /// A node dropped rows of an epoch because they came too late.
+    fn late(&self, node: usize, epoch: Epoch, rows: LateRows);
+
+    /// A checkpoint cuts here: this is what changed in a node's state since the last one.
+    fn cut(&self, node: usize, state: StateCut);
+}
+
+/// A node's part of a checkpoint on one worker.
+#[derive(Debug)]
+pub struct StateCut {
+    /// The checkpoint.
+    pub checkpoint: u64,
+    /// What changed since the one before.
+    pub changed: Snapshot,
+    /// The node's watermark at the cut, the same on all workers.
+    pub watermark: Watermark,
+    /// Bytes of state that it holds on this worker.
+    pub state_bytes: usize,
 }

@@ -13,6 +13,10 @@
 //! ticks have passed `e`: then it has every row and every watermark of `e`, on every worker the
 //! same. Nothing holds a capability of an epoch that it does not owe an answer for.
 //!
+//! A checkpoint travels the same way: a tick of epoch `e` may say that a checkpoint cuts before
+//! `e`. Whoever gets it has applied everything before `e` and nothing of it: it hands over its
+//! state, and then applies `e`.
+//!
 //! The invariant under failure: **no epoch is completed by accident**. Whoever fails tells the
 //! [`Host`], keeps its capabilities, and is never stepped again; see [`Worker::step`].
 
@@ -30,7 +34,7 @@ mod tests;
 
 pub use clock::{EventClock, SourceId, SourceTime};
 pub use graph::{Graph, Input, MapStep, Probe, Rows, SinkStep, Upstream};
-pub use host::{Applied, Host};
+pub use host::{Applied, Host, StateCut};
 pub use message::Message;
 pub use report::{News, Report, ReportInput};
 pub use worker::{Seat, Worker, seats};

@@ -52,7 +52,14 @@ impl ReportInput {
             return;
         }
         let copies = vec![reports.to_vec(); self.peers];
-        self.handle.send_batch(&mut Reports { copies });
+        self.handle.send_batch(&mut Reports { copies, cut: None });
+    }
+
+    /// Tells all workers that a checkpoint cuts before the current epoch. One worker has to say
+    /// it; several may.
+    pub fn cut(&mut self, checkpoint: u64) {
+        let copies = vec![Vec::new(); self.peers];
+        self.handle.send_batch(&mut Reports { copies, cut: Some(checkpoint) });
     }
 
     /// Moves on to `epoch`, which ends the ones before.
@@ -71,6 +78,8 @@ impl std::fmt::Debug for ReportInput {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reports {
     pub(super) copies: Vec<Vec<Report>>,
+    /// The checkpoint that cuts before the epoch of the message.
+    pub(super) cut: Option<u64>,
 }
 
 impl Accountable for Reports {
@@ -107,7 +116,7 @@ impl Distributor<Reports> for Broadcast {
         let copies = std::mem::take(&mut reports.copies);
         debug_assert_eq!(copies.len(), pushers.len(), "one copy for each worker");
         for (copy, pusher) in copies.into_iter().zip(pushers) {
-            let mut copy = Reports { copies: vec![copy] };
+            let mut copy = Reports { copies: vec![copy], cut: reports.cut };
             Parcel::push_at(&mut copy, stamp.clone(), pusher);
         }
     }

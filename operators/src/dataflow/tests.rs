@@ -69,14 +69,19 @@ impl Operator for Count {
         Ok(())
     }
 
+    /// A byte for each row counted, so that a cut tells which rows are before it.
     fn state_bytes(&self) -> usize {
-        self.counts.len() * 16
+        self.counts.values().sum::<i64>() as usize
     }
 }
+
+/// What was counted (or, by the sink, written) before each checkpoint, by all workers.
+type Cuts = Arc<Mutex<BTreeMap<(&'static str, u64), usize>>>;
 
 struct Flag {
     failed: Arc<AtomicBool>,
     rows_in: Cell<u64>,
+    cuts: Cuts,
 }
 
 impl Host for Flag {
@@ -92,7 +97,37 @@ impl Host for Flag {
         self.rows_in.set(self.rows_in.get() + applied.rows_in);
     }
 
-    fn late(&self, _: usize, _: LateRows) {}
+    fn late(&self, _: usize, _: u64, _: LateRows) {}
+
+    fn cut(&self, _: usize, state: StateCut) {
+        *self.cuts.lock().unwrap().entry(("counted", state.checkpoint)).or_default() +=
+            state.state_bytes;
+    }
+}
+
+/// The sink of the results, which knows what it has written.
+struct Collect {
+    results: Results,
+    written: usize,
+    cuts: Cuts,
+}
+
+impl SinkStep for Collect {
+    fn write(&mut self, epoch: u64, batches: Vec<Batch>) -> Result<(), OperatorError> {
+        for batch in batches {
+            let keys = batch.column(0).as_primitive::<Int64Type>().values();
+            let values = batch.column(1).as_primitive::<Int64Type>().values();
+            let rows = keys.iter().zip(values).map(|(&k, &v)| (epoch, k, v));
+            self.results.lock().unwrap().extend(rows);
+            self.written += batch.len();
+        }
+        Ok(())
+    }
+
+    fn seal(&mut self, checkpoint: u64) -> Result<(), OperatorError> {
+        *self.cuts.lock().unwrap().entry(("written", checkpoint)).or_default() += self.written;
+        Ok(())
+    }
 }
 
 /// What a worker reads: for each epoch from 1 some batches of keys.
@@ -100,13 +135,23 @@ type Script = Vec<Vec<Vec<i64>>>;
 
 /// Runs `script[worker]` with a count per key; epoch `e` ends with watermark `e * 10 + worker`.
 fn run(scripts: &[Script], fails_at: Option<u64>) -> (Vec<(u64, i64, i64)>, bool) {
+    run_with_cuts(scripts, fails_at, &Cuts::default())
+}
+
+/// The same, with checkpoint `e` cutting before each second epoch `e`.
+fn run_with_cuts(
+    scripts: &[Script],
+    fails_at: Option<u64>,
+    cuts: &Cuts,
+) -> (Vec<(u64, i64, i64)>, bool) {
     let results = Results::default();
     let failed = Arc::new(AtomicBool::new(false));
     let exits = Arc::new(std::sync::Barrier::new(scripts.len()));
     std::thread::scope(|threads| {
         for (index, (seat, script)) in seats(scripts.len()).into_iter().zip(scripts).enumerate() {
             let (results, failed, exits) = (results.clone(), failed.clone(), exits.clone());
-            threads.spawn(move || work(index, seat, script, fails_at, results, failed, &exits));
+            let seen = Seen { results, cuts: cuts.clone(), failed };
+            threads.spawn(move || work(index, seat, script, fails_at, seen, &exits));
         }
     });
     let mut results = results.lock().unwrap().clone();
@@ -114,40 +159,43 @@ fn run(scripts: &[Script], fails_at: Option<u64>) -> (Vec<(u64, i64, i64)>, bool
     (results, failed.load(Ordering::SeqCst))
 }
 
+/// What is seen of a run from outside.
+struct Seen {
+    results: Results,
+    cuts: Cuts,
+    failed: Arc<AtomicBool>,
+}
+
 fn work(
     index: usize,
     seat: Seat,
     script: &Script,
     fails_at: Option<u64>,
-    results: Results,
-    failed: Arc<AtomicBool>,
+    seen: Seen,
     exits: &std::sync::Barrier,
 ) {
+    let Seen { results, cuts, failed } = seen;
     let mut worker = seat.take();
-    let host = Rc::new(Flag { failed: failed.clone(), rows_in: Cell::default() });
+    let host =
+        Rc::new(Flag { failed: failed.clone(), rows_in: Cell::default(), cuts: cuts.clone() });
     let (mut reports, (mut input, probe)) = worker.build(host, |graph| {
         let (input, rows) = graph.source();
         let rows = graph.map(1, "pass", rows, Box::new(|batch, _| Ok(batch.clone())));
         let rows = graph.union(vec![rows]);
         let count = Box::new(Count { fails_at, ..Count::default() });
         let keyed = graph.by_key(rows, &[0]);
-        let counts = graph.operator(2, "count", vec![keyed], &[0], count);
-        let write = move |epoch, batches: Vec<Batch>| {
-            for batch in batches {
-                let keys = batch.column(0).as_primitive::<Int64Type>().values();
-                let values = batch.column(1).as_primitive::<Int64Type>().values();
-                let rows = keys.iter().zip(values).map(|(&k, &v)| (epoch, k, v));
-                results.lock().unwrap().extend(rows);
-            }
-            Ok(())
-        };
-        graph.sink(3, "results", graph.local(counts), Box::new(write));
+        let counts = graph.operator(2, "count", vec![keyed], &[0], (count, Watermark::MIN));
+        let collect = Collect { results, written: 0, cuts };
+        graph.sink(3, "results", graph.local(counts), Box::new(collect));
         (input, graph.probe())
     });
     for (before, batches) in script.iter().enumerate() {
         let epoch = before as u64 + 1;
         input.advance_to(epoch);
         reports.advance_to(epoch);
+        if epoch.is_multiple_of(2) {
+            reports.cut(epoch);
+        }
         for keys in batches {
             input.send(batch(keys.clone(), vec![0; keys.len()]));
         }
@@ -212,6 +260,26 @@ proptest! {
         prop_assert!(!failed);
         let counts: Vec<_> = results.iter().copied().filter(|&(_, key, _)| key >= 0).collect();
         prop_assert_eq!(counts, oracle(&scripts));
+    }
+
+    #[test]
+    fn a_checkpoint_holds_exactly_what_came_before_its_epoch(scripts in scripts()) {
+        let cuts = Cuts::default();
+        let (results, _) = run_with_cuts(&scripts, None, &cuts);
+        let cuts = cuts.lock().unwrap();
+        let epochs = scripts.iter().map(Vec::len).max().unwrap_or_default() as u64;
+        prop_assert_eq!(cuts.len() as u64, epochs / 2 * 2, "each is seen by operator and sink");
+        for (&(who, checkpoint), &rows) in cuts.iter() {
+            let before = checkpoint as usize - 1;
+            let expected = match who {
+                "counted" => {
+                    let read = scripts.iter().flat_map(|script| script.iter().take(before));
+                    read.flatten().map(Vec::len).sum()
+                }
+                _ => results.iter().filter(|&&(epoch, ..)| epoch < checkpoint).count(),
+            };
+            prop_assert_eq!(rows, expected, "{} before {}", who, checkpoint);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! lane        what a partition has to say about the watermark
 //! reader      one worker's partitions, read and decoded on its own thread
 //! producer    the one producer of a process and cluster
+//! transaction what makes the records of a checkpoint visible at once
 //! writer      one worker's records on their way out
 //! ```
 //!
@@ -22,6 +23,7 @@ mod producer;
 mod queue;
 mod reader;
 mod settings;
+mod transaction;
 mod writer;
 
 use crate::registry::Connector;
@@ -55,7 +57,7 @@ impl Connector for Kafka {
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         let settings = Settings::new(&spec.table, Flavour::Append)?;
-        Ok(Box::new(writer::Topic::new(spec.table.clone(), settings)?))
+        Ok(Box::new(writer::Topic::new(spec, settings)?))
     }
 }
 
@@ -81,7 +83,7 @@ impl Connector for UpsertKafka {
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         let settings = Settings::new(&spec.table, Flavour::Upsert)?;
-        Ok(Box::new(writer::Topic::new(spec.table.clone(), settings)?))
+        Ok(Box::new(writer::Topic::new(spec, settings)?))
     }
 }
 

@@ -1,5 +1,5 @@
 //! [`Producer`]: the one producer of a process for a cluster, shared by all workers and tables
-//! that write there with the same properties.
+//! that write there with the same properties and, if they write exactly once, for the same job.
 //!
 //! A record that could not be delivered is not forgotten: the failure stays, and every later
 //! [`Producer::check`] reports it, so that a job can't end as if all had arrived.
@@ -26,9 +26,11 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 /// A record on its way; the number is its size.
 pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
 
-type ByProperties = BTreeMap<BTreeMap<String, String>, Weak<Producer>>;
+/// What makes two tables share a producer: their properties, and their transaction if they have
+/// one.
+type Key = (BTreeMap<String, String>, Option<String>);
 
-static PRODUCERS: Mutex<ByProperties> = Mutex::new(BTreeMap::new());
+static PRODUCERS: Mutex<BTreeMap<Key, Weak<Producer>>> = Mutex::new(BTreeMap::new());
 
 /// Sends records.
 pub(crate) struct Producer {
@@ -45,7 +47,7 @@ struct Outcome {
     failure: Mutex<Option<String>>,
 }
 
-struct Deliveries(Arc<Outcome>);
+pub(super) struct Deliveries(Arc<Outcome>);
 
 /// One writer's hand on the producer.
 pub(crate) struct Share(Arc<Producer>);
@@ -96,19 +98,26 @@ impl ProducerContext for Deliveries {
 }
 
 impl Producer {
-    /// The producer for these properties.
-    pub(crate) fn shared(settings: &Settings) -> Result<Arc<Producer>, ConnectorError> {
+    /// The producer for these properties, and for this transaction if there is one.
+    pub(crate) fn shared(
+        settings: &Settings,
+        transactional_id: Option<&str>,
+    ) -> Result<Arc<Producer>, ConnectorError> {
         let mut producers = PRODUCERS.lock().unwrap_or_else(PoisonError::into_inner);
         producers.retain(|_, producer| producer.strong_count() > 0);
-        if let Some(producer) = producers.get(&settings.properties).and_then(Weak::upgrade) {
+        let key = (settings.properties.clone(), transactional_id.map(str::to_owned));
+        if let Some(producer) = producers.get(&key).and_then(Weak::upgrade) {
             return Ok(producer);
         }
-        let producer = Arc::new(Producer::new(settings)?);
-        producers.insert(settings.properties.clone(), Arc::downgrade(&producer));
+        let producer = Arc::new(Producer::new(settings, transactional_id)?);
+        producers.insert(key, Arc::downgrade(&producer));
         Ok(producer)
     }
 
-    fn new(settings: &Settings) -> Result<Producer, ConnectorError> {
+    fn new(
+        settings: &Settings,
+        transactional_id: Option<&str>,
+    ) -> Result<Producer, ConnectorError> {
         let deliveries = Arc::new(Outcome::default());
         let mut config = ClientConfig::new();
         config.set("enable.idempotence", "true");
@@ -116,7 +125,10 @@ impl Producer {
         config.set("queue.buffering.max.kbytes", "524288");
         config.set("batch.size", "262144");
         config.set("linger.ms", "5");
-        let not_ours = ["group.id", "isolation.level"];
+        if let Some(id) = transactional_id {
+            config.set("transactional.id", id);
+        }
+        let not_ours = ["group.id", "isolation.level", "transactional.id"];
         let properties =
             settings.properties.iter().filter(|(k, _)| !not_ours.contains(&k.as_str()));
         config.extend(properties.map(|(k, v)| (k.clone(), v.clone())));
@@ -187,7 +199,12 @@ impl Producer {
         self.check()
     }
 
-    fn failed(&self, cause: &str) -> ConnectorError {
+    /// librdkafka's own producer, for what concerns all of its records.
+    pub(super) fn inner(&self) -> &impl rdkafka::producer::Producer<Deliveries> {
+        &self.inner
+    }
+
+    pub(super) fn failed(&self, cause: &str) -> ConnectorError {
         let what = format!("writing to Kafka at {}", self.brokers);
         ConnectorError { what, cause: cause.to_owned() }
     }

@@ -141,6 +141,17 @@ pub(crate) enum Partitioner {
     RoundRobin,
 }
 
+/// What is promised of the records that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Guarantee {
+    /// Each is visible once, with the checkpoint that it belongs to, whatever dies.
+    ExactlyOnce,
+    /// Each is visible at once, and perhaps again after a crash.
+    AtLeastOnce,
+    /// Each is visible at once; a crash may repeat or lose some.
+    None,
+}
+
 /// A Kafka table's options, understood.
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -152,6 +163,8 @@ pub(crate) struct Settings {
     pub discovery_interval: Option<Duration>,
     pub idle_timeout: Duration,
     pub partitioner: Partitioner,
+    pub guarantee: Guarantee,
+    pub transactional_id_prefix: Option<String>,
     /// `properties.*`, as librdkafka calls them.
     pub properties: BTreeMap<String, String>,
 }
@@ -162,7 +175,6 @@ impl Settings {
         let format = check(table)?;
         refuse_unknown(table, &KNOWN, &format.options)?;
         check_key(table, flavour, format.changelog_in)?;
-        check_delivery(table)?;
         let properties = properties(table)?;
         if !properties.contains_key("bootstrap.servers") {
             required(table, "properties.bootstrap.servers")?;
@@ -178,8 +190,22 @@ impl Settings {
                 .filter(|interval| !interval.is_zero()),
             idle_timeout: idle.unwrap_or(IDLE_TIMEOUT),
             partitioner: partitioner(table)?,
+            guarantee: guarantee(table)?,
+            transactional_id_prefix: table
+                .option("sink.transactional-id-prefix")
+                .map(str::to_owned),
             properties,
         })
+    }
+
+    /// The name under which a job writes exactly once, if the table asks for that: its own at the
+    /// brokers, so that whoever takes it later shuts this one out.
+    pub(crate) fn transactional_id(&self, job: &str) -> Option<String> {
+        if self.guarantee != Guarantee::ExactlyOnce {
+            return None;
+        }
+        let prefix = self.transactional_id_prefix.as_deref();
+        Some(prefix.map_or_else(|| format!("tidemill-{job}"), |prefix| format!("{prefix}-0")))
     }
 
     /// The brokers, for messages.
@@ -253,17 +279,13 @@ fn check_key(table: &Table, flavour: Flavour, changes: Changelog) -> Result<(), 
     Ok(())
 }
 
-fn check_delivery(table: &Table) -> Result<(), OptionError> {
-    let key = "sink.delivery-guarantee";
-    let choices = [("at-least-once", true), ("none", true), ("exactly-once", false)];
-    match choice(table, key, &choices, true)? {
-        true => Ok(()),
-        false => Err(wrong(
-            key,
-            "'exactly-once' is not supported yet",
-            "write 'at-least-once': a crash may then repeat records",
-        )),
-    }
+fn guarantee(table: &Table) -> Result<Guarantee, OptionError> {
+    let choices = [
+        ("exactly-once", Guarantee::ExactlyOnce),
+        ("at-least-once", Guarantee::AtLeastOnce),
+        ("none", Guarantee::None),
+    ];
+    choice(table, "sink.delivery-guarantee", &choices, Guarantee::ExactlyOnce)
 }
 
 fn partitioner(table: &Table) -> Result<Partitioner, OptionError> {

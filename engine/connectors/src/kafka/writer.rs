@@ -2,8 +2,9 @@
 //! tombstone.
 
 use super::producer::{Producer, Record, Share};
-use super::settings::{Flavour, Partitioner, Settings};
-use crate::sink::{Sink, Writer};
+use super::settings::{Flavour, Guarantee, Partitioner, Settings};
+use super::transaction::TopicTransaction;
+use crate::sink::{Sink, Transaction, WriteSpec, Writer};
 use crate::source::ConnectorError;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
@@ -25,19 +26,28 @@ pub(crate) struct Topic {
     topic: String,
     partitions: i32,
     producer: Arc<Producer>,
+    transaction: Option<Arc<TopicTransaction>>,
 }
 
 impl Topic {
-    pub(crate) fn new(table: Table, settings: Settings) -> Result<Self, ConnectorError> {
+    pub(crate) fn new(spec: &WriteSpec, settings: Settings) -> Result<Self, ConnectorError> {
+        let table = spec.table.clone();
         let Some(topic) = settings.topics.single().map(str::to_owned) else {
             return Err(ConnectorError {
                 what: format!("writing table '{}'", table.name),
                 cause: "a table is written to one topic; it names several".to_owned(),
             });
         };
-        let producer = Producer::shared(&settings)?;
+        let job = spec.job.as_deref();
+        let transactional = job.and_then(|job| Some((job, settings.transactional_id(job)?)));
+        let id = transactional.as_ref().map(|(_, id)| id.as_str());
+        let producer = Producer::shared(&settings, id)?;
         let partitions = producer.partitions(&topic, &settings)?;
-        Ok(Topic { table, settings, topic, partitions, producer })
+        let transaction = transactional.map(|(job, id)| {
+            let (producer, topic) = (producer.clone(), topic.clone());
+            Arc::new(TopicTransaction::new(producer, &settings, topic, job, id))
+        });
+        Ok(Topic { table, settings, topic, partitions, producer, transaction })
     }
 }
 
@@ -61,6 +71,18 @@ impl Sink for Topic {
             keys: Encoded::default(),
             values: Encoded::default(),
         }))
+    }
+
+    fn transaction(&self) -> Option<Arc<dyn Transaction>> {
+        let transaction = self.transaction.clone()?;
+        Some(transaction)
+    }
+
+    fn settle(&self) -> Result<(), ConnectorError> {
+        match (self.settings.guarantee, &self.transaction) {
+            (Guarantee::None, _) | (_, Some(_)) => self.producer.check(),
+            (Guarantee::AtLeastOnce | Guarantee::ExactlyOnce, None) => self.producer.finish(),
+        }
     }
 }
 

@@ -117,6 +117,7 @@ fn run_on(
     let options = RunOptions {
         workers,
         dead_letters: dead_letters.clone(),
+        state: None,
         stop: Arc::default(),
         console: Arc::new(Silence),
         metrics: metrics.clone(),

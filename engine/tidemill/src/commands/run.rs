@@ -16,7 +16,7 @@ use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Console;
 use tidemill_formats::Connectors as _;
 use tidemill_runtime::{
-    Exit, JobError, Metrics, Outside, RunOptions, Start, StateDirectory, Summary, Usage,
+    Exit, Fit, JobError, Metrics, Outside, RunOptions, Start, StateDirectory, Summary, Usage,
     parallelism,
 };
 use tidemill_sql::plan::{NodeKind, Plan};
@@ -42,9 +42,18 @@ pub(crate) struct JobArguments {
     /// Start anew, whatever the state directory holds.
     #[arg(long)]
     pub(crate) fresh: bool,
+    /// Go on even if the job has changed: with the state that fits, without the rest.
+    #[arg(long, conflicts_with = "fresh")]
+    pub(crate) allow_non_restored_state: bool,
     /// Write a summary of the run to this file, as one JSON object.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
+}
+
+impl JobArguments {
+    fn fit(&self) -> Fit {
+        if self.allow_non_restored_state { Fit::WhatFits } else { Fit::Exact }
+    }
 }
 
 pub(crate) fn execute(arguments: RunArguments) -> Result<(), Failure> {
@@ -80,6 +89,7 @@ pub(crate) fn run_job(
     let options = RunOptions {
         workers,
         dead_letters: home.directory.dead_letters(),
+        state: Some(home.directory.job_state(&plan.options, arguments.fit())?),
         stop,
         console: Arc::new(StandardOutput),
         metrics: metrics.clone(),

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod join;
+mod meaning;
 mod rank;
 mod source;
 mod stateless;
@@ -63,7 +64,8 @@ struct Lowering<'w> {
     /// How far each node's output may lie behind its sources' watermark, in milliseconds.
     lags: Vec<i64>,
     /// Nodes by their meaning, so that equal ones are one.
-    known: HashMap<u64, NodeId>,
+    /// The nodes that there are, by what they are.
+    known: HashMap<String, NodeId>,
 }
 
 /// A relation as a node.
@@ -100,17 +102,13 @@ impl Lowering<'_> {
         schema: SchemaRef,
         updating: bool,
     ) -> NodeId {
-        let mut meaning = Fnv::default();
-        meaning.write(format!("{kind:?}").as_bytes());
-        for &input in &inputs {
-            meaning.write(&self.nodes[input].operator_id.to_le_bytes());
-        }
-        let operator_id = meaning.0;
-        if let Some(&id) = self.known.get(&operator_id)
+        let text = format!("{kind:?} {inputs:?}");
+        if let Some(&id) = self.known.get(&text)
             && !matches!(kind, NodeKind::Sink(_))
         {
             return id;
         }
+        let operator_id = self.operator_id(&kind, &inputs);
         let id = self.nodes.len();
         let sources = match &kind {
             NodeKind::Source(_) | NodeKind::Values(_) => vec![id],
@@ -127,8 +125,23 @@ impl Lowering<'_> {
         let delay_ms = inputs.iter().map(|&i| self.lags[i]).max().unwrap_or(0);
         self.lags.push(delay_ms + own_lag(&kind));
         self.nodes.push(Node { kind, inputs, schema, changelog, sources, delay_ms, operator_id });
-        self.known.insert(operator_id, id);
+        self.known.insert(text, id);
         id
+    }
+
+    /// A hash of a node's meaning and of all that is upstream of it. Where two nodes mean the same
+    /// and are not one (a table is written twice), the second counts on.
+    fn operator_id(&self, kind: &NodeKind, inputs: &[NodeId]) -> u64 {
+        let upstream: Vec<&Node> = inputs.iter().map(|&input| &self.nodes[input]).collect();
+        let mut hash = Fnv::default();
+        hash.write(meaning::of(kind, &upstream).as_bytes());
+        for node in upstream {
+            hash.write(&node.operator_id.to_le_bytes());
+        }
+        while self.nodes.iter().any(|node| node.operator_id == hash.0) {
+            hash.write(b"again");
+        }
+        hash.0
     }
 
     fn insert(&mut self, insert: &BoundInsert) -> Planned<()> {

@@ -1,0 +1,170 @@
+//! [`TopicTransaction`]: what makes the records of a checkpoint visible at once, in all topics that
+//! the job writes exactly once.
+//!
+//! The proof that it happened is an offset that nobody reads by: the checkpoint's number, with the
+//! [`Marker`] as its metadata, committed in the same transaction for a group of the job's own on
+//! partition 0 of a topic that it writes. (The offsets of the job's input could not serve: without
+//! any, committing them does nothing, and says nothing of that.)
+//!
+//! librdkafka can't hand a transaction over to the process that comes next. What was open when
+//! one died can only be aborted: that is what [`TopicTransaction::recover`] does first, and before
+//! that the brokers would not say what the marker is.
+
+use super::client::Log;
+use super::partitions::{REQUEST_TIMEOUT, RETRY_INTERVAL, STARTUP_TIMEOUT, retry};
+use super::producer::Producer;
+use super::settings::Settings;
+use crate::sink::{Marker, Transaction};
+use crate::source::ConnectorError;
+use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerGroupMetadata};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::Producer as _;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a commit is tried for while brokers are away. Long before that they give up a
+/// transaction (`transaction.timeout.ms`), and say so when they are back.
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
+
+/// The transaction of a job at a cluster.
+pub(crate) struct TopicTransaction {
+    producer: Arc<Producer>,
+    settings: Settings,
+    /// The topic that the marker is about.
+    topic: String,
+    job: String,
+    id: String,
+    /// The group of the marker, as brokers want to hear it; there after recovery.
+    group: Mutex<Option<ConsumerGroupMetadata>>,
+}
+
+impl TopicTransaction {
+    pub(crate) fn new(
+        producer: Arc<Producer>,
+        settings: &Settings,
+        topic: String,
+        job: &str,
+        id: String,
+    ) -> Self {
+        let (settings, job, group) = (settings.clone(), job.to_owned(), Mutex::new(None));
+        TopicTransaction { producer, settings, topic, job, id, group }
+    }
+
+    /// A consumer of the marker's group: it never joins, it only asks.
+    fn asker(&self) -> Result<BaseConsumer<Log>, ConnectorError> {
+        let mut config = ClientConfig::new();
+        config.extend(self.settings.properties.clone());
+        config.set("group.id", format!("tidemill-{}", self.job));
+        config.set("enable.auto.commit", "false");
+        config.set("isolation.level", "read_committed");
+        config.create_with_context(Log).map_err(|error| self.failed("connecting", &error))
+    }
+
+    fn read_marker(&self, asker: &BaseConsumer<Log>) -> Result<Option<Marker>, ConnectorError> {
+        let mut list = TopicPartitionList::new();
+        list.add_partition(&self.topic, 0);
+        let deadline = Instant::now() + STARTUP_TIMEOUT;
+        let committed = retry(deadline, &self.settings, || {
+            asker.committed_offsets(list.clone(), REQUEST_TIMEOUT).map_err(|e| e.to_string())
+        })?;
+        let elements = committed.elements();
+        let Some(element) = elements.first() else { return Ok(None) };
+        let Offset::Offset(checkpoint) = element.offset() else { return Ok(None) };
+        let marker = (serde_json::from_str::<serde_json::Value>(element.metadata()).ok())
+            .and_then(|text| {
+                let job = text.get("job")?.as_str()?.to_owned();
+                let generation = text.get("generation")?.as_u64()?;
+                Some(Marker { job, checkpoint: u64::try_from(checkpoint).ok()?, generation })
+            });
+        marker.map(Some).ok_or_else(|| {
+            let problem = format!("offset {checkpoint} of group 'tidemill-{}' is no marker", self.job);
+            self.producer.failed(&problem)
+        })
+    }
+
+    fn marker_offset(&self, marker: &Marker) -> Result<TopicPartitionList, ConnectorError> {
+        let Marker { job, checkpoint, generation } = marker;
+        let text = serde_json::json!({"job": job, "generation": generation}).to_string();
+        let offset = i64::try_from(*checkpoint).unwrap_or(i64::MAX);
+        let mut list = TopicPartitionList::new();
+        let mut element = list.add_partition(&self.topic, 0);
+        element.set_metadata(text);
+        element
+            .set_offset(Offset::Offset(offset))
+            .map_err(|error| self.failed("marking a checkpoint", &error))?;
+        Ok(list)
+    }
+
+    /// Repeats a step of the transaction for as long as repeating is the answer to its failure.
+    fn step(
+        &self,
+        doing: &str,
+        timeout: Duration,
+        step: impl Fn() -> Result<(), KafkaError>,
+    ) -> Result<(), ConnectorError> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let error = match step() {
+                Ok(()) => return Ok(()),
+                Err(error) => error,
+            };
+            let may_pass = matches!(&error, KafkaError::Transaction(e) if e.is_retriable());
+            if !may_pass || Instant::now() >= deadline {
+                return Err(self.failed(doing, &error));
+            }
+            tracing::warn!("{doing}: {error}; trying again");
+            std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    fn begin(&self) -> Result<(), ConnectorError> {
+        let begun = self.producer.inner().begin_transaction();
+        begun.map_err(|error| self.failed("beginning a transaction", &error))
+    }
+
+    fn failed(&self, doing: &str, error: &KafkaError) -> ConnectorError {
+        self.producer.failed(&format!("{doing} ('{}'): {error}", self.id))
+    }
+}
+
+impl Transaction for TopicTransaction {
+    fn id(&self) -> String {
+        let mut properties = DefaultHasher::new();
+        self.settings.properties.hash(&mut properties);
+        format!("{} at {} ({:08x})", self.id, self.settings.brokers(), properties.finish() >> 32)
+    }
+
+    fn recover(&self) -> Result<Option<Marker>, ConnectorError> {
+        let producer = self.producer.inner();
+        self.step("taking over the job's transaction", STARTUP_TIMEOUT, || {
+            producer.init_transactions(REQUEST_TIMEOUT)
+        })?;
+        let asker = self.asker()?;
+        let marker = self.read_marker(&asker)?;
+        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = asker.group_metadata();
+        self.begin()?;
+        Ok(marker)
+    }
+
+    fn flush(&self) -> Result<(), ConnectorError> {
+        self.producer.finish()
+    }
+
+    fn commit(&self, marker: &Marker) -> Result<(), ConnectorError> {
+        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(group) = group.as_ref() else {
+            return Err(self.producer.failed("a transaction was committed before it was begun"));
+        };
+        let offset = self.marker_offset(marker)?;
+        let producer = self.producer.inner();
+        self.step("marking a checkpoint", COMMIT_TIMEOUT, || {
+            producer.send_offsets_to_transaction(&offset, group, REQUEST_TIMEOUT)
+        })?;
+        self.step("committing a transaction", COMMIT_TIMEOUT, || {
+            producer.commit_transaction(REQUEST_TIMEOUT)
+        })?;
+        self.begin()
+    }
+}

@@ -1,0 +1,132 @@
+//! [`Chain`]: the objects that make up a job's state, oldest first, and their compaction.
+//!
+//! Every checkpoint adds what changed. So that neither the chain nor a recovery grows with the
+//! job's history, runs of neighbours are merged into one object in the background
+//! ([`merge_from`](super::decision::merge_from) decides which), on a thread of its own: a
+//! checkpoint never waits for a merge. Objects are never changed, so that whoever recovers from
+//! an older manifest still finds what it names.
+
+use super::decision::merge_from;
+use super::manifest::ObjectRef;
+use super::object::{self, Snapshots};
+use super::protocol::read_object;
+use super::store::Store;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError, channel};
+use tidemill_operators::snapshot::{Link, merge};
+
+/// The objects of a state.
+pub(super) struct Chain {
+    objects: Vec<ObjectRef>,
+    merge: Option<Merge>,
+    store: Arc<dyn Store>,
+}
+
+/// A merge under way.
+struct Merge {
+    /// The objects that are being merged: neighbours in the chain.
+    parts: Vec<ObjectRef>,
+    outcome: Receiver<Result<ObjectRef, String>>,
+}
+
+impl Chain {
+    pub(super) fn new(objects: Vec<ObjectRef>, store: Arc<dyn Store>) -> Self {
+        Chain { objects, merge: None, store }
+    }
+
+    /// All objects, in the order in which they are to be applied.
+    pub(super) fn objects(&self) -> &[ObjectRef] {
+        &self.objects
+    }
+
+    /// Adds what a checkpoint brought.
+    pub(super) fn extend(&mut self, objects: impl IntoIterator<Item = ObjectRef>) {
+        self.objects.extend(objects);
+    }
+
+    /// Puts a finished merge in the place of what it was made of.
+    pub(super) fn take_merged(&mut self) {
+        let Some(merge) = &self.merge else { return };
+        let outcome = match merge.outcome.try_recv() {
+            Err(TryRecvError::Empty) => return,
+            Err(TryRecvError::Disconnected) => Err("it panicked".to_owned()),
+            Ok(outcome) => outcome,
+        };
+        let Some(Merge { parts, .. }) = self.merge.take() else { return };
+        match outcome {
+            Ok(merged) => {
+                let first = parts.first().and_then(|part| {
+                    self.objects.iter().position(|object| object.name == part.name)
+                });
+                if let Some(first) = first {
+                    self.objects.splice(first..first + parts.len(), [merged]);
+                }
+            }
+            // The chain is longer than it could be, and no less right.
+            Err(problem) => tracing::warn!("merging state: {problem}"),
+        }
+    }
+
+    /// Begins to merge if there is reason to, for a checkpoint after `last`; `name` is the name
+    /// of the new object.
+    pub(super) fn merge(&mut self, name: String) {
+        if self.merge.is_some() {
+            return;
+        }
+        let links: Vec<&[ObjectRef]> =
+            self.objects.chunk_by(|a, b| (a.first, a.last) == (b.first, b.last)).collect();
+        let sizes: Vec<u64> =
+            links.iter().map(|link| link.iter().map(|object| object.bytes).sum()).collect();
+        let Some(from) = merge_from(&sizes) else { return };
+        let parts: Vec<ObjectRef> = links[from..].concat();
+        let is_base = from == 0;
+        let (sender, outcome) = channel();
+        let (store, merging) = (self.store.clone(), parts.clone());
+        let thread = std::thread::Builder::new().name("compaction".to_owned());
+        let spawned = thread.spawn(move || {
+            let link = if is_base { Link::Base } else { Link::Delta };
+            // Nobody listens any more when the job has ended.
+            let _ = sender.send(merged(store.as_ref(), &merging, link, name));
+        });
+        match spawned {
+            Ok(_) => self.merge = Some(Merge { parts, outcome }),
+            Err(error) => tracing::warn!("merging state: {error}"),
+        }
+    }
+}
+
+/// Merges objects into a new one.
+fn merged(
+    store: &dyn Store,
+    parts: &[ObjectRef],
+    link: Link,
+    name: String,
+) -> Result<ObjectRef, String> {
+    let mut by_operator = BTreeMap::<u64, Vec<_>>::new();
+    for part in parts {
+        let snapshots = read_object(store, part).map_err(|error| error.to_string())??;
+        for (operator, snapshot) in snapshots {
+            by_operator.entry(operator).or_default().push(snapshot);
+        }
+    }
+    let mut snapshots = Snapshots::new();
+    for (operator, parts) in by_operator {
+        let merged = merge(&parts, link).map_err(|error| error.to_string())?;
+        snapshots.insert(operator, merged);
+    }
+    let bytes = object::encode(&snapshots).map_err(|error| error.to_string())?;
+    store.put(&name, &bytes).map_err(|error| error.to_string())?;
+    let first = match link {
+        Link::Base => 0,
+        Link::Delta => parts.first().map_or(0, |part| part.first),
+    };
+    let last = parts.last().map_or(0, |part| part.last);
+    Ok(object_ref(name, &bytes, first, last))
+}
+
+/// What a manifest says of an object.
+pub(super) fn object_ref(name: String, bytes: &[u8], first: u64, last: u64) -> ObjectRef {
+    let checksum = crc32fast::hash(bytes);
+    ObjectRef { name, bytes: bytes.len() as u64, checksum, first, last }
+}

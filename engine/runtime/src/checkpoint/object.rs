@@ -1,0 +1,207 @@
+//! State objects: the snapshots of many operators in one object, with an index.
+//!
+//! ```text
+//!  magic ─ section ─ section ─ … ─ index (JSON) ─ length of the index (u32) ─ magic
+//!          └ an Arrow IPC stream of one batch, compressed with zstd
+//! ```
+//!
+//! The index says of each section which operator and table it belongs to, whether it deletes or
+//! upserts, and how large it is. That the bytes are the ones that were written is for the
+//! manifest's checksum to say; here a damaged object is an error, never a panic.
+
+use arrow::array::RecordBatch;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::io::Cursor;
+use tidemill_operators::snapshot::{Snapshot, SnapshotTable};
+
+const MAGIC: &[u8; 4] = b"TMS1";
+/// The fastest level: state changes faster than it is read.
+const ZSTD_LEVEL: i32 = 1;
+
+/// What an object can't be.
+#[derive(Debug, thiserror::Error)]
+#[error("state object: {0}")]
+pub struct ObjectError(String);
+
+impl ObjectError {
+    fn new(problem: impl std::fmt::Display) -> Self {
+        ObjectError(problem.to_string())
+    }
+}
+
+/// Snapshots by the id of their operator.
+pub type Snapshots = BTreeMap<u64, Snapshot>;
+
+/// What the index says of a section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Section {
+    /// The operator's id in the plan.
+    pub operator: u64,
+    /// Which of the operator's tables, by its place in the snapshot.
+    pub table: usize,
+    /// What the operator calls the table.
+    pub name: String,
+    /// How many of its leading columns are the key.
+    pub key_width: usize,
+    /// What its rows do.
+    pub role: Role,
+    /// How many rows it has.
+    pub rows: usize,
+    /// Where it begins.
+    pub offset: usize,
+    /// How many bytes it takes in the object.
+    pub bytes: usize,
+}
+
+/// What the rows of a section do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// They name keys that are gone.
+    Deletes,
+    /// They are entries as they now are.
+    Upserts,
+}
+
+/// Writes snapshots as one object.
+///
+/// # Errors
+/// If Arrow can't write a batch, which no operator gives reason for.
+pub fn encode(snapshots: &Snapshots) -> Result<Vec<u8>, ObjectError> {
+    let mut object = MAGIC.to_vec();
+    let mut index = Vec::new();
+    for (&operator, snapshot) in snapshots {
+        for (place, table) in snapshot.tables.iter().enumerate() {
+            let roles = [(Role::Deletes, &table.deletes), (Role::Upserts, &table.upserts)];
+            for (role, batch) in roles {
+                let Some(batch) = batch else { continue };
+                let offset = object.len();
+                object.extend_from_slice(&compressed(batch)?);
+                index.push(Section {
+                    operator,
+                    table: place,
+                    name: table.name.clone(),
+                    key_width: table.key_width,
+                    role,
+                    rows: batch.num_rows(),
+                    offset,
+                    bytes: object.len() - offset,
+                });
+            }
+        }
+    }
+    let index = serde_json::to_vec(&index).map_err(ObjectError::new)?;
+    object.extend_from_slice(&index);
+    object.extend_from_slice(&(index.len() as u32).to_le_bytes());
+    object.extend_from_slice(MAGIC);
+    Ok(object)
+}
+
+/// What is in an object.
+pub fn index(object: &[u8]) -> Result<Vec<Section>, ObjectError> {
+    let damaged = || ObjectError::new("it is not one, or its end is missing");
+    let body = object.strip_prefix(MAGIC).ok_or_else(damaged)?;
+    let body = body.strip_suffix(MAGIC).ok_or_else(damaged)?;
+    let (body, length) = body.split_last_chunk::<4>().ok_or_else(damaged)?;
+    let start = body.len().checked_sub(u32::from_le_bytes(*length) as usize);
+    let index = start.and_then(|start| body.get(start..)).ok_or_else(damaged)?;
+    serde_json::from_slice(index).map_err(ObjectError::new)
+}
+
+/// Reads an object.
+///
+/// # Errors
+/// If it is not what [`encode`] writes.
+pub fn decode(object: &[u8]) -> Result<Snapshots, ObjectError> {
+    let mut snapshots = Snapshots::new();
+    for section in index(object)? {
+        let range = section.offset..section.offset.saturating_add(section.bytes);
+        let bytes = object.get(range).ok_or_else(|| ObjectError::new("a section is missing"))?;
+        let batch = decompressed(bytes)?;
+        let tables = &mut snapshots.entry(section.operator).or_default().tables;
+        while tables.len() <= section.table {
+            let (name, key_width) = (section.name.clone(), section.key_width);
+            tables.push(SnapshotTable { name, key_width, deletes: None, upserts: None });
+        }
+        let table = &mut tables[section.table];
+        match section.role {
+            Role::Deletes => table.deletes = Some(batch),
+            Role::Upserts => table.upserts = Some(batch),
+        }
+    }
+    Ok(snapshots)
+}
+
+fn compressed(batch: &RecordBatch) -> Result<Vec<u8>, ObjectError> {
+    let mut out = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(ObjectError::new)?;
+    let mut writer =
+        StreamWriter::try_new(&mut out, &batch.schema()).map_err(ObjectError::new)?;
+    writer.write(batch).and_then(|()| writer.finish()).map_err(ObjectError::new)?;
+    drop(writer);
+    out.finish().map_err(ObjectError::new)
+}
+
+fn decompressed(bytes: &[u8]) -> Result<RecordBatch, ObjectError> {
+    let stream = zstd::decode_all(bytes).map_err(ObjectError::new)?;
+    let mut reader = StreamReader::try_new(Cursor::new(stream), None).map_err(ObjectError::new)?;
+    let batch = reader.next().ok_or_else(|| ObjectError::new("a section is empty"))?;
+    batch.map_err(ObjectError::new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{ArrayRef, BinaryArray, Int64Array, UInt8Array};
+    use std::sync::Arc;
+
+    fn snapshots() -> Snapshots {
+        let keys: ArrayRef = Arc::new(UInt8Array::from(vec![3, 9]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+        let states: ArrayRef = Arc::new(BinaryArray::from(vec![&b"one"[..], b""]));
+        let gone = RecordBatch::try_from_iter([("key_group", keys.clone())]).unwrap();
+        let kept = [("key_group", keys), ("n", numbers), ("state", states)];
+        let kept = RecordBatch::try_from_iter_with_nullable(
+            kept.map(|(name, column)| (name, column, name != "key_group")),
+        );
+        let table = |name: &str, deletes, upserts| SnapshotTable {
+            name: name.to_owned(),
+            key_width: 1,
+            deletes,
+            upserts,
+        };
+        let kept = kept.unwrap();
+        let one = vec![
+            table("panes", Some(gone.clone()), None),
+            table("panes", None, Some(kept.clone())),
+        ];
+        let other = vec![table("rows", Some(gone), Some(kept))];
+        BTreeMap::from([(1, Snapshot { tables: one }), (u64::MAX, Snapshot { tables: other })])
+    }
+
+    #[test]
+    fn an_object_is_read_as_it_was_written() {
+        let object = encode(&snapshots()).unwrap();
+        let read = decode(&object).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", snapshots()));
+        let rows: usize = index(&object).unwrap().iter().map(|section| section.rows).sum();
+        assert_eq!(rows, 8);
+        assert!(decode(&encode(&Snapshots::new()).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_damaged_object_is_an_error_and_never_a_panic() {
+        let object = encode(&snapshots()).unwrap();
+        for end in 0..object.len() {
+            assert!(decode(&object[..end]).is_err(), "cut at {end}");
+        }
+        for place in 0..object.len() {
+            let mut bent = object.clone();
+            bent[place] ^= 0x5a;
+            // What it then means is for the checksum to refuse.
+            let _ = decode(&bent);
+        }
+    }
+}

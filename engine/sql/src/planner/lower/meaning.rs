@@ -1,0 +1,212 @@
+//! The canonical meaning of a node as text, from which its id is made.
+//!
+//! Two nodes have one meaning if the state of one is the state of the other: they do the same to
+//! the same columns of the same inputs. So columns appear by name, for their places change when a
+//! query elsewhere in the job reads more of the same table; and of a table only what says which
+//! rows it gives, for the state is the same at another address of its brokers.
+
+use crate::plan::{Node, NodeKind};
+use std::fmt::Write;
+use std::sync::Arc;
+use tidemill_formats::Table;
+use tidemill_operators::Expression;
+use tidemill_operators::aggregate::AggregateCall;
+use tidemill_operators::join::JoinSpec;
+use tidemill_operators::over::OverFunction;
+
+/// What says which rows a table gives.
+const TABLE_OPTIONS: &[&str] = &["connector", "topic", "topic-pattern", "path", "url", "table-name"];
+
+/// The meaning of a node that reads `inputs`.
+pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
+    let port = |port: usize| Columns(inputs[port]);
+    match kind {
+        NodeKind::Source(source) => {
+            let watermark = source.watermark.as_ref().map(|watermark| watermark.describe());
+            format!("source {} watermark {watermark:?}", table(&source.table))
+        }
+        NodeKind::Values(rows) => format!("values {rows:?}"),
+        NodeKind::Normalize(spec) => format!("normalize {}", port(0).names(&spec.keys)),
+        NodeKind::Map(spec) => {
+            let windows = spec.windows.as_ref().map(|unfold| {
+                format!("{:?} {:?} of {}", unfold.window, unfold.zone, port(0).name(unfold.time))
+            });
+            let projection = spec.projection.as_ref().map(|columns| {
+                columns.iter().map(|column| column.describe()).collect::<Vec<_>>()
+            });
+            format!(
+                "map {windows:?} where {} select {projection:?} as {}",
+                described(spec.predicate.as_ref()),
+                types(&spec.schema)
+            )
+        }
+        NodeKind::Unnest(spec) => format!(
+            "unnest {} {} {} {}",
+            port(0).name(spec.collection),
+            spec.is_multiset,
+            spec.outer,
+            spec.ordinality
+        ),
+        NodeKind::Union => "union".to_owned(),
+        NodeKind::WindowAggregate(spec) => format!(
+            "window aggregate {:?} {:?} of {} by {} {} {} {}",
+            spec.window,
+            spec.zone,
+            port(0).name(spec.time),
+            port(0).names(&spec.keys),
+            port(0).calls(&spec.aggregates),
+            spec.updating,
+            port(0).optional(spec.arrival),
+        ),
+        NodeKind::GroupAggregate(spec) => format!(
+            "group aggregate by {} {} {} {} {:?}",
+            port(0).names(&spec.keys),
+            port(0).calls(&spec.aggregates),
+            spec.updating,
+            port(0).optional(spec.arrival),
+            spec.ttl_ms,
+        ),
+        NodeKind::TopN(spec) => {
+            let order: Vec<String> = (spec.order.iter())
+                .map(|term| {
+                    let name = port(0).name(term.column);
+                    format!("{name} {} {}", term.descending, term.nulls_first)
+                })
+                .collect();
+            format!(
+                "top-n {} to {} by {} order {order:?} {} {} {:?} {:?} {} of {}",
+                spec.first,
+                spec.last,
+                port(0).names(&spec.partition),
+                spec.updating,
+                spec.ties_to_last,
+                port(0).optional(spec.window_end),
+                spec.zone,
+                port(0).optional(spec.arrival),
+                types(&inputs[0].schema),
+            )
+        }
+        NodeKind::Join(spec) => format!("join {}", join(spec, inputs)),
+        NodeKind::IntervalJoin(spec) => format!(
+            "interval join {:?} {} {} times {} {} within {} {} and {} of {} {}",
+            spec.kind,
+            port(0).names(&spec.left_keys),
+            port(1).names(&spec.right_keys),
+            port(0).name(spec.left_time),
+            port(1).name(spec.right_time),
+            spec.lower_ms,
+            spec.upper_ms,
+            described(spec.residual.as_ref()),
+            types(&inputs[0].schema),
+            types(&inputs[1].schema),
+        ),
+        NodeKind::TemporalJoin(spec) => format!(
+            "temporal join {:?} {} {} times {} {} and {} of {} {}",
+            spec.kind,
+            port(0).names(&spec.left_keys),
+            port(1).names(&spec.right_keys),
+            port(0).name(spec.left_time),
+            port(1).name(spec.right_time),
+            described(spec.residual.as_ref()),
+            types(&inputs[0].schema),
+            types(&inputs[1].schema),
+        ),
+        NodeKind::WindowJoin(spec) => format!(
+            "window join {} ends {} {} {:?}",
+            join(&spec.join, inputs),
+            port(0).name(spec.left_window_end),
+            port(1).name(spec.right_window_end),
+            spec.zone,
+        ),
+        NodeKind::Over(spec) => {
+            let functions: Vec<String> =
+                spec.functions.iter().map(|function| port(0).function(function)).collect();
+            format!(
+                "over by {} order {} {:?} {functions:?} {} of {}",
+                port(0).names(&spec.partition),
+                port(0).name(spec.time),
+                spec.frame,
+                port(0).optional(spec.arrival),
+                types(&inputs[0].schema),
+            )
+        }
+        NodeKind::Sink(sink) => format!("sink {} {:?}", table(&sink.table), sink.changelog),
+    }
+}
+
+fn join(spec: &JoinSpec, inputs: &[&Node]) -> String {
+    format!(
+        "{:?} {} {} and {} of {} {}",
+        spec.kind,
+        Columns(inputs[0]).names(&spec.left_keys),
+        Columns(inputs[1]).names(&spec.right_keys),
+        described(spec.residual.as_ref()),
+        types(&inputs[0].schema),
+        types(&inputs[1].schema),
+    )
+}
+
+fn described(expression: Option<&Arc<dyn Expression>>) -> String {
+    expression.map(|expression| expression.describe()).unwrap_or_default()
+}
+
+fn table(table: &Table) -> String {
+    let mut text = table.name.clone();
+    for key in TABLE_OPTIONS {
+        if let Some(value) = table.option(key) {
+            let _ = write!(text, " {key}={value}");
+        }
+    }
+    text
+}
+
+/// Names and types of all columns, for operators that hold whole rows.
+fn types(schema: &arrow::datatypes::SchemaRef) -> String {
+    let fields = schema.fields().iter();
+    fields.map(|field| format!("{} {:?}, ", field.name(), field.data_type())).collect()
+}
+
+/// The columns of an input, by name.
+struct Columns<'a>(&'a Node);
+
+impl Columns<'_> {
+    fn name(&self, column: usize) -> String {
+        match self.0.schema.fields().get(column) {
+            Some(field) => format!("{}#{:?}", field.name(), field.data_type()),
+            // A column that is not read, such as the time of windows that are attached already.
+            None => format!("?{column}"),
+        }
+    }
+
+    fn names(&self, columns: &[usize]) -> String {
+        columns.iter().map(|&column| format!("{}, ", self.name(column))).collect()
+    }
+
+    fn optional(&self, column: Option<usize>) -> String {
+        column.map_or_else(String::new, |column| self.name(column))
+    }
+
+    fn calls(&self, calls: &[AggregateCall]) -> String {
+        calls.iter().map(|call| format!("{}, ", self.call(call))).collect()
+    }
+
+    fn call(&self, call: &AggregateCall) -> String {
+        format!(
+            "{:?}({} {}) where {} as {:?}",
+            call.function,
+            call.distinct,
+            self.optional(call.argument),
+            self.optional(call.filter),
+            call.output_type,
+        )
+    }
+
+    fn function(&self, function: &OverFunction) -> String {
+        match function {
+            OverFunction::Aggregate(call) => self.call(call),
+            OverFunction::Lag { argument, offset, default, .. } => {
+                format!("lag {} {offset} {}", self.name(*argument), self.optional(*default))
+            }
+        }
+    }
+}
