@@ -214,7 +214,7 @@ impl Attempt<'_> {
         let mut exit = Exit::Stopped;
         if let Some(readers) = open_readers(sources, workers, &shared.stop)? {
             self.restarts.get_or_insert_with(|| Restarts::new(strategy));
-            work(&shared, readers, recovery.committer, &gathered);
+            work(&shared, readers, recovery.committer, gathered);
             if shared.coordinator.end() == Some(End::Finished) {
                 exit = Exit::Finished;
             }
@@ -334,14 +334,14 @@ fn work(
     shared: &Arc<Shared>,
     readers: Vec<Readers>,
     committer: Option<Committer>,
-    parts: &Receiver<Part>,
+    parts: Receiver<Part>,
 ) {
     let seats = seats(shared.workers);
     std::thread::scope(|threads| {
         let spawn = |name: String| std::thread::Builder::new().name(name);
         if let Some(committer) = committer {
             spawn("committer".to_owned())
-                .spawn_scoped(threads, move || committer.run(parts, shared))
+                .spawn_scoped(threads, move || committer.run(&parts, shared))
                 .expect("the system gives a thread");
         }
         let workers: Vec<_> = (seats.into_iter().zip(readers).enumerate())

@@ -27,7 +27,6 @@ pub(crate) mod manifest;
 mod object;
 mod outputs;
 mod protocol;
-mod remote;
 mod restored;
 #[cfg(test)]
 mod simulation;
@@ -39,7 +38,7 @@ pub use object::{Role, Section, index as object_index};
 pub(crate) use outputs::SinkOutputs;
 pub use protocol::CheckpointError;
 pub(crate) use committer::now_ms;
-pub(crate) use remote::open_store;
 pub(crate) use protocol::{Outputs, Protocol};
 pub(crate) use restored::{Restored, differences};
+pub(crate) use store::open_store;
 pub use store::{Created, LocalStore, Name, Store, StoreError};

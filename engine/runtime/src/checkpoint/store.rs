@@ -10,9 +10,11 @@
 //! The invariant: **an object is there whole or not at all**, whatever dies while it is written,
 //! and [`Store::create`] never replaces one.
 
+use crate::error::JobError;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names of objects, relative to the store, with `/` between folders.
@@ -172,6 +174,27 @@ impl Store for LocalStore {
     fn describe(&self) -> String {
         self.root.display().to_string()
     }
+}
+
+/// The store at a place that a person named: a directory, or its URL. Each job has a folder of
+/// its own there.
+///
+/// # Errors
+/// If it is another kind of place.
+pub(crate) fn open_store(place: &str, job: &str) -> Result<Arc<dyn Store>, JobError> {
+    let path = match place.split_once("://") {
+        None => place,
+        Some(("file", path)) => path,
+        Some((scheme, _)) => {
+            return Err(JobError::State {
+                path: PathBuf::from(place),
+                problem: format!(
+                    "checkpoints in '{scheme}://' are not supported yet: name a directory"
+                ),
+            });
+        }
+    };
+    Ok(Arc::new(LocalStore::new(Path::new(path).join(job))))
 }
 
 #[cfg(test)]
