@@ -23,10 +23,10 @@ mod tests;
 use crate::aggregate::{Aggregate, AggregateCall, Retraction, Rows, create};
 use crate::batch::Batch;
 use crate::key_index::KeyIndex;
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
+use crate::snapshot::numbered::Numbers;
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::{Epoch, Watermark};
 use crate::window::times;
 use arrow::array::{
@@ -110,6 +110,7 @@ pub struct Over {
     aggregates: Vec<(AggregateCall, Box<dyn Aggregate>)>,
     lag_max: usize,
     is_rebuilt: bool,
+    numbers: Numbers,
     journal: snapshot::Journal,
     row_bytes: usize,
 }
@@ -121,7 +122,6 @@ struct Partition {
     /// How many of them, the last ones, the aggregates hold.
     framed: usize,
     waiting: u32,
-    is_journaled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -131,8 +131,6 @@ struct Row {
     arrival: i64,
     sequence: i64,
     slot: u32,
-    is_persisted: bool,
-    is_journaled: bool,
 }
 
 impl std::fmt::Debug for Over {
@@ -177,6 +175,7 @@ impl Over {
             aggregates,
             lag_max,
             is_rebuilt: true,
+            numbers: Numbers::default(),
             journal: snapshot::Journal::default(),
             row_bytes: 0,
             spec,
@@ -218,17 +217,16 @@ impl Over {
         let encoded = self.codec.encode(rows.columns().columns())?;
         for (row, &slot) in slots.iter().enumerate() {
             for _ in 0..rows.weight(row) {
-                let sequence = self.journal.next();
+                let sequence = self.numbers.give();
                 let id = self.hold(Row {
                     bytes: encoded.get(row).into(),
                     time: row_times[row],
                     arrival: arrivals.as_ref().map_or(sequence, |a| a.value(row)),
                     sequence,
                     slot,
-                    ..Row::default()
                 });
                 self.wait(id);
-                self.journal_row(id);
+                self.journal.rows.touch(id);
             }
         }
         Ok(())
@@ -283,9 +281,8 @@ impl Over {
         let row = std::mem::take(&mut self.rows[id as usize]);
         self.row_bytes -= row.bytes.len();
         self.free.push(id);
-        if row.is_persisted {
-            self.journal.removed_rows.push((self.index.group(row.slot), row.sequence));
-        }
+        self.journal.rows.remove(id);
+        self.numbers.removed(self.index.group(row.slot), row.sequence);
     }
 
     /// Gives the rows whose time has come their results.
@@ -436,7 +433,7 @@ impl Over {
             }
             // Rows that waited have had their turn now.
             for &(_, id) in &history[gone.max(past)..] {
-                self.journal_row(id);
+                self.journal.rows.touch(id);
             }
             let partition = &mut self.partitions[slot as usize];
             partition.history = history[gone..].iter().copied().collect();
@@ -446,10 +443,8 @@ impl Over {
             {
                 self.idle.push(Reverse((last, slot)));
             }
-            if !self.spec.frame.is_bounded()
-                && !std::mem::replace(&mut partition.is_journaled, true)
-            {
-                self.journal.keys.push(slot);
+            if !self.spec.frame.is_bounded() {
+                self.journal.totals.touch(slot);
             }
         }
     }
@@ -471,13 +466,6 @@ impl Over {
             }
             self.aggregates.iter_mut().for_each(|(_, aggregate)| aggregate.reset(&[slot]));
             self.index.remove(slot);
-        }
-    }
-
-    fn journal_row(&mut self, id: u32) {
-        let row = &mut self.rows[id as usize];
-        if !std::mem::replace(&mut row.is_journaled, true) {
-            self.journal.rows.push(id);
         }
     }
 }
@@ -586,6 +574,7 @@ impl Operator for Over {
         let row = size_of::<Row>() + size_of::<(i64, u32)>();
         let aggregates: usize = self.aggregates.iter().map(|(_, a)| a.bytes()).sum();
         let partitions = self.partitions.len() * size_of::<Partition>();
-        self.index.bytes() + self.rows.len() * row + self.row_bytes + aggregates + partitions
+        let rows = self.rows.len() * row + self.row_bytes;
+        self.index.bytes() + rows + aggregates + partitions + self.journal.bytes()
     }
 }

@@ -1,0 +1,204 @@
+//! [`merge`]: one snapshot that says what a chain of them says.
+//!
+//! The chain is read from its end: the first word met about a key is the last one said, and all
+//! older ones are passed over. So each row costs one probe into a table of keys, whatever the
+//! chain's length, and only rows that stay are copied.
+
+use super::{CHUNK_ROWS, Snapshot, SnapshotTable, key_groups};
+use crate::key::KEY_GROUPS;
+use crate::operator::OperatorError;
+use arrow::array::RecordBatch;
+use arrow::compute::interleave_record_batch;
+use arrow::row::{RowConverter, Rows, SortField};
+use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use std::hash::BuildHasher;
+
+/// Where in a chain a merged snapshot will stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// At its beginning, with nothing older: what is gone need not be mentioned.
+    Base,
+    /// Behind older ones, in which keys may be that are gone since.
+    Delta,
+}
+
+/// The snapshot that means what `chain`, oldest first, means when restored in order. All are of
+/// one operator; those of several workers at one checkpoint may stand in any order, for no two
+/// workers have a key in common.
+///
+/// Within each table of the result no key has two entries, rows are sorted by key group, and no
+/// batch has more than 65,536 of them. A delta keeps the deletion of a key that was written again
+/// later: restoring it takes the old entry away before the new one comes.
+///
+/// # Errors
+/// If the snapshots' tables of one name differ in their columns.
+pub fn merge(chain: &[Snapshot], into: Link) -> Result<Snapshot, OperatorError> {
+    let mut names: Vec<&str> = Vec::new();
+    for table in chain.iter().flat_map(|snapshot| &snapshot.tables) {
+        if !names.contains(&table.name.as_str()) {
+            names.push(&table.name);
+        }
+    }
+    let mut merged = Snapshot::default();
+    for name in names {
+        let tables = chain.iter().flat_map(|snapshot| &snapshot.tables);
+        let tables: Vec<&SnapshotTable> = tables.filter(|table| table.name == name).collect();
+        merged.tables.extend(merge_tables(&tables, into)?);
+    }
+    Ok(merged)
+}
+
+fn merge_tables(
+    tables: &[&SnapshotTable],
+    into: Link,
+) -> Result<Vec<SnapshotTable>, OperatorError> {
+    let said = said(tables)?;
+    let deletes = match into {
+        Link::Base => Vec::new(),
+        Link::Delta => {
+            let deletes: Vec<&Said> = said.iter().filter(|s| s.word == Word::Delete).collect();
+            gather(&deletes, newest(&deletes))?
+        }
+    };
+    let all: Vec<&Said> = said.iter().collect();
+    let mut last = newest(&all);
+    last.retain(|place| said[place.batch as usize].word == Word::Upsert);
+    let upserts = gather(&all, last)?;
+    let SnapshotTable { name, key_width, .. } = tables[0];
+    super::tables(name, *key_width, &deletes, &upserts)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Word {
+    Delete,
+    Upsert,
+}
+
+/// A batch of a chain, and its keys as bytes.
+struct Said<'a> {
+    word: Word,
+    rows: &'a RecordBatch,
+    keys: Rows,
+}
+
+impl Said<'_> {
+    #[inline]
+    fn key(&self, row: u32) -> &[u8] {
+        self.keys.row(row as usize).data()
+    }
+}
+
+/// All that the tables say, in order.
+fn said<'a>(tables: &[&'a SnapshotTable]) -> Result<Vec<Said<'a>>, OperatorError> {
+    let Some(first) = tables.iter().find_map(|table| table.batches().next()) else {
+        return Ok(Vec::new());
+    };
+    let key_width = tables[0].key_width;
+    let keys = first.schema().fields().iter().take(key_width).cloned().collect::<Vec<_>>();
+    let sort = keys.iter().map(|field| SortField::new(field.data_type().clone()));
+    let converter = RowConverter::new(sort.collect())?;
+    let mut said = Vec::new();
+    let mut upserts: Option<&RecordBatch> = None;
+    for table in tables {
+        for (word, rows) in [(Word::Delete, &table.deletes), (Word::Upsert, &table.upserts)] {
+            let Some(rows) = rows else { continue };
+            let like = match word {
+                Word::Delete => None,
+                Word::Upsert => Some(*upserts.get_or_insert(rows)),
+            };
+            if table.key_width != key_width
+                || !has_types_of(rows, first, key_width)
+                || like.is_some_and(|like| !has_types_of(rows, like, usize::MAX))
+            {
+                return Err(OperatorError::Data(format!(
+                    "snapshots of the table {} differ in their columns, so they are not of one \
+                     operator or not of one version of it",
+                    table.name
+                )));
+            }
+            let keys = converter.convert_columns(&rows.columns()[..key_width])?;
+            said.push(Said { word, rows, keys });
+        }
+    }
+    Ok(said)
+}
+
+/// Whether the first `width` columns have the types of another batch's.
+fn has_types_of(rows: &RecordBatch, like: &RecordBatch, width: usize) -> bool {
+    let (rows, like) = (rows.columns().iter(), like.columns().iter());
+    let types = rows.map(|column| column.data_type()).take(width);
+    types.eq(like.map(|column| column.data_type()).take(width))
+}
+
+/// A row of a batch.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    batch: u32,
+    row: u32,
+}
+
+/// Where the last word about each key stands; the last of all first.
+fn newest(said: &[&Said]) -> Vec<Place> {
+    let hasher = DefaultHashBuilder::default();
+    let key = |place: &Place| said[place.batch as usize].key(place.row);
+    let rows = said.iter().map(|said| said.rows.num_rows()).sum();
+    let mut heard: HashTable<Place> = HashTable::with_capacity(rows);
+    let mut newest = Vec::new();
+    for (batch, said) in said.iter().enumerate().rev() {
+        for row in (0..said.rows.num_rows() as u32).rev() {
+            let place = Place { batch: batch as u32, row };
+            let bytes = said.key(row);
+            let same = |other: &Place| key(other) == bytes;
+            let rehash = |other: &Place| hasher.hash_one(key(other));
+            if let Entry::Vacant(vacant) = heard.entry(hasher.hash_one(bytes), same, rehash) {
+                vacant.insert(place);
+                newest.push(place);
+            }
+        }
+    }
+    newest
+}
+
+/// The rows at `places`, which are of batches with the same columns, sorted by key group and otherwise the oldest first.
+fn gather(said: &[&Said], places: Vec<Place>) -> Result<Vec<RecordBatch>, OperatorError> {
+    let places = by_key_group(said, &places);
+    let batches: Vec<&RecordBatch> = said.iter().map(|said| said.rows).collect();
+    let mut gathered = Vec::new();
+    for places in places.chunks(CHUNK_ROWS) {
+        let mut number_of = vec![usize::MAX; batches.len()];
+        let mut named = Vec::new();
+        let mut indices = Vec::with_capacity(places.len());
+        for &Place { batch, row } in places {
+            let number = &mut number_of[batch as usize];
+            if *number == usize::MAX {
+                *number = named.len();
+                named.push(batches[batch as usize]);
+            }
+            indices.push((*number, row as usize));
+        }
+        gathered.push(interleave_record_batch(&named, &indices)?);
+    }
+    Ok(gathered)
+}
+
+/// Sorts places, newest first, by key group and then oldest first.
+fn by_key_group(said: &[&Said], places: &[Place]) -> Vec<Place> {
+    let groups: Vec<&[u8]> = said.iter().map(|said| key_groups(said.rows)).collect();
+    let group = |place: &Place| groups[place.batch as usize][place.row as usize] as usize;
+    let mut ends = [0; KEY_GROUPS];
+    for place in places {
+        ends[group(place)] += 1;
+    }
+    let mut end = 0;
+    for count in &mut ends {
+        end += *count;
+        *count = end;
+    }
+    let mut sorted = vec![Place { batch: 0, row: 0 }; places.len()];
+    for place in places {
+        let end = &mut ends[group(place)];
+        *end -= 1;
+        sorted[*end] = *place;
+    }
+    sorted
+}
