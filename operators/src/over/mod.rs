@@ -103,7 +103,7 @@ pub struct Over {
     rows: Vec<Row>,
     free: Vec<u32>,
     /// Rows that wait, in the order in which they will have their turn.
-    waiting: BTreeMap<(i64, i64, i64), u32>,
+    waiting: BTreeMap<Place, u32>,
     /// Of a range frame: the time of a key's last row and its slot.
     idle: BinaryHeap<Reverse<(i64, u32)>>,
     /// By call; groups are the slots of the index.
@@ -131,6 +131,16 @@ struct Row {
     arrival: i64,
     sequence: i64,
     slot: u32,
+}
+
+/// Time, arrival, sequence number and slot of a row. Numbers are given once in a key group, but
+/// groups of several workers may come together in a restore.
+type Place = (i64, i64, i64, u32);
+
+impl Row {
+    fn place(&self) -> Place {
+        (self.time, self.arrival, self.sequence, self.slot)
+    }
 }
 
 impl std::fmt::Debug for Over {
@@ -274,7 +284,7 @@ impl Over {
     fn wait(&mut self, id: u32) {
         let row = &self.rows[id as usize];
         self.partitions[row.slot as usize].waiting += 1;
-        self.waiting.insert((row.time, row.arrival, row.sequence), id);
+        self.waiting.insert(row.place(), id);
     }
 
     fn forget_row(&mut self, id: u32) {

@@ -84,8 +84,7 @@ impl Over {
     fn row_upserts(&self, ids: &[u32]) -> Result<RecordBatch, OperatorError> {
         let rows = || ids.iter().map(|&id| &self.rows[id as usize]);
         let groups = rows().map(|row| self.index.group(row.slot));
-        let is_waiting =
-            |row: &Row| self.waiting.contains_key(&(row.time, row.arrival, row.sequence));
+        let is_waiting = |row: &Row| self.waiting.contains_key(&row.place());
         let turn: Vec<bool> = rows().map(|row| !is_waiting(row)).collect();
         let key = numbered::key_columns(groups, rows().map(|row| row.sequence));
         let mut columns: Vec<ArrayRef> = key.into();
@@ -164,7 +163,7 @@ impl Over {
     fn unlist(&mut self, id: u32) {
         let row = &self.rows[id as usize];
         let partition = &mut self.partitions[row.slot as usize];
-        if self.waiting.remove(&(row.time, row.arrival, row.sequence)).is_some() {
+        if self.waiting.remove(&row.place()).is_some() {
             partition.waiting -= 1;
             return;
         }
@@ -224,14 +223,10 @@ impl Over {
     /// Puts a row that had its turn back into its key's history.
     fn restore_turn(&mut self, id: u32) {
         let rows = &self.rows;
-        let key = |id: u32| {
-            let row = &rows[id as usize];
-            (row.time, row.arrival, row.sequence)
-        };
-        let (time, slot) = (rows[id as usize].time, rows[id as usize].slot);
-        let history = &mut self.partitions[slot as usize].history;
-        let at = history.partition_point(|&(_, other)| key(other) < key(id));
-        history.insert(at, (time, id));
+        let row = &rows[id as usize];
+        let history = &mut self.partitions[row.slot as usize].history;
+        let is_before = |&(_, other): &(i64, u32)| rows[other as usize].place() < row.place();
+        history.insert(history.partition_point(is_before), (row.time, id));
     }
 
     fn restore_totals(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::aggregate::AggregateFunction;
-use crate::oracle::{Workers, events};
+use crate::oracle::{Event, Workers, events};
 use arrow::array::TimestampMillisecondArray;
 use arrow::datatypes::{TimeUnit, TimestampMillisecondType};
 use proptest::prelude::*;
@@ -153,6 +153,19 @@ fn a_key_whose_frame_has_run_empty_is_forgotten() {
     assert_eq!(over.index.len(), 0);
     let output = apply(&mut over, 3, &[(Some(2), 20, Some(4))], (15, 20));
     assert_eq!(read(&output)[0][2..5], [Some(4), Some(1), Some(4)]);
+}
+
+#[test]
+fn rows_that_two_workers_gave_one_number_wait_side_by_side() {
+    let spec = spec(Frame::Rows { preceding: None }, None);
+    let mut workers = Workers::new(vec![vec![0]], move || over(&spec));
+    let restart = |workers| Event::Restart(SnapshotScope::Changed, vec![], workers);
+    workers.meet(&restart(2));
+    let rows: Vec<Row> = (0..20).map(|key| (Some(key), 10, Some(1))).collect();
+    workers.apply(&[vec![batch(&rows)]], &context(1, (0, 5))).unwrap();
+    workers.meet(&restart(1));
+    let output = workers.apply(&[vec![]], &context(2, (5, 10))).unwrap();
+    assert_eq!(read(&output).len(), rows.len());
 }
 
 fn any_spec() -> impl Strategy<Value = OverSpec> {
