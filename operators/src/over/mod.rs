@@ -305,13 +305,15 @@ impl Over {
         if watermark == Watermark::MIN {
             return Ok(());
         }
+        // Rows of an epoch are told apart by their turns, through all of its batches.
+        let mut arrival = 0;
         loop {
             let due = self.due(watermark);
             if due.is_empty() {
                 break;
             }
             let turns = self.turns(&due);
-            self.take_turns(epoch, &due, &turns, output)?;
+            self.take_turns((epoch, &mut arrival), &due, &turns, output)?;
             self.end_turns(turns);
         }
         self.forget_idle(watermark);
@@ -350,7 +352,7 @@ impl Over {
 
     fn take_turns(
         &mut self,
-        epoch: Epoch,
+        at: (Epoch, &mut i64),
         due: &[u32],
         turns: &[Turns],
         output: &mut Output,
@@ -361,7 +363,7 @@ impl Over {
             turns.iter().map(|t| t.place(self.spec.frame, self.lag_max, &mut read)).collect();
         let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
         let rows = RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?;
-        let mut aggregated = self.aggregate(epoch, due.len(), turns, &places, &rows)?.into_iter();
+        let mut aggregated = self.aggregate(at, due.len(), turns, &places, &rows)?.into_iter();
         let mut columns = rows.slice(0, due.len()).columns().to_vec();
         for function in &self.spec.functions {
             columns.push(match function {
@@ -382,7 +384,7 @@ impl Over {
     /// then all that have a second one, and so on: a key's turns depend on each other.
     fn aggregate(
         &mut self,
-        epoch: Epoch,
+        (epoch, arrival): (Epoch, &mut i64),
         due: usize,
         turns: &[Turns],
         places: &[Vec<u32>],
@@ -395,7 +397,6 @@ impl Over {
         let mut result_of: Vec<(usize, usize)> = vec![(0, 0); due];
         let mut active: Vec<(usize, Turn)> = Vec::new();
         active.extend(turns.iter().map(|t| t.first(self.spec.frame)).enumerate());
-        let mut arrival = 0;
         for round in 0.. {
             let mut step = Step::default();
             for (position, (key, turn)) in active.iter().enumerate() {
@@ -407,9 +408,9 @@ impl Over {
                     result_of[turns.number(row) as usize] = (round, position);
                 }
             }
-            let last = arrival + step.rows.len() as i64;
-            let arrivals = Int64Array::from_iter_values(arrival..last);
-            arrival = last;
+            let first = *arrival;
+            *arrival += step.rows.len() as i64;
+            let arrivals = Int64Array::from_iter_values(first..*arrival);
             for ((call, aggregate), results) in self.aggregates.iter_mut().zip(&mut results) {
                 step.apply(call, &mut **aggregate, rows, epoch, &arrivals)?;
                 results.push(aggregate.read(&step.readers)?);

@@ -168,6 +168,15 @@ fn rows_that_two_workers_gave_one_number_wait_side_by_side() {
     assert_eq!(read(&output).len(), rows.len());
 }
 
+#[test]
+fn the_last_value_is_that_of_the_last_row_however_many_have_their_turn() {
+    let mut over = over(&spec(Frame::Rows { preceding: None }, None));
+    let rows: Vec<Row> = (0..3 * BATCH_ROWS as i64).map(|n| (Some(1), n, Some(n))).collect();
+    let output = apply(&mut over, 1, &rows, (i64::MIN, i64::MAX));
+    let rows = read(&output);
+    assert!(rows.iter().all(|row| row[7] == row[2]), "LAST_VALUE is the row's own");
+}
+
 fn any_spec() -> impl Strategy<Value = OverSpec> {
     let frame = prop_oneof![
         Just(Frame::Rows { preceding: None }),
