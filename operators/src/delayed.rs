@@ -5,7 +5,8 @@
 //! sees the watermark that much later; then no row of the join is late because of the join.
 
 use crate::batch::Batch;
-use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 
 /// Runs an operator by a watermark that is behind by a fixed time.

@@ -13,10 +13,9 @@
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
-use crate::groups::{
-    CHUNK_ROWS, GroupLayout, Groups, Read, Tracking, batch, key_group_field, snapshot_tables,
-};
-use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::groups::{GroupLayout, Groups, Read, batch};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
@@ -49,8 +48,8 @@ pub struct GroupAggregate {
     schema: SchemaRef,
     groups: Groups,
     expiry: Option<Expiry>,
-    /// Keys forgotten since the last snapshot, if there was one.
-    removed: Option<Vec<RecordBatch>>,
+    /// Keys that the last snapshot has and that are forgotten.
+    removed: Vec<RecordBatch>,
     is_touched: Vec<bool>,
 }
 
@@ -65,9 +64,9 @@ impl GroupAggregate {
         layout.counts_rows = true;
         Ok(GroupAggregate {
             schema: Arc::new(Schema::new(layout.result_fields())),
-            groups: Groups::new(&layout, Tracking::Off)?,
+            groups: Groups::new(&layout)?,
             expiry: spec.ttl_ms.map(Expiry::new),
-            removed: None,
+            removed: Vec::new(),
             is_touched: Vec::new(),
             layout,
             spec,
@@ -105,12 +104,8 @@ impl GroupAggregate {
     }
 
     fn forget(&mut self, groups: &[u32]) -> Result<(), OperatorError> {
-        if groups.is_empty() {
-            return Ok(());
-        }
-        let schema = self.delete_schema();
-        if let Some(removed) = &mut self.removed {
-            removed.push(deleted(&schema, &self.groups, groups)?);
+        for saved in self.groups.saved(groups.to_vec()).chunks(CHUNK_ROWS) {
+            self.removed.push(self.deleted(saved)?);
         }
         self.groups.remove(groups);
         Ok(())
@@ -122,29 +117,33 @@ impl GroupAggregate {
         self.forget(&idle)
     }
 
-    fn delete_schema(&self) -> SchemaRef {
-        let saved = self.groups.saved_fields(&self.layout);
-        let keys = saved.into_iter().take(self.layout.keys.len());
-        Arc::new(Schema::new([key_group_field()].into_iter().chain(keys).collect::<Vec<_>>()))
+    /// Columns of a snapshot that are the key: the key group and the keys.
+    fn key_width(&self) -> usize {
+        1 + self.layout.keys.len()
     }
 
-    fn upsert_schema(&self) -> SchemaRef {
+    /// The keys of groups, as a snapshot deletes them.
+    fn deleted(&self, groups: &[u32]) -> Result<RecordBatch, OperatorError> {
         let mut fields = vec![key_group_field()];
-        fields.extend(self.expiry.as_ref().map(|_| Field::new("used_ms", DataType::Int64, true)));
-        fields.extend(self.groups.saved_fields(&self.layout));
-        Arc::new(Schema::new(fields))
+        let entry = self.groups.entry_fields(&self.layout).into_iter();
+        fields.extend(entry.take(self.layout.keys.len()));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
+        columns.extend(self.groups.keys().keys(groups)?);
+        batch(&Arc::new(Schema::new(fields)), columns, groups.len())
     }
-}
 
-/// The keys of groups, as a snapshot deletes them.
-fn deleted(
-    schema: &SchemaRef,
-    groups: &Groups,
-    removed: &[u32],
-) -> Result<RecordBatch, OperatorError> {
-    let mut columns: Vec<ArrayRef> = vec![Arc::new(groups.keys().key_groups(removed))];
-    columns.extend(groups.keys().keys(removed)?);
-    batch(schema, columns, removed.len())
+    /// What groups hold, as a snapshot writes it, and then when each was last used.
+    fn entries(&self, groups: &[u32]) -> Result<RecordBatch, OperatorError> {
+        let mut fields = vec![key_group_field()];
+        fields.extend(self.groups.entry_fields(&self.layout));
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
+        columns.extend(self.groups.entries(groups)?);
+        if let Some(expiry) = &self.expiry {
+            fields.push(Field::new("used_ms", DataType::Int64, true));
+            columns.push(Arc::new(expiry.column(groups)));
+        }
+        batch(&Arc::new(Schema::new(fields)), columns, groups.len())
+    }
 }
 
 /// Result rows of groups, in the order of `groups`.
@@ -186,18 +185,12 @@ impl Operator for GroupAggregate {
     }
 
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
-        let removed = self.removed.replace(Vec::new()).unwrap_or_default();
+        let removed = std::mem::take(&mut self.removed);
         let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
-        let (schema, mut upserts) = (self.upsert_schema(), Vec::new());
-        for groups in self.groups.take_changed(scope).chunks(CHUNK_ROWS) {
-            let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
-            if let Some(expiry) = &self.expiry {
-                columns.push(Arc::new(expiry.column(groups)));
-            }
-            columns.extend(self.groups.saved(groups)?);
-            upserts.push(batch(&schema, columns, groups.len())?);
-        }
-        Ok(Snapshot { tables: snapshot_tables("groups", &deletes, &upserts)? })
+        let changed = self.groups.take_changed(scope);
+        let upserts = changed.chunks(CHUNK_ROWS).map(|groups| self.entries(groups));
+        let upserts: Vec<RecordBatch> = upserts.collect::<Result<_, _>>()?;
+        Ok(Snapshot { tables: snapshot::tables("groups", self.key_width(), &deletes, &upserts)? })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
@@ -206,26 +199,18 @@ impl Operator for GroupAggregate {
                 self.groups.forget(&deletes.columns()[1..], deletes.num_rows())?;
             }
             if let Some(upserts) = &table.upserts {
-                let mut columns = &upserts.columns()[1..];
-                let used = self.expiry.is_some().then(|| {
-                    let (used, rest) = (columns[0].clone(), &columns[1..]);
-                    columns = rest;
-                    used
-                });
-                let groups = self.groups.load(&self.layout, columns, upserts.num_rows())?;
+                let (rows, columns) = (upserts.num_rows(), &upserts.columns()[1..]);
+                let groups = self.groups.load(&self.layout, columns, rows)?;
+                let used = upserts.column_by_name("used_ms");
                 if let (Some(expiry), Some(used)) = (&mut self.expiry, used) {
                     let slots = self.groups.keys().slots();
-                    for (group, used) in
-                        groups.iter().zip(used.as_primitive::<Int64Type>().values())
-                    {
+                    let used = used.as_primitive::<Int64Type>();
+                    for (group, used) in groups.iter().zip(used.values()) {
                         expiry.used(*used, &[*group], slots);
                     }
                 }
             }
         }
-        // What was restored is saved already.
-        self.groups.take_changed(SnapshotScope::Changed);
-        self.removed = Some(Vec::new());
         Ok(())
     }
 

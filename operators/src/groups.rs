@@ -9,12 +9,13 @@
 use crate::aggregate::{self, Aggregate, AggregateCall, Retraction, Rows};
 use crate::batch::Batch;
 use crate::key_table::KeyTable;
-use crate::operator::{OperatorError, SnapshotScope, SnapshotTable};
+use crate::operator::OperatorError;
+use crate::snapshot::journal::Journal;
+use crate::snapshot::{CHUNK_ROWS, SnapshotScope};
 use crate::time::Epoch;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
 };
-use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -165,17 +166,16 @@ impl Read {
 pub(crate) struct Groups {
     keys: KeyTable,
     accumulators: Accumulators,
-    /// Groups that changed since the last snapshot, if anybody asks.
-    changed: Option<Vec<bool>>,
+    journal: Journal,
     scratch: Vec<u32>,
 }
 
 impl Groups {
-    pub(crate) fn new(layout: &GroupLayout, tracking: Tracking) -> Result<Self, OperatorError> {
+    pub(crate) fn new(layout: &GroupLayout) -> Result<Self, OperatorError> {
         Ok(Groups {
             keys: KeyTable::new(&layout.key_types())?,
             accumulators: Accumulators::new(layout)?,
-            changed: (tracking == Tracking::On).then(Vec::new),
+            journal: Journal::default(),
             scratch: Vec::new(),
         })
     }
@@ -236,23 +236,22 @@ impl Groups {
     pub(crate) fn remove(&mut self, groups: &[u32]) {
         self.accumulators.reset(groups);
         self.keys.remove(groups);
-        if let Some(changed) = &mut self.changed {
-            for &group in groups {
-                if let Some(changed) = changed.get_mut(group as usize) {
-                    *changed = false;
-                }
-            }
+        for &group in groups {
+            self.journal.remove(group);
         }
     }
 
     /// Notes that groups changed.
     pub(crate) fn touch(&mut self, groups: &[u32]) {
-        if let Some(changed) = &mut self.changed {
-            changed.resize(self.keys.slots(), false);
-            for &group in groups {
-                changed[group as usize] = true;
-            }
+        for &group in groups {
+            self.journal.touch(group);
         }
+    }
+
+    /// Those groups that a snapshot has, so that the next one must delete them if they go.
+    pub(crate) fn saved(&self, mut groups: Vec<u32>) -> Vec<u32> {
+        groups.retain(|&group| self.journal.is_saved(group));
+        groups
     }
 
     /// Key columns and results of groups.
@@ -262,33 +261,27 @@ impl Groups {
         Ok(columns)
     }
 
-    /// The groups that a snapshot has to write; from now on changes are noted.
+    /// The groups that a snapshot has to write.
     pub(crate) fn take_changed(&mut self, scope: SnapshotScope) -> Vec<u32> {
-        let mut groups = self.keys.groups();
-        if let Some(changed) = self.changed.replace(Vec::new())
-            && scope == SnapshotScope::Changed
-        {
-            groups.retain(|&g| changed.get(g as usize).copied().unwrap_or(false));
-        }
-        groups
+        self.journal.take(scope, || self.keys.groups())
     }
 
     /// Key columns and state columns of groups, as a snapshot has them.
-    pub(crate) fn saved(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+    pub(crate) fn entries(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
         let mut columns = self.keys.keys(groups)?;
         columns.extend(self.accumulators.state(groups)?);
         Ok(columns)
     }
 
-    /// Fields of [`Groups::saved`].
-    pub(crate) fn saved_fields(&self, layout: &GroupLayout) -> Vec<Field> {
+    /// Fields of [`Groups::entries`].
+    pub(crate) fn entry_fields(&self, layout: &GroupLayout) -> Vec<Field> {
         let keys = layout.key_fields.iter().enumerate();
         keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
             .chain(self.accumulators.state_fields())
             .collect()
     }
 
-    /// Takes groups over as [`Groups::saved`] wrote them, in place of what they were.
+    /// Takes groups over as [`Groups::entries`] wrote them, in place of what they were.
     pub(crate) fn load(
         &mut self,
         layout: &GroupLayout,
@@ -300,6 +293,7 @@ impl Groups {
         self.number(keys, rows, &mut groups)?;
         self.accumulators.reset(&groups);
         self.accumulators.merge(&groups, state)?;
+        groups.iter().for_each(|&group| self.journal.restored(group));
         Ok(groups)
     }
 
@@ -314,17 +308,8 @@ impl Groups {
     }
 
     pub(crate) fn bytes(&self) -> usize {
-        self.keys.bytes()
-            + self.accumulators.bytes()
-            + self.changed.as_ref().map_or(0, Vec::capacity)
+        self.keys.bytes() + self.accumulators.bytes() + self.journal.bytes()
     }
-}
-
-/// Whether changes are noted for the next snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tracking {
-    On,
-    Off,
 }
 
 /// The aggregates of numbered groups, with the number of their rows.
@@ -461,15 +446,6 @@ fn split(columns: &[ArrayRef], at: usize) -> Result<(&[ArrayRef], &[ArrayRef]), 
         .ok_or_else(|| OperatorError::Data("a snapshot has fewer columns than its operator".into()))
 }
 
-/// Rows that are made into columns at once. A column of strings holds 2 GiB at most, so what may
-/// be any number of groups is shown, merged and saved by so many at a time.
-pub(crate) const CHUNK_ROWS: usize = 1 << 16;
-
-/// The first field of every snapshot table.
-pub(crate) fn key_group_field() -> Field {
-    Field::new("key_group", DataType::UInt8, false)
-}
-
 /// A batch whose number of rows is known even without columns.
 pub(crate) fn batch(
     schema: &SchemaRef,
@@ -478,33 +454,4 @@ pub(crate) fn batch(
 ) -> Result<RecordBatch, OperatorError> {
     let options = RecordBatchOptions::new().with_row_count(Some(rows));
     Ok(RecordBatch::try_new_with_options(schema.clone(), columns, &options)?)
-}
-
-/// Tables of a snapshot: first all deletions, then the entries, no table with very many rows.
-pub(crate) fn snapshot_tables(
-    name: &str,
-    deletes: &[RecordBatch],
-    upserts: &[RecordBatch],
-) -> Result<Vec<SnapshotTable>, OperatorError> {
-    let table = |deletes, upserts| SnapshotTable { name: name.to_owned(), deletes, upserts };
-    let deletes = merged(deletes)?.into_iter().map(|rows| table(Some(rows), None));
-    let upserts = merged(upserts)?.into_iter().map(|rows| table(None, Some(rows)));
-    Ok(deletes.chain(upserts).collect())
-}
-
-/// The same rows in batches that are not small without need.
-fn merged(batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, OperatorError> {
-    let mut merged = Vec::new();
-    let mut rest = batches;
-    while let Some(first) = rest.first() {
-        let mut rows = 0;
-        let run = rest.iter().take_while(|batch| {
-            rows += batch.num_rows();
-            rows <= CHUNK_ROWS
-        });
-        let (run, behind) = rest.split_at(run.count().max(1));
-        merged.push(concat_batches(&first.schema(), run)?);
-        rest = behind;
-    }
-    Ok(merged)
 }

@@ -10,6 +10,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// The version of the hash below, written into every checkpoint.
@@ -41,6 +42,23 @@ impl KeyGroup {
     #[inline]
     pub fn owner(self, workers: usize) -> usize {
         (self.0 as usize * workers) >> 8
+    }
+
+    /// The groups that a worker owns among `workers`; none if there are more workers than groups
+    /// and it is one too many.
+    ///
+    /// ```
+    /// # use tidemill_operators::KeyGroup;
+    /// assert_eq!(KeyGroup::of_worker(0, 1), KeyGroup(0)..=KeyGroup(255));
+    /// assert_eq!(KeyGroup::of_worker(1, 3), KeyGroup(86)..=KeyGroup(170));
+    /// assert!(KeyGroup::of_worker(511, 512).is_empty());
+    /// ```
+    pub fn of_worker(worker: usize, workers: usize) -> RangeInclusive<KeyGroup> {
+        let first = |worker: usize| (worker * KEY_GROUPS).div_ceil(workers);
+        match (first(worker), first(worker + 1)) {
+            (first, end) if first < end => KeyGroup(first as u8)..=KeyGroup((end - 1) as u8),
+            _ => KeyGroup(1)..=KeyGroup(0),
+        }
     }
 }
 
@@ -238,6 +256,17 @@ mod tests {
             hashes(&[strings, ints]),
         ];
         assert_eq!(found, golden, "a new hash needs a new HASH_VERSION: {found:#x?}");
+    }
+
+    #[test]
+    fn a_worker_owns_a_range_of_groups_and_each_group_has_one_owner() {
+        for workers in [1, 2, 3, 7, 255, 256, 257, 1000] {
+            for group in (0..=255).map(KeyGroup) {
+                let owns = |&worker: &usize| KeyGroup::of_worker(worker, workers).contains(&group);
+                let owners: Vec<usize> = (0..workers).filter(owns).collect();
+                assert_eq!(owners, [group.owner(workers)]);
+            }
+        }
     }
 
     fn spread(keys: ArrayRef) -> [usize; KEY_GROUPS] {

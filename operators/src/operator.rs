@@ -16,8 +16,9 @@
 use crate::batch::Batch;
 use crate::expression::RowError;
 use crate::time::{Epoch, Watermark};
-use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
+
+pub use crate::snapshot::{Snapshot, SnapshotScope, SnapshotTable};
 
 /// What an operator may know about the epoch besides its rows. The same on every worker.
 #[derive(Clone, Copy, Debug)]
@@ -50,37 +51,6 @@ pub struct LateRows {
     pub watermark: Watermark,
 }
 
-/// How much of its state an operator hands over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SnapshotScope {
-    /// Everything that is held.
-    Full,
-    /// What changed since the last snapshot of either kind.
-    Changed,
-}
-
-/// A piece of state on its way to or from a checkpoint.
-///
-/// Every batch starts with a `UInt8` column `key_group`, so that a restore on another number of
-/// workers can pick the rows of its own key groups. Applying a full snapshot and then every
-/// later `Changed` one in order gives the state back.
-#[derive(Debug, Default, Clone)]
-pub struct Snapshot {
-    /// Named tables of an operator, in the order in which they must be restored.
-    pub tables: Vec<SnapshotTable>,
-}
-
-/// One table of a [`Snapshot`].
-#[derive(Debug, Clone)]
-pub struct SnapshotTable {
-    /// Which of the operator's tables this is, e.g. `"panes"`.
-    pub name: String,
-    /// Keys that no longer exist: `key_group` and the key columns. Applied before `upserts`.
-    pub deletes: Option<RecordBatch>,
-    /// Entries as they now are: `key_group`, key columns, value columns.
-    pub upserts: Option<RecordBatch>,
-}
-
 /// Why an operator could not go on. Each of these ends the job.
 #[derive(Debug, thiserror::Error)]
 pub enum OperatorError {
@@ -109,11 +79,13 @@ pub trait Operator {
         output: &mut Output,
     ) -> Result<(), OperatorError>;
 
-    /// Hands over the state as it stands between two epochs.
+    /// Hands over the state as it stands between two epochs. In each table, no key is written
+    /// twice: an entry replaces what was said of its key before.
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError>;
 
     /// Takes over state from a snapshot. Only ever called before the first `apply`; may be called
-    /// several times, oldest snapshot first, with the rows of other workers' key groups removed.
+    /// several times, oldest snapshot first, with the rows of other workers' key groups removed,
+    /// or once with all of them [merged](crate::snapshot::merge). What was restored is not changed.
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError>;
 
     /// Bytes of live state, roughly.

@@ -4,15 +4,14 @@
 use crate::aggregate::{AggregateCall, AggregateFunction};
 use crate::batch::Batch;
 use crate::key::{KeyGroup, hash_keys};
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::snapshot::{Link, Snapshot, SnapshotScope, merge};
 use crate::time::{Epoch, Watermark};
 use arrow::array::{
     ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, RecordBatch,
     StringArray, TimestampMillisecondArray, UInt32Array,
 };
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt8Type};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -240,31 +239,34 @@ pub(crate) fn shown(batches: &[Batch]) -> Vec<(Vec<String>, i64)> {
     rows
 }
 
-/// Makes an operator without state.
-type Make = Box<dyn Fn() -> Box<dyn Operator>>;
-
 /// Some workers that run one operator, each its key groups.
-pub(crate) struct Workers {
-    make: Make,
-    keys: Vec<usize>,
-    operators: Vec<Box<dyn Operator>>,
-    /// What a restart reads: a full snapshot of all workers, then the changes.
-    log: Vec<Snapshot>,
+pub(crate) struct Workers<O> {
+    make: Box<dyn Fn() -> O>,
+    /// Key columns, by port.
+    keys: Vec<Vec<usize>>,
+    operators: Vec<O>,
+    /// What a restart reads: the snapshots of all workers, the oldest first.
+    chain: Vec<Snapshot>,
     epoch: Epoch,
     watermark: Watermark,
 }
 
-impl Workers {
-    pub(crate) fn new(keys: Vec<usize>, make: Make) -> Self {
-        let operators = vec![make()];
-        Workers { make, keys, operators, log: Vec::new(), epoch: 0, watermark: Watermark::MIN }
+impl<O: Operator> Workers<O> {
+    /// One worker, with an operator without state.
+    pub(crate) fn new(keys: Vec<Vec<usize>>, make: impl Fn() -> O + 'static) -> Self {
+        let (operators, watermark) = (vec![make()], Watermark::MIN);
+        Workers { make: Box::new(make), keys, operators, chain: Vec::new(), epoch: 0, watermark }
     }
 
     pub(crate) fn watermark(&self) -> Watermark {
         self.watermark
     }
 
-    /// Applies an epoch, each row on the worker that owns its key.
+    pub(crate) fn operators(&self) -> &[O] {
+        &self.operators
+    }
+
+    /// Applies an epoch to an operator with one input.
     pub(crate) fn step(
         &mut self,
         batches: &[Batch],
@@ -277,60 +279,108 @@ impl Workers {
             watermark_after: self.watermark.max(watermark),
         };
         (self.epoch, self.watermark) = (self.epoch + 1, context.watermark_after);
+        self.apply(&[batches.to_vec()], &context)
+    }
+
+    /// Applies an epoch, each row on the worker that owns its key.
+    pub(crate) fn apply(
+        &mut self,
+        inputs: &[Vec<Batch>],
+        context: &EpochContext,
+    ) -> Result<Output, OperatorError> {
         let workers = self.operators.len();
         let mut output = Output::default();
         for (worker, operator) in self.operators.iter_mut().enumerate() {
-            let mut own = Vec::new();
-            for batch in batches {
-                let mut hashes = Vec::new();
-                hash_keys(batch.columns(), &self.keys, &mut hashes);
-                let rows = (0..batch.len() as u32)
-                    .filter(|&row| KeyGroup::of(hashes[row as usize]).owner(workers) == worker);
-                own.push(batch.take(&UInt32Array::from_iter_values(rows))?);
-            }
-            operator.apply(vec![own], &context, &mut output)?;
+            let own = |(batches, keys): (&Vec<Batch>, &Vec<usize>)| -> Vec<Batch> {
+                batches.iter().map(|batch| part(batch, keys, worker, workers)).collect()
+            };
+            operator.apply(
+                inputs.iter().zip(&self.keys).map(own).collect(),
+                context,
+                &mut output,
+            )?;
         }
         Ok(output)
     }
 
-    pub(crate) fn checkpoint(&mut self, scope: SnapshotScope) {
+    fn checkpoint(&mut self, scope: SnapshotScope) {
         if scope == SnapshotScope::Full {
-            self.log.clear();
+            self.chain.clear();
         }
         for operator in &mut self.operators {
-            self.log.push(operator.snapshot(scope).unwrap());
+            let snapshot = operator.snapshot(scope).unwrap();
+            let once = merge(std::slice::from_ref(&snapshot), Link::Delta).unwrap();
+            assert_eq!(once.rows(), snapshot.rows(), "each key has one entry and one deletion");
+            self.chain.push(snapshot);
+            let again = operator.snapshot(SnapshotScope::Changed).unwrap();
+            assert!(again.is_empty(), "nothing has changed since: {again:?}");
         }
     }
 
-    /// Starts anew from the last checkpoint, on another number of workers.
-    pub(crate) fn restart(&mut self, workers: usize) {
-        self.operators = (0..workers).map(|_| (self.make)()).collect();
-        for (worker, operator) in self.operators.iter_mut().enumerate() {
-            for snapshot in &self.log {
-                operator.restore(&owned(snapshot, worker, workers)).unwrap();
+    /// Merges a part of the chain, as it is done in the background.
+    fn merge(&mut self, Merge { from, to, link }: &Merge) {
+        let links = self.chain.len() + 1;
+        let (from, to) = (from.index(links), to.index(links));
+        let (from, to) = (from.min(to), from.max(to));
+        let link = if from == 0 { *link } else { Link::Delta };
+        let run: Vec<Snapshot> = self.chain.drain(from..to).collect();
+        self.chain.insert(from, merge(&run, link).unwrap());
+    }
+
+    /// Starts anew from the chain, on another number of workers.
+    fn restart(&mut self, workers: usize) {
+        self.hold_base_against_state();
+        let restored = |worker: usize| {
+            let mut operator = (self.make)();
+            for snapshot in &self.chain {
+                let range = KeyGroup::of_worker(worker, workers);
+                operator.restore(&snapshot.of_key_groups(&range).unwrap()).unwrap();
             }
+            operator
+        };
+        for worker in 0..workers {
+            // Asked of another one, for to be asked may do something to an operator.
+            let changed = restored(worker).snapshot(SnapshotScope::Changed).unwrap();
+            assert!(changed.is_empty(), "what was restored is no news: {changed:?}");
         }
+        self.operators = (0..workers).map(restored).collect();
+    }
+
+    /// A base holds nothing that the workers do not hold.
+    fn hold_base_against_state(&mut self) {
+        let held = self.operators.iter_mut().map(|o| o.snapshot(SnapshotScope::Full).unwrap());
+        let mut all: Vec<Snapshot> = held.collect();
+        let held = merge(&all, Link::Base).unwrap().rows();
+        all.insert(0, merge(&self.chain, Link::Base).unwrap());
+        assert_eq!(merge(&all, Link::Base).unwrap().rows(), held, "{all:?}");
     }
 
     pub(crate) fn state_bytes(&self) -> usize {
         self.operators.iter().map(|operator| operator.state_bytes()).sum()
     }
+
+    /// Does what happens between two epochs.
+    pub(crate) fn meet(&mut self, event: &Event) {
+        let (scope, merges, workers) = match event {
+            Event::Nothing => return,
+            Event::Checkpoint(scope, merges) => (scope, merges, None),
+            Event::Restart(scope, merges, workers) => (scope, merges, Some(*workers)),
+        };
+        self.checkpoint(*scope);
+        merges.iter().for_each(|run| self.merge(run));
+        if let Some(workers) = workers {
+            self.restart(workers);
+        }
+    }
 }
 
-/// The part of a snapshot that a worker owns.
-fn owned(snapshot: &Snapshot, worker: usize, workers: usize) -> Snapshot {
-    let part = |rows: &RecordBatch| {
-        let groups = rows.column(0).as_primitive::<UInt8Type>();
-        let keep = |g: Option<u8>| g.map(|g| KeyGroup(g).owner(workers) == worker);
-        let keep: BooleanArray = groups.iter().map(keep).collect();
-        arrow::compute::filter_record_batch(rows, &keep).unwrap()
-    };
-    let tables = snapshot.tables.iter().map(|table| SnapshotTable {
-        name: table.name.clone(),
-        deletes: table.deletes.as_ref().map(part),
-        upserts: table.upserts.as_ref().map(part),
-    });
-    Snapshot { tables: tables.collect() }
+/// The rows of a batch that a worker owns.
+fn part(batch: &Batch, keys: &[usize], worker: usize, workers: usize) -> Batch {
+    let mut hashes = Vec::new();
+    hash_keys(batch.columns(), keys, &mut hashes);
+    let is_own = |row: &u32| KeyGroup::of(hashes[*row as usize]).owner(workers) == worker;
+    let rows = (0..batch.len() as u32).filter(is_own);
+    batch.take(&UInt32Array::from_iter_values(rows)).unwrap()
 }
 
 /// The times of late rows.
@@ -345,33 +395,33 @@ pub(crate) fn late_times(late: &[LateRows]) -> Vec<i64> {
 }
 
 /// What happens between two epochs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Event {
     Nothing,
-    Checkpoint(SnapshotScope),
-    /// A checkpoint, and a start from it on so many workers.
-    Restart(SnapshotScope, usize),
+    /// A checkpoint, after which parts of the chain are merged.
+    Checkpoint(SnapshotScope, Vec<Merge>),
+    /// The same, and a start from it on so many workers.
+    Restart(SnapshotScope, Vec<Merge>, usize),
+}
+
+/// A run of a chain that is merged.
+#[derive(Clone, Debug)]
+pub(crate) struct Merge {
+    from: prop::sample::Index,
+    to: prop::sample::Index,
+    link: Link,
 }
 
 pub(crate) fn events() -> impl Strategy<Value = Event> {
-    let scope = || prop_oneof![Just(SnapshotScope::Full), Just(SnapshotScope::Changed)];
+    let scope = || prop_oneof![1 => Just(SnapshotScope::Full), 4 => Just(SnapshotScope::Changed)];
+    let place = any::<prop::sample::Index>;
+    let link = prop_oneof![Just(Link::Base), Just(Link::Delta)];
+    let merge = (place(), place(), link).prop_map(|(from, to, link)| Merge { from, to, link });
+    let merges = prop::collection::vec(merge, 0..3);
+    let restart = (scope(), merges.clone(), 1usize..4);
     prop_oneof![
         2 => Just(Event::Nothing),
-        1 => scope().prop_map(Event::Checkpoint),
-        1 => (scope(), 1usize..4).prop_map(|(scope, workers)| Event::Restart(scope, workers)),
+        2 => (scope(), merges).prop_map(|(scope, merges)| Event::Checkpoint(scope, merges)),
+        1 => restart.prop_map(|(scope, merges, workers)| Event::Restart(scope, merges, workers)),
     ]
-}
-
-impl Workers {
-    pub(crate) fn meet(&mut self, event: Event) {
-        match event {
-            Event::Nothing => {}
-            // The first snapshot is always a full one, whatever it is called.
-            Event::Checkpoint(scope) => self.checkpoint(scope),
-            Event::Restart(scope, workers) => {
-                self.checkpoint(scope);
-                self.restart(workers);
-            }
-        }
-    }
 }

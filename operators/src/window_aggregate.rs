@@ -15,10 +15,9 @@ mod sessions;
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
-use crate::groups::{CHUNK_ROWS, GroupLayout, batch};
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
-};
+use crate::groups::{GroupLayout, batch};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::snapshot::{CHUNK_ROWS, Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::{self, WindowKind, Zone};
 use arrow::array::{ArrayRef, UInt32Array};

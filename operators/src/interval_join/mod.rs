@@ -21,9 +21,8 @@ use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::join::{JoinKind, output_schema};
 use crate::key_index::{KeyIndex, NO_SLOT};
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
@@ -31,7 +30,6 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use snapshot::Journal;
 use std::sync::Arc;
 use timed_rows::{NONE, Row, TimedRows};
 
@@ -68,7 +66,6 @@ pub struct IntervalJoin {
     pair: SchemaRef,
     index: KeyIndex,
     sides: [TimedRows; 2],
-    journal: Journal,
 }
 
 /// A left and a right row, either of which may be [`NONE`].
@@ -90,7 +87,6 @@ impl IntervalJoin {
             pair: output_schema(JoinKind::Inner, &left, &right),
             index: KeyIndex::new(&key_types)?,
             sides: [TimedRows::new(left)?, TimedRows::new(right)?],
-            journal: Journal::default(),
             spec,
         })
     }
@@ -141,14 +137,16 @@ impl IntervalJoin {
         let encoded = side.codec.encode(rows.columns())?;
         for (row, &slot) in slots.iter().enumerate().filter(|&(_, &slot)| slot != NO_SLOT) {
             for _ in 0..batch.weight(row) {
+                let sequence = side.numbers.give();
                 let id = side.insert(Row {
                     bytes: encoded.get(row).into(),
                     time: times.value(row),
-                    sequence: self.journal.next(),
+                    sequence,
                     slot,
                     fresh: row as u32,
                     ..Row::default()
                 });
+                side.journal.touch(id);
                 side.new.push(id);
             }
         }
@@ -234,10 +232,10 @@ impl IntervalJoin {
             };
             let mut first = Vec::new();
             for &(l, r) in &passing {
-                if self.sides[0].set_matched(l) {
+                if self.set_matched(0, l) {
                     first.push((l, NONE));
                 }
-                self.sides[1].set_matched(r);
+                self.set_matched(1, r);
             }
             match self.spec.kind {
                 JoinKind::LeftSemi => self.emit(&first, output)?,
@@ -246,6 +244,20 @@ impl IntervalJoin {
             }
         }
         Ok(())
+    }
+
+    /// Notes that a row has a partner; says whether it is the first.
+    fn set_matched(&mut self, port: usize, id: u32) -> bool {
+        let decides = match self.spec.kind {
+            JoinKind::LeftSemi => port == 0,
+            _ => self.shows_unmatched(port),
+        };
+        let is_first = self.sides[port].set_matched(id);
+        // Where no later epoch asks for it, a snapshot need not say it.
+        if is_first && decides {
+            self.sides[port].journal.touch(id);
+        }
+        is_first
     }
 
     fn passing(
@@ -321,7 +333,7 @@ impl IntervalJoin {
             for id in expired {
                 let group = self.index.group(self.sides[port].rows[id as usize].slot);
                 let number = self.sides[port].free(id);
-                self.journal.removed(port, group, number);
+                self.sides[port].numbers.removed(group, number);
             }
             for slot in emptied {
                 self.forget_if_empty(slot);

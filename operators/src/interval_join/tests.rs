@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::expression::RowError;
+use crate::oracle::{Workers, events};
 use arrow::array::TimestampMillisecondArray;
-use arrow::datatypes::{Field, Schema, TimeUnit, TimestampMillisecondType, UInt8Type};
+use arrow::datatypes::{Field, Schema, TimeUnit, TimestampMillisecondType};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
@@ -63,15 +64,18 @@ fn join(spec: &IntervalJoinSpec) -> IntervalJoin {
     IntervalJoin::new(spec.clone(), schema(), schema()).unwrap()
 }
 
-fn apply(join: &mut IntervalJoin, left: &[Row], right: &[Row], marks: (i64, i64)) -> Output {
-    let context = EpochContext {
+fn context(marks: (i64, i64)) -> EpochContext {
+    EpochContext {
         epoch: 0,
         now_ms: 0,
         watermark_before: Watermark(marks.0),
         watermark_after: Watermark(marks.1),
-    };
+    }
+}
+
+fn apply(join: &mut IntervalJoin, left: &[Row], right: &[Row], marks: (i64, i64)) -> Output {
     let mut output = Output::default();
-    join.apply(vec![vec![batch(left)], vec![batch(right)]], &context, &mut output).unwrap();
+    join.apply(vec![vec![batch(left)], vec![batch(right)]], &context(marks), &mut output).unwrap();
     output
 }
 
@@ -193,31 +197,6 @@ fn accumulate(view: &mut View, output: &Output) {
     }
 }
 
-/// The parts of a snapshot whose key groups are in one half.
-fn half_of(snapshot: &Snapshot, half: usize) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
-        let keep: BooleanArray =
-            groups.iter().map(|&g| Some(usize::from(g >= 128) == half)).collect();
-        arrow::compute::filter_record_batch(batch, &keep).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn half_of_rows(rows: &[Row], half: usize) -> Vec<Row> {
-    let keys: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
-    let mut hashes = Vec::new();
-    crate::key::hash_columns(&[keys], rows.len(), &mut hashes);
-    let groups = hashes.iter().map(|&hash| crate::KeyGroup::of(hash).0);
-    let mine = rows.iter().zip(groups).filter(|(_, g)| usize::from(*g >= 128) == half);
-    mine.map(|(row, _)| *row).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -248,22 +227,12 @@ proptest! {
     fn a_restored_join_goes_on_as_if_nothing_had_happened(
         spec in any_spec(),
         epochs in any_epochs(),
-        cut in 0..8usize,
+        events in prop::collection::vec(events(), 8),
     ) {
         let mut whole = join(&spec);
-        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
-        let mut parts: Vec<IntervalJoin> = Vec::new();
+        let mut workers = Workers::new(vec![vec![0], vec![0]], move || join(&spec));
         let mut watermark = 100;
-        for (number, (left, right, rise)) in epochs.into_iter().enumerate() {
-            if number == cut {
-                for half in 0..2 {
-                    let mut part = join(&spec);
-                    for snapshot in &snapshots {
-                        part.restore(&half_of(snapshot, half)).unwrap();
-                    }
-                    parts.push(part);
-                }
-            }
+        for ((left, right, rise), event) in epochs.into_iter().zip(&events) {
             let at = |rows: Vec<Row>| -> Vec<Row> {
                 rows.into_iter().map(|(k, t, v)| (k, watermark + t, v)).collect()
             };
@@ -271,22 +240,13 @@ proptest! {
             let marks = (watermark, watermark + rise);
             let (mut expected, mut got) = (View::new(), View::new());
             accumulate(&mut expected, &apply(&mut whole, &left, &right, marks));
-            for (half, part) in parts.iter_mut().enumerate() {
-                let (left, right) = (half_of_rows(&left, half), half_of_rows(&right, half));
-                accumulate(&mut got, &apply(part, &left, &right, marks));
-            }
-            if !parts.is_empty() {
-                prop_assert_eq!(got, expected);
-                let keys = |join: &IntervalJoin| join.index.len();
-                prop_assert_eq!(parts.iter().map(keys).sum::<usize>(), keys(&whole));
-            }
+            let inputs = [vec![batch(&left)], vec![batch(&right)]];
+            accumulate(&mut got, &workers.apply(&inputs, &context(marks)).unwrap());
+            prop_assert_eq!(got, expected);
+            let keys = workers.operators().iter().map(|join| join.index.len());
+            prop_assert_eq!(keys.sum::<usize>(), whole.index.len());
             watermark += rise;
-            let is_full = number % 4 == 3;
-            if is_full {
-                snapshots.clear();
-            }
-            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
-            snapshots.push(whole.snapshot(scope).unwrap());
+            workers.meet(event);
         }
     }
 }

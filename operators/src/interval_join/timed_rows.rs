@@ -6,6 +6,9 @@
 use crate::gather::Gather;
 use crate::operator::OperatorError;
 use crate::row_codec::RowCodec;
+use crate::snapshot::SnapshotScope;
+use crate::snapshot::journal::Journal;
+use crate::snapshot::numbered::Numbers;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use std::cmp::Reverse;
@@ -24,9 +27,6 @@ pub(super) struct Row {
     /// Its row in the epoch's input, if it came in this epoch.
     pub(super) fresh: u32,
     pub(super) is_matched: bool,
-    /// Whether the last snapshot has it.
-    pub(super) is_persisted: bool,
-    pub(super) is_journaled: bool,
 }
 
 /// The rows of one input that may still meet a partner.
@@ -42,7 +42,8 @@ pub(super) struct TimedRows {
     /// Rows that came in this epoch.
     pub(super) new: Vec<u32>,
     pub(super) epoch: Option<RecordBatch>,
-    journal: Vec<u32>,
+    pub(super) numbers: Numbers,
+    pub(super) journal: Journal,
     row_bytes: usize,
 }
 
@@ -57,7 +58,8 @@ impl TimedRows {
             deadlines: BinaryHeap::new(),
             new: Vec::new(),
             epoch: None,
-            journal: Vec::new(),
+            numbers: Numbers::default(),
+            journal: Journal::default(),
             row_bytes: 0,
         })
     }
@@ -87,7 +89,6 @@ impl TimedRows {
             Some(place) => *place = row,
             None => self.rows.push(row),
         }
-        self.journal(id);
         id
     }
 
@@ -104,19 +105,7 @@ impl TimedRows {
 
     /// Notes that a row has a partner; says whether it is the first.
     pub(super) fn set_matched(&mut self, id: u32) -> bool {
-        let row = &mut self.rows[id as usize];
-        let is_first = !std::mem::replace(&mut row.is_matched, true);
-        if is_first {
-            self.journal(id);
-        }
-        is_first
-    }
-
-    fn journal(&mut self, id: u32) {
-        let row = &mut self.rows[id as usize];
-        if !std::mem::replace(&mut row.is_journaled, true) {
-            self.journal.push(id);
-        }
+        !std::mem::replace(&mut self.rows[id as usize].is_matched, true)
     }
 
     /// Takes the rows with times up to `last` out of their lists; tells `emptied` of keys that
@@ -145,12 +134,13 @@ impl TimedRows {
         expired
     }
 
-    /// Forgets a row that is out of its list; the sequence number that a snapshot knows it by.
-    pub(super) fn free(&mut self, id: u32) -> Option<i64> {
+    /// Forgets a row that is out of its list; the number that a snapshot knows it by.
+    pub(super) fn free(&mut self, id: u32) -> i64 {
         let row = std::mem::take(&mut self.rows[id as usize]);
         self.row_bytes -= row.bytes.len();
         self.free.push(id);
-        row.is_persisted.then_some(row.sequence)
+        self.journal.remove(id);
+        row.sequence
     }
 
     /// Removes one row from its list.
@@ -201,21 +191,16 @@ impl TimedRows {
         Ok(gather.columns(&self.codec, &self.schema, self.epoch.as_ref())?)
     }
 
-    /// The rows that changed since the last call and are there; marks them as persisted.
-    pub(super) fn take_changed(&mut self) -> Vec<u32> {
-        let mut changed = std::mem::take(&mut self.journal);
-        // A row may have been removed since and its number given to another.
-        changed.retain(|&id| {
-            let row = &mut self.rows[id as usize];
-            row.is_persisted |= row.is_journaled;
-            std::mem::take(&mut row.is_journaled)
-        });
-        changed
+    /// The rows that a snapshot has to write.
+    pub(super) fn take_changed(&mut self, scope: SnapshotScope) -> Vec<u32> {
+        let TimedRows { journal, lists, .. } = self;
+        journal.take(scope, || lists.iter().flatten().map(|&(_, id)| id).collect())
     }
 
     pub(super) fn state_bytes(&self) -> usize {
         let row = size_of::<Row>() + size_of::<(i64, u32)>();
         self.rows.len() * row
+            + self.journal.bytes()
             + self.lists.len() * size_of::<VecDeque<(i64, u32)>>()
             + self.row_bytes
     }

@@ -29,7 +29,8 @@ mod tests;
 use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::key_index::{KeyIndex, NO_SLOT};
-use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
+use crate::snapshot::{Snapshot, SnapshotScope};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
 };

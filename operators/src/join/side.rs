@@ -10,6 +10,8 @@ use crate::key::KeyGroup;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::OperatorError;
 use crate::row_codec::RowCodec;
+use crate::snapshot::SnapshotScope;
+use crate::snapshot::journal::Journal;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use hashbrown::{DefaultHashBuilder, HashTable};
@@ -34,9 +36,6 @@ pub(super) struct Row {
     /// A row of the epoch's input that is equal to it.
     fresh: u32,
     is_touched: bool,
-    /// Whether the last snapshot has it.
-    is_persisted: bool,
-    is_journaled: bool,
 }
 
 impl Row {
@@ -71,7 +70,8 @@ pub(super) struct Side {
     /// For [`Side::gather`]: by row, its number among the rows being decoded.
     decoded: Vec<u32>,
     row_bytes: usize,
-    journal: Vec<u32>,
+    pub(super) journal: Journal,
+    /// Rows that the last snapshot has and that are gone.
     pub(super) deleted: Vec<(KeyGroup, Box<[u8]>)>,
 }
 
@@ -89,7 +89,7 @@ impl Side {
             epoch: None,
             decoded: Vec::new(),
             row_bytes: 0,
-            journal: Vec::new(),
+            journal: Journal::default(),
             deleted: Vec::new(),
         })
     }
@@ -164,9 +164,8 @@ impl Side {
             let changed = std::mem::take(&mut row.delta) | std::mem::take(&mut row.matches_delta);
             if row.count == 0 {
                 self.remove(id, keys, index);
-            } else if changed != 0 && !row.is_journaled {
-                row.is_journaled = true;
-                self.journal.push(id);
+            } else if changed != 0 {
+                self.journal.touch(id);
             }
         }
         self.epoch = None;
@@ -184,7 +183,7 @@ impl Side {
         }
         self.row_bytes -= row.bytes.len();
         self.free.push(id);
-        if row.is_persisted {
+        if self.journal.remove(id) {
             self.deleted.push((index.group(row.slot), row.bytes));
         }
     }
@@ -216,29 +215,9 @@ impl Side {
         Ok(columns?)
     }
 
-    /// The rows that changed since the last call and are there; marks them as persisted.
-    pub(super) fn take_changed(&mut self) -> Vec<u32> {
-        let mut changed = std::mem::take(&mut self.journal);
-        // A row may have been removed since and its number given to another.
-        changed.retain(|&id| {
-            let row = &mut self.rows[id as usize];
-            row.is_persisted |= row.is_journaled;
-            std::mem::take(&mut row.is_journaled)
-        });
-        changed
-    }
-
-    /// All rows; marks them as persisted.
-    pub(super) fn take_all(&mut self) -> Vec<u32> {
-        self.take_changed();
-        let all: Vec<u32> = self.table.iter().copied().collect();
-        all.iter().for_each(|&id| self.rows[id as usize].is_persisted = true);
-        all
-    }
-
-    /// Marks a row as persisted: it comes from a snapshot.
-    pub(super) fn set_persisted(&mut self, id: u32) {
-        self.rows[id as usize].is_persisted = true;
+    /// The rows that a snapshot has to write.
+    pub(super) fn take_changed(&mut self, scope: SnapshotScope) -> Vec<u32> {
+        self.journal.take(scope, || self.table.iter().copied().collect())
     }
 
     #[cfg(test)]
@@ -247,6 +226,9 @@ impl Side {
     }
 
     pub(super) fn state_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Row>() + self.row_bytes + self.table.allocation_size()
+        self.rows.capacity() * size_of::<Row>()
+            + self.row_bytes
+            + self.table.allocation_size()
+            + self.journal.bytes()
     }
 }

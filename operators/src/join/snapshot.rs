@@ -7,8 +7,10 @@
 
 use super::Join;
 use super::side::Side;
+use crate::key::KeyGroup;
 use crate::key_index::KeyIndex;
-use crate::operator::{OperatorError, Snapshot, SnapshotScope, SnapshotTable};
+use crate::operator::OperatorError;
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::sync::Arc;
@@ -23,20 +25,15 @@ impl Join {
         let mut snapshot = Snapshot::default();
         for (side, name) in self.sides.iter_mut().zip(TABLES) {
             let deleted = std::mem::take(&mut side.deleted);
-            let (ids, deletes) = match scope {
-                SnapshotScope::Full => (side.take_all(), None),
-                SnapshotScope::Changed if deleted.is_empty() => (side.take_changed(), None),
-                SnapshotScope::Changed => {
-                    let groups = deleted.iter().map(|(group, _)| group.0);
-                    let deletes = rows(side, groups, deleted.iter().map(|(_, bytes)| &**bytes))?;
-                    (side.take_changed(), Some(deletes))
-                }
+            let deletes = match scope {
+                SnapshotScope::Full => Vec::new(),
+                SnapshotScope::Changed => deletes(side, &deleted)?,
             };
-            let upserts =
-                if ids.is_empty() { None } else { Some(upserts(side, &self.index, &ids)?) };
-            if deletes.is_some() || upserts.is_some() {
-                snapshot.tables.push(SnapshotTable { name: name.into(), deletes, upserts });
-            }
+            let ids = side.take_changed(scope);
+            let upserts = ids.chunks(CHUNK_ROWS).map(|ids| upserts(side, &self.index, ids));
+            let upserts = upserts.collect::<Result<Vec<_>, _>>()?;
+            let key_width = 1 + side.schema.fields().len();
+            snapshot.tables.extend(snapshot::tables(name, key_width, &deletes, &upserts)?);
         }
         Ok(snapshot)
     }
@@ -71,7 +68,7 @@ impl Join {
             self.keys.add_total(slot, port, counts[row] - held.count);
             held.count = counts[row];
             held.matches = matches[row];
-            side.set_persisted(id);
+            side.journal.restored(id);
         }
         Ok(())
     }
@@ -108,11 +105,22 @@ fn rows<'a>(
     groups: impl Iterator<Item = u8>,
     bytes: impl Iterator<Item = &'a [u8]>,
 ) -> Result<RecordBatch, OperatorError> {
-    let mut fields = vec![Arc::new(Field::new("key_group", DataType::UInt8, false))];
+    let mut fields = vec![Arc::new(key_group_field())];
     fields.extend(side.schema.fields().iter().cloned());
     let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt8Array::from_iter_values(groups))];
     columns.extend(side.codec.decode(bytes)?);
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+fn deletes(
+    side: &Side,
+    deleted: &[(KeyGroup, Box<[u8]>)],
+) -> Result<Vec<RecordBatch>, OperatorError> {
+    let batch = |deleted: &[(KeyGroup, Box<[u8]>)]| {
+        let groups = deleted.iter().map(|(group, _)| group.0);
+        rows(side, groups, deleted.iter().map(|(_, bytes)| &**bytes))
+    };
+    deleted.chunks(CHUNK_ROWS).map(batch).collect()
 }
 
 fn upserts(side: &Side, index: &KeyIndex, ids: &[u32]) -> Result<RecordBatch, OperatorError> {

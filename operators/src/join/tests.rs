@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::expression::RowError;
+use crate::oracle::{Workers, events};
 use crate::time::Watermark;
-use arrow::array::{Int64Array, UInt8Array};
+use arrow::array::Int64Array;
 use arrow::datatypes::{DataType, Int64Type};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -53,29 +54,36 @@ fn join(kind: JoinKind, residual: bool) -> Join {
     Join::new(spec, schema(["lk", "lv"]), schema(["rk", "rv"])).unwrap()
 }
 
+const CONTEXT: EpochContext = EpochContext {
+    epoch: 0,
+    now_ms: 0,
+    watermark_before: Watermark::MIN,
+    watermark_after: Watermark::MIN,
+};
+
+fn inputs(left: &[(Row, i64)], right: &[(Row, i64)]) -> Vec<Vec<Batch>> {
+    vec![
+        // Two batches, to have a border between rows.
+        left.chunks(left.len() / 2 + 1).map(|rows| batch(&schema(["lk", "lv"]), rows)).collect(),
+        vec![batch(&schema(["rk", "rv"]), right)],
+    ]
+}
+
 /// Applies an epoch; the output's rows, in order.
 fn apply(
     join: &mut Join,
     left: &[(Row, i64)],
     right: &[(Row, i64)],
 ) -> Vec<(Vec<Option<i64>>, i64)> {
-    let watermark = Watermark::MIN;
-    let context = EpochContext {
-        epoch: 0,
-        now_ms: 0,
-        watermark_before: watermark,
-        watermark_after: watermark,
-    };
-    let inputs = vec![
-        // Two batches, to have a border between rows.
-        left.chunks(left.len() / 2 + 1).map(|rows| batch(&schema(["lk", "lv"]), rows)).collect(),
-        vec![batch(&schema(["rk", "rv"]), right)],
-    ];
     let mut output = Output::default();
-    join.apply(inputs, &context, &mut output).unwrap();
+    join.apply(inputs(left, right), &CONTEXT, &mut output).unwrap();
+    assert!(output.rows.iter().all(|batch| batch.schema() == join.output_schema()));
+    read(&output)
+}
+
+fn read(output: &Output) -> Vec<(Vec<Option<i64>>, i64)> {
     let mut rows = Vec::new();
-    for batch in output.rows {
-        assert_eq!(batch.schema(), join.output_schema());
+    for batch in &output.rows {
         for row in 0..batch.len() {
             let columns = batch.columns().columns().iter();
             let values = columns
@@ -222,34 +230,6 @@ fn any_kind() -> impl Strategy<Value = JoinKind> {
     prop::sample::select(vec![Inner, Left, Right, Full, LeftSemi, LeftAnti])
 }
 
-/// The parts of a snapshot whose key groups are in one half.
-fn half_of(snapshot: &Snapshot, half: usize) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_any().downcast_ref::<UInt8Array>().unwrap();
-        let keep: BooleanArray =
-            groups.values().iter().map(|&g| Some(usize::from(g >= 128) == half)).collect();
-        arrow::compute::filter_record_batch(batch, &keep).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn half_of_rows(rows: &[(Row, i64)], half: usize) -> Vec<(Row, i64)> {
-    let keys: ArrayRef = Arc::new(rows.iter().map(|(row, _)| row.0).collect::<Int64Array>());
-    let mut hashes = Vec::new();
-    crate::key::hash_columns(&[keys], rows.len(), &mut hashes);
-    let groups = hashes.iter().map(|&hash| crate::KeyGroup::of(hash).0);
-    rows.iter()
-        .zip(groups)
-        .filter(|(_, g)| usize::from(*g >= 128) == half)
-        .map(|(r, _)| *r)
-        .collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -281,40 +261,20 @@ proptest! {
         kind in any_kind(),
         residual in any::<bool>(),
         epochs in any_epochs(),
-        cut in 0..8usize,
+        events in prop::collection::vec(events(), 8),
     ) {
         let mut whole = join(kind, residual);
+        let mut workers = Workers::new(vec![vec![0], vec![0]], move || join(kind, residual));
         let mut bags = [Bag::new(), Bag::new()];
-        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
-        let mut parts: Vec<Join> = Vec::new();
-        for (number, [left, right]) in epochs.iter().enumerate() {
-            if number == cut {
-                for half in 0..2 {
-                    let mut part = join(kind, residual);
-                    for snapshot in &snapshots {
-                        part.restore(&half_of(snapshot, half)).unwrap();
-                    }
-                    parts.push(part);
-                }
-            }
+        for ([left, right], event) in epochs.iter().zip(&events) {
             let (left, right) = (weigh(left, &mut bags[0]), weigh(right, &mut bags[1]));
             let (mut expected, mut got) = (HashMap::new(), HashMap::new());
             accumulate(&mut expected, apply(&mut whole, &left, &right));
-            for (half, part) in parts.iter_mut().enumerate() {
-                let (left, right) = (half_of_rows(&left, half), half_of_rows(&right, half));
-                accumulate(&mut got, apply(part, &left, &right));
-            }
-            if !parts.is_empty() {
-                prop_assert_eq!(got, expected);
-                let keys = |join: &Join| join.index.len();
-                prop_assert_eq!(parts.iter().map(keys).sum::<usize>(), keys(&whole));
-            }
-            let is_full = number % 4 == 3;
-            if is_full {
-                snapshots.clear();
-            }
-            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
-            snapshots.push(whole.snapshot(scope).unwrap());
+            accumulate(&mut got, read(&workers.apply(&inputs(&left, &right), &CONTEXT).unwrap()));
+            prop_assert_eq!(got, expected);
+            let keys = workers.operators().iter().map(|join| join.index.len());
+            prop_assert_eq!(keys.sum::<usize>(), whole.index.len());
+            workers.meet(event);
         }
     }
 }

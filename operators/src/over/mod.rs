@@ -23,10 +23,10 @@ mod tests;
 use crate::aggregate::{Aggregate, AggregateCall, Retraction, Rows, create};
 use crate::batch::Batch;
 use crate::key_index::KeyIndex;
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
+use crate::snapshot::numbered::Numbers;
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::{Epoch, Watermark};
 use crate::window::times;
 use arrow::array::{
@@ -103,13 +103,14 @@ pub struct Over {
     rows: Vec<Row>,
     free: Vec<u32>,
     /// Rows that wait, in the order in which they will have their turn.
-    waiting: BTreeMap<(i64, i64, i64), u32>,
+    waiting: BTreeMap<Place, u32>,
     /// Of a range frame: the time of a key's last row and its slot.
     idle: BinaryHeap<Reverse<(i64, u32)>>,
     /// By call; groups are the slots of the index.
     aggregates: Vec<(AggregateCall, Box<dyn Aggregate>)>,
     lag_max: usize,
     is_rebuilt: bool,
+    numbers: Numbers,
     journal: snapshot::Journal,
     row_bytes: usize,
 }
@@ -121,7 +122,6 @@ struct Partition {
     /// How many of them, the last ones, the aggregates hold.
     framed: usize,
     waiting: u32,
-    is_journaled: bool,
 }
 
 #[derive(Debug, Default)]
@@ -131,8 +131,16 @@ struct Row {
     arrival: i64,
     sequence: i64,
     slot: u32,
-    is_persisted: bool,
-    is_journaled: bool,
+}
+
+/// Time, arrival, sequence number and slot of a row. Numbers are given once in a key group, but
+/// groups of several workers may come together in a restore.
+type Place = (i64, i64, i64, u32);
+
+impl Row {
+    fn place(&self) -> Place {
+        (self.time, self.arrival, self.sequence, self.slot)
+    }
 }
 
 impl std::fmt::Debug for Over {
@@ -177,6 +185,7 @@ impl Over {
             aggregates,
             lag_max,
             is_rebuilt: true,
+            numbers: Numbers::default(),
             journal: snapshot::Journal::default(),
             row_bytes: 0,
             spec,
@@ -218,17 +227,16 @@ impl Over {
         let encoded = self.codec.encode(rows.columns().columns())?;
         for (row, &slot) in slots.iter().enumerate() {
             for _ in 0..rows.weight(row) {
-                let sequence = self.journal.next();
+                let sequence = self.numbers.give();
                 let id = self.hold(Row {
                     bytes: encoded.get(row).into(),
                     time: row_times[row],
                     arrival: arrivals.as_ref().map_or(sequence, |a| a.value(row)),
                     sequence,
                     slot,
-                    ..Row::default()
                 });
                 self.wait(id);
-                self.journal_row(id);
+                self.journal.rows.touch(id);
             }
         }
         Ok(())
@@ -276,16 +284,15 @@ impl Over {
     fn wait(&mut self, id: u32) {
         let row = &self.rows[id as usize];
         self.partitions[row.slot as usize].waiting += 1;
-        self.waiting.insert((row.time, row.arrival, row.sequence), id);
+        self.waiting.insert(row.place(), id);
     }
 
     fn forget_row(&mut self, id: u32) {
         let row = std::mem::take(&mut self.rows[id as usize]);
         self.row_bytes -= row.bytes.len();
         self.free.push(id);
-        if row.is_persisted {
-            self.journal.removed_rows.push((self.index.group(row.slot), row.sequence));
-        }
+        self.journal.rows.remove(id);
+        self.numbers.removed(self.index.group(row.slot), row.sequence);
     }
 
     /// Gives the rows whose time has come their results.
@@ -298,13 +305,15 @@ impl Over {
         if watermark == Watermark::MIN {
             return Ok(());
         }
+        // Rows of an epoch are told apart by their turns, through all of its batches.
+        let mut arrival = 0;
         loop {
             let due = self.due(watermark);
             if due.is_empty() {
                 break;
             }
             let turns = self.turns(&due);
-            self.take_turns(epoch, &due, &turns, output)?;
+            self.take_turns((epoch, &mut arrival), &due, &turns, output)?;
             self.end_turns(turns);
         }
         self.forget_idle(watermark);
@@ -343,7 +352,7 @@ impl Over {
 
     fn take_turns(
         &mut self,
-        epoch: Epoch,
+        at: (Epoch, &mut i64),
         due: &[u32],
         turns: &[Turns],
         output: &mut Output,
@@ -354,7 +363,7 @@ impl Over {
             turns.iter().map(|t| t.place(self.spec.frame, self.lag_max, &mut read)).collect();
         let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
         let rows = RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?;
-        let mut aggregated = self.aggregate(epoch, due.len(), turns, &places, &rows)?.into_iter();
+        let mut aggregated = self.aggregate(at, due.len(), turns, &places, &rows)?.into_iter();
         let mut columns = rows.slice(0, due.len()).columns().to_vec();
         for function in &self.spec.functions {
             columns.push(match function {
@@ -375,7 +384,7 @@ impl Over {
     /// then all that have a second one, and so on: a key's turns depend on each other.
     fn aggregate(
         &mut self,
-        epoch: Epoch,
+        (epoch, arrival): (Epoch, &mut i64),
         due: usize,
         turns: &[Turns],
         places: &[Vec<u32>],
@@ -388,7 +397,6 @@ impl Over {
         let mut result_of: Vec<(usize, usize)> = vec![(0, 0); due];
         let mut active: Vec<(usize, Turn)> = Vec::new();
         active.extend(turns.iter().map(|t| t.first(self.spec.frame)).enumerate());
-        let mut arrival = 0;
         for round in 0.. {
             let mut step = Step::default();
             for (position, (key, turn)) in active.iter().enumerate() {
@@ -400,9 +408,9 @@ impl Over {
                     result_of[turns.number(row) as usize] = (round, position);
                 }
             }
-            let last = arrival + step.rows.len() as i64;
-            let arrivals = Int64Array::from_iter_values(arrival..last);
-            arrival = last;
+            let first = *arrival;
+            *arrival += step.rows.len() as i64;
+            let arrivals = Int64Array::from_iter_values(first..*arrival);
             for ((call, aggregate), results) in self.aggregates.iter_mut().zip(&mut results) {
                 step.apply(call, &mut **aggregate, rows, epoch, &arrivals)?;
                 results.push(aggregate.read(&step.readers)?);
@@ -436,7 +444,7 @@ impl Over {
             }
             // Rows that waited have had their turn now.
             for &(_, id) in &history[gone.max(past)..] {
-                self.journal_row(id);
+                self.journal.rows.touch(id);
             }
             let partition = &mut self.partitions[slot as usize];
             partition.history = history[gone..].iter().copied().collect();
@@ -446,10 +454,8 @@ impl Over {
             {
                 self.idle.push(Reverse((last, slot)));
             }
-            if !self.spec.frame.is_bounded()
-                && !std::mem::replace(&mut partition.is_journaled, true)
-            {
-                self.journal.keys.push(slot);
+            if !self.spec.frame.is_bounded() {
+                self.journal.totals.touch(slot);
             }
         }
     }
@@ -471,13 +477,6 @@ impl Over {
             }
             self.aggregates.iter_mut().for_each(|(_, aggregate)| aggregate.reset(&[slot]));
             self.index.remove(slot);
-        }
-    }
-
-    fn journal_row(&mut self, id: u32) {
-        let row = &mut self.rows[id as usize];
-        if !std::mem::replace(&mut row.is_journaled, true) {
-            self.journal.rows.push(id);
         }
     }
 }
@@ -586,6 +585,7 @@ impl Operator for Over {
         let row = size_of::<Row>() + size_of::<(i64, u32)>();
         let aggregates: usize = self.aggregates.iter().map(|(_, a)| a.bytes()).sum();
         let partitions = self.partitions.len() * size_of::<Partition>();
-        self.index.bytes() + self.rows.len() * row + self.row_bytes + aggregates + partitions
+        let rows = self.rows.len() * row + self.row_bytes;
+        self.index.bytes() + rows + aggregates + partitions + self.journal.bytes()
     }
 }

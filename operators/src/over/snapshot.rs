@@ -1,8 +1,8 @@
 //! The state of an `OVER` on its way to and from a checkpoint.
 //!
-//! Table `rows`: `key_group`, `sequence`, `arrival`, `turn` (whether the row had it), then the
-//! input's columns; a row's key is its group and sequence number. Aggregates over bounded frames
-//! are not written: their rows are there, and go through them again.
+//! Table `rows`, of [`numbered`] rows: `key_group`, `sequence`, `arrival`, `turn` (whether the row
+//! had it), then the input's columns. Aggregates over bounded frames are not written: their rows
+//! are there, and go through them again.
 //!
 //! Table `totals`, of unbounded frames, whose rows are not kept: `key_group`, the key columns, the
 //! aggregates' state.
@@ -10,35 +10,36 @@
 use super::frames::Turns;
 use super::{Over, Partition, Row, Step};
 use crate::key::KeyGroup;
-use crate::operator::{OperatorError, Snapshot, SnapshotScope, SnapshotTable};
+use crate::operator::OperatorError;
+use crate::snapshot::journal;
+use crate::snapshot::{
+    self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field, key_groups, numbered,
+};
 use crate::window::times;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array, UInt32Array,
 };
 use arrow::compute::take_record_batch;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt8Type};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 const ROWS: &str = "rows";
 const TOTALS: &str = "totals";
-const KEY_WIDTH: usize = 2;
-const LEAD: usize = 4;
+const LEAD: usize = numbered::KEY_WIDTH + 2;
 
 /// What changed since the last snapshot.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
-    sequence_next: i64,
-    pub(super) rows: Vec<u32>,
-    pub(super) removed_rows: Vec<(KeyGroup, i64)>,
-    pub(super) keys: Vec<u32>,
+    pub(super) rows: journal::Journal,
+    /// By slot of the index.
+    pub(super) totals: journal::Journal,
 }
 
 impl Journal {
-    pub(super) fn next(&mut self) -> i64 {
-        self.sequence_next += 1;
-        self.sequence_next - 1
+    pub(super) fn bytes(&self) -> usize {
+        self.rows.bytes() + self.totals.bytes()
     }
 }
 
@@ -48,34 +49,29 @@ impl Over {
         scope: SnapshotScope,
     ) -> Result<Snapshot, OperatorError> {
         self.rebuild()?;
-        let mut changed = std::mem::take(&mut self.journal.rows);
-        changed.retain(|&id| {
-            let row = &mut self.rows[id as usize];
-            row.is_persisted |= row.is_journaled;
-            std::mem::take(&mut row.is_journaled)
-        });
-        let mut keys = std::mem::take(&mut self.journal.keys);
-        keys.retain(|&slot| std::mem::take(&mut self.partitions[slot as usize].is_journaled));
-        let removed = std::mem::take(&mut self.journal.removed_rows);
-        let mut deletes = None;
-        match scope {
-            SnapshotScope::Full => {
-                changed = self.all_rows();
-                keys = self.index.slots();
-            }
-            SnapshotScope::Changed if removed.is_empty() => {}
-            SnapshotScope::Changed => deletes = Some(row_deletes(&removed)?),
+        let mut tables = self.take_rows(scope)?;
+        tables.extend(self.take_totals(scope)?);
+        Ok(Snapshot { tables })
+    }
+
+    fn take_rows(&mut self, scope: SnapshotScope) -> Result<Vec<SnapshotTable>, OperatorError> {
+        let deletes = self.numbers.take(scope)?;
+        let mut rows = std::mem::take(&mut self.journal.rows);
+        let ids = rows.take(scope, || self.all_rows());
+        self.journal.rows = rows;
+        let upserts = ids.chunks(CHUNK_ROWS).map(|ids| self.row_upserts(ids));
+        let upserts = upserts.collect::<Result<Vec<_>, _>>()?;
+        snapshot::tables(ROWS, numbered::KEY_WIDTH, &deletes, &upserts)
+    }
+
+    fn take_totals(&mut self, scope: SnapshotScope) -> Result<Vec<SnapshotTable>, OperatorError> {
+        if self.spec.frame.is_bounded() || self.aggregates.is_empty() {
+            return Ok(Vec::new());
         }
-        let mut snapshot = Snapshot::default();
-        let upserts = if changed.is_empty() { None } else { Some(self.row_upserts(&changed)?) };
-        if deletes.is_some() || upserts.is_some() {
-            snapshot.tables.push(SnapshotTable { name: ROWS.into(), deletes, upserts });
-        }
-        if !self.spec.frame.is_bounded() && !self.aggregates.is_empty() && !keys.is_empty() {
-            let (name, upserts) = (TOTALS.into(), Some(self.totals(&keys)?));
-            snapshot.tables.push(SnapshotTable { name, deletes: None, upserts });
-        }
-        Ok(snapshot)
+        let slots = self.journal.totals.take(scope, || self.index.slots());
+        let upserts = slots.chunks(CHUNK_ROWS).map(|slots| self.totals(slots));
+        let upserts = upserts.collect::<Result<Vec<_>, _>>()?;
+        snapshot::tables(TOTALS, 1 + self.spec.partition.len(), &[], &upserts)
     }
 
     fn all_rows(&self) -> Vec<u32> {
@@ -87,25 +83,26 @@ impl Over {
 
     fn row_upserts(&self, ids: &[u32]) -> Result<RecordBatch, OperatorError> {
         let rows = || ids.iter().map(|&id| &self.rows[id as usize]);
-        let groups = rows().map(|row| self.index.group(row.slot).0);
-        let is_waiting =
-            |row: &Row| self.waiting.contains_key(&(row.time, row.arrival, row.sequence));
+        let groups = rows().map(|row| self.index.group(row.slot));
+        let is_waiting = |row: &Row| self.waiting.contains_key(&row.place());
         let turn: Vec<bool> = rows().map(|row| !is_waiting(row)).collect();
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt8Array::from_iter_values(groups)),
-            Arc::new(Int64Array::from_iter_values(rows().map(|row| row.sequence))),
-            Arc::new(Int64Array::from_iter_values(rows().map(|row| row.arrival))),
-            Arc::new(BooleanArray::from(turn)),
-        ];
+        let key = numbered::key_columns(groups, rows().map(|row| row.sequence));
+        let mut columns: Vec<ArrayRef> = key.into();
+        columns.push(Arc::new(Int64Array::from_iter_values(rows().map(|row| row.arrival))));
+        columns.push(Arc::new(BooleanArray::from(turn)));
         columns.extend(self.codec.decode(rows().map(|row| &*row.bytes))?);
-        let fields = lead_fields().into_iter().map(Arc::new);
+        let lead = [
+            Field::new("arrival", DataType::Int64, false),
+            Field::new("turn", DataType::Boolean, false),
+        ];
+        let fields = numbered::key_fields().into_iter().chain(lead).map(Arc::new);
         let fields: Vec<_> = fields.chain(self.input.fields().iter().cloned()).collect();
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
     fn totals(&self, slots: &[u32]) -> Result<RecordBatch, OperatorError> {
         let groups = slots.iter().map(|&slot| self.index.group(slot).0);
-        let mut fields = vec![Field::new("key_group", DataType::UInt8, false)];
+        let mut fields = vec![key_group_field()];
         let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt8Array::from_iter_values(groups))];
         fields.extend(self.spec.partition.iter().map(|&c| self.input.field(c).clone()));
         columns.extend(self.index.columns(slots)?);
@@ -138,36 +135,35 @@ impl Over {
                 _ => {}
             }
         }
+        self.journal.totals.begin();
         self.is_rebuilt = false;
         Ok(())
     }
 
-    fn by_number(&self) -> HashMap<(u8, i64), u32> {
+    fn by_number(&self) -> HashMap<(KeyGroup, i64), u32> {
         let number = |id: u32| {
             let row = &self.rows[id as usize];
-            ((self.index.group(row.slot).0, row.sequence), id)
+            ((self.index.group(row.slot), row.sequence), id)
         };
         self.all_rows().into_iter().map(number).collect()
     }
 
     fn restore_deletes(&mut self, batch: &RecordBatch) {
-        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
-        let sequences = batch.column(1).as_primitive::<Int64Type>().values();
         let there = self.by_number();
-        for number in groups.iter().copied().zip(sequences.iter().copied()) {
+        for number in numbered::named(batch) {
             if let Some(&id) = there.get(&number) {
                 self.unlist(id);
                 self.forget_row(id);
             }
         }
-        self.journal.removed_rows.clear();
+        self.numbers.end_restore();
     }
 
     /// Takes a row from where it stands.
     fn unlist(&mut self, id: u32) {
         let row = &self.rows[id as usize];
         let partition = &mut self.partitions[row.slot as usize];
-        if self.waiting.remove(&(row.time, row.arrival, row.sequence)).is_some() {
+        if self.waiting.remove(&row.place()).is_some() {
             partition.waiting -= 1;
             return;
         }
@@ -189,7 +185,7 @@ impl Over {
             order
         };
         let batch = take_record_batch(batch, &UInt32Array::from(order))?;
-        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
+        let groups = key_groups(&batch);
         let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
         let (sequences, arrivals) = (numbers(1), numbers(2));
         let turn = batch.column(3).as_boolean();
@@ -201,8 +197,8 @@ impl Over {
         let encoded = self.codec.encode(rows.columns())?;
         for (row, &slot) in slots.iter().enumerate() {
             let sequence = sequences[row];
-            self.journal.sequence_next = self.journal.sequence_next.max(sequence + 1);
-            let id = match there.get(&(groups[row], sequence)) {
+            self.numbers.restored(sequence);
+            let id = match there.get(&(KeyGroup(groups[row]), sequence)) {
                 Some(&id) => {
                     self.unlist(id);
                     id
@@ -213,10 +209,9 @@ impl Over {
                     arrival: arrivals[row],
                     sequence,
                     slot,
-                    ..Row::default()
                 }),
             };
-            self.rows[id as usize].is_persisted = true;
+            self.journal.rows.restored(id);
             match turn.value(row) {
                 false => self.wait(id),
                 true => self.restore_turn(id),
@@ -228,14 +223,10 @@ impl Over {
     /// Puts a row that had its turn back into its key's history.
     fn restore_turn(&mut self, id: u32) {
         let rows = &self.rows;
-        let key = |id: u32| {
-            let row = &rows[id as usize];
-            (row.time, row.arrival, row.sequence)
-        };
-        let (time, slot) = (rows[id as usize].time, rows[id as usize].slot);
-        let history = &mut self.partitions[slot as usize].history;
-        let at = history.partition_point(|&(_, other)| key(other) < key(id));
-        history.insert(at, (time, id));
+        let row = &rows[id as usize];
+        let history = &mut self.partitions[row.slot as usize].history;
+        let is_before = |&(_, other): &(i64, u32)| rows[other as usize].place() < row.place();
+        history.insert(history.partition_point(is_before), (row.time, id));
     }
 
     fn restore_totals(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {
@@ -301,22 +292,4 @@ impl Over {
         }
         Ok(())
     }
-}
-
-fn lead_fields() -> [Field; LEAD] {
-    [
-        Field::new("key_group", DataType::UInt8, false),
-        Field::new("sequence", DataType::Int64, false),
-        Field::new("arrival", DataType::Int64, false),
-        Field::new("turn", DataType::Boolean, false),
-    ]
-}
-
-fn row_deletes(removed: &[(KeyGroup, i64)]) -> Result<RecordBatch, OperatorError> {
-    let schema = Arc::new(Schema::new(lead_fields()[..KEY_WIDTH].to_vec()));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt8Array::from_iter_values(removed.iter().map(|(group, _)| group.0))),
-        Arc::new(Int64Array::from_iter_values(removed.iter().map(|(_, sequence)| *sequence))),
-    ];
-    Ok(RecordBatch::try_new(schema, columns)?)
 }

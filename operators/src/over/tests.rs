@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::aggregate::AggregateFunction;
+use crate::oracle::{Event, Workers, events};
 use arrow::array::TimestampMillisecondArray;
-use arrow::datatypes::{TimeUnit, TimestampMillisecondType, UInt8Type};
+use arrow::datatypes::{TimeUnit, TimestampMillisecondType};
 use proptest::prelude::*;
 
 /// `(key, time, value)`.
@@ -56,15 +57,18 @@ fn over(spec: &OverSpec) -> Over {
     Over::new(spec.clone(), schema()).unwrap()
 }
 
-fn apply(over: &mut Over, epoch: u64, rows: &[Row], marks: (i64, i64)) -> Output {
-    let context = EpochContext {
+fn context(epoch: u64, marks: (i64, i64)) -> EpochContext {
+    EpochContext {
         epoch,
         now_ms: 0,
         watermark_before: Watermark(marks.0),
         watermark_after: Watermark(marks.1),
-    };
+    }
+}
+
+fn apply(over: &mut Over, epoch: u64, rows: &[Row], marks: (i64, i64)) -> Output {
     let mut output = Output::default();
-    over.apply(vec![vec![batch(rows)]], &context, &mut output).unwrap();
+    over.apply(vec![vec![batch(rows)]], &context(epoch, marks), &mut output).unwrap();
     output
 }
 
@@ -151,6 +155,28 @@ fn a_key_whose_frame_has_run_empty_is_forgotten() {
     assert_eq!(read(&output)[0][2..5], [Some(4), Some(1), Some(4)]);
 }
 
+#[test]
+fn rows_that_two_workers_gave_one_number_wait_side_by_side() {
+    let spec = spec(Frame::Rows { preceding: None }, None);
+    let mut workers = Workers::new(vec![vec![0]], move || over(&spec));
+    let restart = |workers| Event::Restart(SnapshotScope::Changed, vec![], workers);
+    workers.meet(&restart(2));
+    let rows: Vec<Row> = (0..20).map(|key| (Some(key), 10, Some(1))).collect();
+    workers.apply(&[vec![batch(&rows)]], &context(1, (0, 5))).unwrap();
+    workers.meet(&restart(1));
+    let output = workers.apply(&[vec![]], &context(2, (5, 10))).unwrap();
+    assert_eq!(read(&output).len(), rows.len());
+}
+
+#[test]
+fn the_last_value_is_that_of_the_last_row_however_many_have_their_turn() {
+    let mut over = over(&spec(Frame::Rows { preceding: None }, None));
+    let rows: Vec<Row> = (0..3 * BATCH_ROWS as i64).map(|n| (Some(1), n, Some(n))).collect();
+    let output = apply(&mut over, 1, &rows, (i64::MIN, i64::MAX));
+    let rows = read(&output);
+    assert!(rows.iter().all(|row| row[7] == row[2]), "LAST_VALUE is the row's own");
+}
+
 fn any_spec() -> impl Strategy<Value = OverSpec> {
     let frame = prop_oneof![
         Just(Frame::Rows { preceding: None }),
@@ -167,30 +193,6 @@ fn any_epochs() -> impl Strategy<Value = Vec<(Vec<Row>, i64)>> {
     let value = prop_oneof![6 => (0..5i64).prop_map(Some), 1 => Just(None)];
     let rows = prop::collection::vec((key, 1..8i64, value), 0..8);
     prop::collection::vec((rows, 0..6i64), 1..8)
-}
-
-fn half_of(snapshot: &Snapshot, half: usize) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
-        let keep: BooleanArray =
-            groups.iter().map(|&g| Some(usize::from(g >= 128) == half)).collect();
-        arrow::compute::filter_record_batch(batch, &keep).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn half_of_rows(rows: &[Row], half: usize) -> Vec<Row> {
-    let keys: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
-    let mut hashes = Vec::new();
-    crate::key::hash_columns(&[keys], rows.len(), &mut hashes);
-    let groups = hashes.iter().map(|&hash| crate::KeyGroup::of(hash).0);
-    let mine = rows.iter().zip(groups).filter(|(_, g)| usize::from(*g >= 128) == half);
-    mine.map(|(row, _)| *row).collect()
 }
 
 proptest! {
@@ -219,45 +221,25 @@ proptest! {
     fn a_restored_frame_goes_on_as_if_nothing_had_happened(
         spec in any_spec(),
         epochs in any_epochs(),
-        cut in 0..8usize,
+        events in prop::collection::vec(events(), 8),
     ) {
         let mut whole = over(&spec);
-        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
-        let mut parts: Vec<Over> = Vec::new();
+        let mut workers = Workers::new(vec![vec![0]], move || over(&spec));
         let mut watermark = 100;
-        for (number, (rows, rise)) in epochs.into_iter().enumerate() {
-            if number == cut {
-                for half in 0..2 {
-                    let mut part = over(&spec);
-                    for snapshot in &snapshots {
-                        part.restore(&half_of(snapshot, half)).unwrap();
-                    }
-                    parts.push(part);
-                }
-            }
+        for (number, ((rows, rise), event)) in epochs.into_iter().zip(&events).enumerate() {
             let rows: Vec<Row> =
                 rows.into_iter().map(|(k, t, v)| (k, watermark + t, v)).collect();
-            let marks = (watermark, watermark + rise);
-            let mut expected = read(&apply(&mut whole, number as u64 + 1, &rows, marks));
-            let mut got = Vec::new();
-            for (half, part) in parts.iter_mut().enumerate() {
-                let rows = half_of_rows(&rows, half);
-                got.extend(read(&apply(part, number as u64 + 1, &rows, marks)));
-            }
-            if !parts.is_empty() {
-                expected.sort();
-                got.sort();
-                prop_assert_eq!(got, expected);
-                let bytes: usize = parts.iter().map(|part| part.row_bytes).sum();
-                prop_assert_eq!(bytes, whole.row_bytes);
-            }
+            let (epoch, marks) = (number as u64 + 1, (watermark, watermark + rise));
+            let mut expected = read(&apply(&mut whole, epoch, &rows, marks));
+            let context = context(epoch, marks);
+            let mut got = read(&workers.apply(&[vec![batch(&rows)]], &context).unwrap());
+            expected.sort();
+            got.sort();
+            prop_assert_eq!(got, expected);
+            let bytes = workers.operators().iter().map(|part| part.row_bytes);
+            prop_assert_eq!(bytes.sum::<usize>(), whole.row_bytes);
             watermark += rise;
-            let is_full = number % 4 == 3;
-            if is_full {
-                snapshots.clear();
-            }
-            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
-            snapshots.push(whole.snapshot(scope).unwrap());
+            workers.meet(event);
         }
     }
 }

@@ -8,8 +8,6 @@ pub(super) struct Version {
     /// The row; of a deletion, the row that was deleted.
     pub(super) bytes: Box<[u8]>,
     pub(super) is_deletion: bool,
-    /// Whether the last snapshot has it.
-    pub(super) is_persisted: bool,
 }
 
 /// Versions in the order of their times, no two of the same time.
@@ -65,8 +63,8 @@ impl History {
         &self.0[place]
     }
 
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Version> {
-        self.0.iter_mut()
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Version> {
+        self.0.iter()
     }
 
     pub(super) fn is_empty(&self) -> bool {

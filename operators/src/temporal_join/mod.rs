@@ -26,8 +26,10 @@ use crate::gather::Gather;
 use crate::join::{JoinKind, output_schema};
 use crate::key::{KeyGroup, hash_keys};
 use crate::key_index::{KeyIndex, NO_SLOT};
-use crate::operator::{EpochContext, Operator, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
+use crate::snapshot::numbered::Numbers;
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::buffer::NullBuffer;
@@ -75,6 +77,7 @@ pub struct TemporalJoin {
     /// Times at which a version of the slot's key becomes valid, later than the watermark.
     deadlines: BTreeSet<(i64, u32)>,
     journal: Journal,
+    numbers: [Numbers; 2],
     row_bytes: usize,
     versions: usize,
 }
@@ -97,7 +100,6 @@ type Place = (i64, i64, u8);
 struct Waiting {
     bytes: Box<[u8]>,
     slot: u32,
-    is_persisted: bool,
 }
 
 /// A version: a slot, and a place in its history.
@@ -131,6 +133,7 @@ impl TemporalJoin {
             waiting: BTreeMap::new(),
             deadlines: BTreeSet::new(),
             journal: Journal::default(),
+            numbers: Default::default(),
             row_bytes: 0,
             versions: 0,
             spec,
@@ -192,9 +195,11 @@ impl TemporalJoin {
             // A row without time is not worth waiting for.
             let time = if times.is_null(row) { i64::MIN } else { times.value(row) };
             for _ in 0..batch.weight(row) {
-                let place = (time, self.journal.next(), group);
-                let bytes = encoded.get(row).into();
-                self.hold(place, Waiting { bytes, slot, is_persisted: false });
+                let place = (time, self.numbers[0].give(), group);
+                self.hold(place, Waiting { bytes: encoded.get(row).into(), slot });
+                if self.numbers[0].has_saved() {
+                    self.journal.arrived.push(place);
+                }
             }
         }
         Ok(())
@@ -228,13 +233,12 @@ impl TemporalJoin {
         for (row, &slot) in slots.iter().enumerate().filter(|&(row, _)| counts[row]) {
             let version = Version {
                 time: times.value(row),
-                sequence: self.journal.next(),
+                sequence: self.numbers[1].give(),
                 bytes: encoded.get(row).into(),
                 is_deletion: batch.weight(row) < 0,
-                is_persisted: false,
             };
             self.put(slot, version);
-            self.journal.changed.insert(slot);
+            self.journal.keys.touch(slot);
         }
         Ok(())
     }
@@ -246,7 +250,7 @@ impl TemporalJoin {
         if let Some(old) = self.keys[slot as usize].history.put(version) {
             self.row_bytes -= old.bytes.len();
             self.versions -= 1;
-            self.journal.removed(1, self.index.group(slot).0, old.sequence, old.is_persisted);
+            self.numbers[1].removed(self.index.group(slot), old.sequence);
         }
     }
 
@@ -263,7 +267,7 @@ impl TemporalJoin {
         {
             let (place, row) = first.remove_entry();
             self.row_bytes -= row.bytes.len();
-            self.journal.removed(0, place.2, place.1, row.is_persisted);
+            self.numbers[0].removed(KeyGroup(place.2), place.1);
             released.push((place, row));
             if released.len() == OUTPUT_ROWS_MAX {
                 self.join(&released, now_ms, output)?;
@@ -366,11 +370,11 @@ impl TemporalJoin {
             if !key.is_live {
                 continue;
             }
-            let group = self.index.group(slot).0;
+            let group = self.index.group(slot);
             key.history.trim(watermark.0, |old| {
                 self.row_bytes -= old.bytes.len();
                 self.versions -= 1;
-                self.journal.removed(1, group, old.sequence, old.is_persisted);
+                self.numbers[1].removed(group, old.sequence);
             });
             self.forget_if_empty(slot);
         }
@@ -381,6 +385,7 @@ impl TemporalJoin {
         if key.is_live && key.waiting == 0 && key.history.is_empty() {
             key.is_live = false;
             self.index.remove(slot);
+            self.journal.keys.remove(slot);
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::expression::RowError;
-use arrow::array::{BooleanArray, TimestampMillisecondArray, UInt8Array};
-use arrow::compute::filter_record_batch;
+use crate::oracle::{Event, Workers, events};
+use arrow::array::{BooleanArray, TimestampMillisecondArray};
 use arrow::datatypes::{Field, Schema, TimestampMillisecondType};
 use proptest::prelude::*;
 
@@ -72,15 +72,22 @@ fn join(spec: &TemporalJoinSpec) -> TemporalJoin {
 
 /// Applies an epoch that raises the watermark as given.
 fn apply(join: &mut TemporalJoin, left: &[Row], right: &[Change], watermark: i64) -> Vec<Shown> {
-    let context = EpochContext {
+    let mut output = Output::default();
+    join.apply(inputs(left, right), &context(watermark), &mut output).unwrap();
+    read(&output)
+}
+
+fn inputs(left: &[Row], right: &[Change]) -> Vec<Vec<Batch>> {
+    vec![vec![batch(left)], vec![changes(right)]]
+}
+
+fn context(watermark: i64) -> EpochContext {
+    EpochContext {
         epoch: 0,
         now_ms: 0,
         watermark_before: Watermark::MIN,
         watermark_after: Watermark(watermark),
-    };
-    let mut output = Output::default();
-    join.apply(vec![vec![batch(left)], vec![changes(right)]], &context, &mut output).unwrap();
-    read(&output)
+    }
 }
 
 fn read(output: &Output) -> Vec<Shown> {
@@ -267,9 +274,9 @@ impl Oracle {
     }
 }
 
-/// One epoch: rows with times relative to the watermark, how far that rises after them, and on
-/// how many workers the job is started again before them, if it is.
-type Epoch = (Vec<Row>, Vec<Change>, i64, Option<usize>);
+/// One epoch: rows with times relative to the watermark, how far that rises after them, and what
+/// happens then.
+type Epoch = (Vec<Row>, Vec<Change>, i64, Event);
 
 fn any_epochs() -> impl Strategy<Value = Vec<Epoch>> {
     let key = prop_oneof![6 => (0..3i64).prop_map(Some), 1 => Just(None)];
@@ -277,8 +284,7 @@ fn any_epochs() -> impl Strategy<Value = Vec<Epoch>> {
     let weight = prop_oneof![2 => Just(1i64), 1 => Just(-1i64)];
     let left = prop::collection::vec(row.clone(), 0..5);
     let right = prop::collection::vec((row, weight), 0..5);
-    let restart = prop_oneof![3 => Just(None), 1 => Just(Some(1)), 1 => Just(Some(2))];
-    prop::collection::vec((left, right, 0..6i64, restart), 1..10)
+    prop::collection::vec((left, right, 0..6i64, events()), 1..10)
 }
 
 fn any_spec() -> impl Strategy<Value = TemporalJoinSpec> {
@@ -290,41 +296,6 @@ fn any_spec() -> impl Strategy<Value = TemporalJoinSpec> {
     })
 }
 
-/// The rows whose key a worker owns.
-fn rows_of<T: Copy>(rows: &[T], key: impl Fn(&T) -> Option<i64>, worker: (usize, usize)) -> Vec<T> {
-    let keys: ArrayRef = Arc::new(rows.iter().map(key).collect::<Int64Array>());
-    let mut hashes = Vec::new();
-    crate::key::hash_columns(&[keys], rows.len(), &mut hashes);
-    let owners = hashes.iter().map(|&hash| KeyGroup::of(hash).owner(worker.1));
-    rows.iter().zip(owners).filter(|(_, owner)| *owner == worker.0).map(|(row, _)| *row).collect()
-}
-
-/// The part of a snapshot that a worker restores.
-fn part_of(snapshot: &Snapshot, worker: (usize, usize)) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_any().downcast_ref::<UInt8Array>().unwrap().values();
-        let is_own = |&group: &u8| Some(KeyGroup(group).owner(worker.1) == worker.0);
-        filter_record_batch(batch, &groups.iter().map(is_own).collect::<BooleanArray>()).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn restarted(spec: &TemporalJoinSpec, snapshots: &[Snapshot], workers: usize) -> Vec<TemporalJoin> {
-    let restarted = |worker| {
-        let mut join = join(spec);
-        for snapshot in snapshots {
-            join.restore(&part_of(snapshot, (worker, workers))).unwrap();
-        }
-        join
-    };
-    (0..workers).map(restarted).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -334,40 +305,31 @@ proptest! {
         mut epochs in any_epochs(),
     ) {
         let mut oracle = Oracle::default();
-        let (mut joins, mut snapshots) = (vec![join(&spec)], Vec::new());
+        let mut workers = {
+            let spec = spec.clone();
+            Workers::new(vec![vec![0], vec![0]], move || join(&spec))
+        };
         let (mut watermark, mut was_parted) = (100, false);
-        epochs.push((Vec::new(), Vec::new(), i64::MAX - watermark, None));
-        for (number, (mut left, mut right, rise, restart)) in epochs.into_iter().enumerate() {
-            if let Some(workers) = restart {
-                joins = restarted(&spec, &snapshots, workers);
-                was_parted |= workers > 1;
-            }
+        epochs.push((Vec::new(), Vec::new(), i64::MAX - watermark, Event::Nothing));
+        for (mut left, mut right, rise, event) in epochs {
             left.iter_mut().for_each(|row| row.1 += watermark);
             right.iter_mut().for_each(|change| change.0.1 += watermark);
             watermark = watermark.saturating_add(rise);
             let mut expected = oracle.apply(&spec, &left, &right, watermark);
-            let (mut shown, count) = (Vec::new(), joins.len());
-            for (worker, join) in joins.iter_mut().enumerate() {
-                let left = rows_of(&left, |row| row.0, (worker, count));
-                let right = rows_of(&right, |change| change.0.0, (worker, count));
-                shown.extend(apply(join, &left, &right, watermark));
-            }
+            let output = workers.apply(&inputs(&left, &right), &context(watermark)).unwrap();
+            let mut shown = read(&output);
             // Rows of several workers come in no order, nor do they once they wait together.
             if was_parted {
                 shown.sort();
                 expected.sort();
             }
             prop_assert_eq!(shown, expected);
-            let versions: usize = joins.iter().map(|join| join.versions).sum();
+            let versions: usize = workers.operators().iter().map(|join| join.versions).sum();
             prop_assert_eq!(versions, oracle.versions.len());
-            let is_full = number % 4 == 3;
-            if is_full {
-                snapshots.clear();
-            }
-            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
-            snapshots.extend(joins.iter_mut().map(|join| join.snapshot(scope).unwrap()));
+            workers.meet(&event);
+            was_parted |= workers.operators().len() > 1;
         }
-        for join in &joins {
+        for join in workers.operators() {
             prop_assert!(join.waiting.is_empty() && join.deadlines.is_empty());
             prop_assert_eq!(join.index.len(), join.versions);
         }

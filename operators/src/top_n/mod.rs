@@ -25,10 +25,11 @@ mod tests;
 use crate::batch::Batch;
 use crate::gather::Gather;
 use crate::key_index::KeyIndex;
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
 use crate::row_codec::{RowBytes, RowCodec};
+use crate::snapshot::journal::Journal;
+use crate::snapshot::numbered::Numbers;
+use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::times;
 use crate::window::zone::local_watermark;
@@ -108,9 +109,10 @@ pub struct TopN {
     counts: RowCounts,
     /// Partitions by the wall-clock end of their window, if the ranking is per window.
     windows: BTreeMap<i64, Vec<u32>>,
-    sequence_next: i64,
+    numbers: Numbers,
     touched: Touched,
-    journal: snapshot::Journal,
+    /// Slots of partitions that changed since the last snapshot.
+    journal: Journal,
     row_bytes: usize,
 }
 
@@ -118,7 +120,6 @@ pub struct TopN {
 struct Partition {
     kept: Kept,
     is_touched: bool,
-    is_journaled: bool,
 }
 
 /// The partitions that the current epoch changed, and what they showed before.
@@ -165,9 +166,9 @@ impl TopN {
             partitions: Vec::new(),
             counts: RowCounts::default(),
             windows: BTreeMap::new(),
-            sequence_next: 0,
+            numbers: Numbers::default(),
             touched: Touched::default(),
-            journal: snapshot::Journal::default(),
+            journal: Journal::default(),
             row_bytes: 0,
             spec,
             input,
@@ -222,7 +223,7 @@ impl TopN {
                 true => Kept::All(BTreeSet::new()),
                 false => Kept::Best(Vec::with_capacity(1)),
             };
-            let partition = Partition { kept, is_touched: false, is_journaled: false };
+            let partition = Partition { kept, is_touched: false };
             match self.partitions.get_mut(slot as usize) {
                 Some(place) => *place = partition,
                 None => self.partitions.push(partition),
@@ -240,8 +241,7 @@ impl TopN {
     }
 
     fn tie(&mut self, rows: &EpochRows, row: usize) -> (i64, Tie) {
-        let sequence = self.sequence_next;
-        self.sequence_next += 1;
+        let sequence = self.numbers.give();
         let arrival = match &rows.arrivals {
             Some(arrivals) if arrivals.is_valid(row) => arrivals.value(row),
             Some(_) => i64::MIN,
@@ -292,7 +292,7 @@ impl TopN {
         };
         if let Some(Ranked { bytes: Some(bytes), tie, .. }) = out {
             self.row_bytes -= bytes.len();
-            self.journal.removed(self.keys.group(slot), tie.sequence(self.spec.ties_to_last));
+            self.numbers.removed(self.keys.group(slot), tie.sequence(self.spec.ties_to_last));
         }
     }
 
@@ -356,7 +356,7 @@ impl TopN {
 
     fn put(&mut self, row: row_counts::RowBytes<'_>, tie: Tie, sequence: i64) {
         match self.counts.put(row, tie, sequence) {
-            Put::Paid(debt) => self.journal.removed(self.keys.group(row.slot), debt),
+            Put::Paid(debt) => self.numbers.removed(self.keys.group(row.slot), debt),
             Put::Row(bytes) => {
                 self.row_bytes += bytes.len();
                 let Kept::All(kept) = &mut self.partitions[row.slot as usize].kept else { return };
@@ -370,10 +370,10 @@ impl TopN {
         let group = self.keys.group(row.slot);
         match self.counts.take(row, sequence) {
             Taken::Owed(None) => {}
-            Taken::Owed(Some(debt)) => self.journal.removed(group, debt),
+            Taken::Owed(Some(debt)) => self.numbers.removed(group, debt),
             Taken::Row(bytes, tie) => {
                 self.row_bytes -= bytes.len();
-                self.journal.removed(group, tie.sequence(self.spec.ties_to_last));
+                self.numbers.removed(group, tie.sequence(self.spec.ties_to_last));
                 let Kept::All(kept) = &mut self.partitions[row.slot as usize].kept else { return };
                 let (bytes, order_length) = (Some(bytes), row.order_length);
                 kept.remove(&ByRank(Ranked { bytes, order_length, fresh: NOT_FRESH, tie }));
@@ -385,14 +385,10 @@ impl TopN {
     #[inline]
     fn touch(&mut self, slot: u32) {
         let partition = &mut self.partitions[slot as usize];
-        if !partition.is_journaled {
-            partition.is_journaled = true;
-            self.journal.touched(slot);
-        }
-        if partition.is_touched {
+        if std::mem::replace(&mut partition.is_touched, true) {
             return;
         }
-        partition.is_touched = true;
+        self.journal.touch(slot);
         let start = self.touched.before.len();
         if self.spec.window_end.is_none() {
             partition.kept.shown(self.first, self.last, &mut self.touched.before);
@@ -421,7 +417,7 @@ impl TopN {
             }
             // A window's partition stays until the window closes: it is listed there.
             if self.spec.window_end.is_none() && partition.kept.is_empty() && !self.counts.owes() {
-                partition.is_journaled = false;
+                self.journal.remove(*slot);
                 self.keys.remove(*slot);
             }
         }
@@ -455,16 +451,16 @@ impl TopN {
             std::mem::replace(&mut self.partitions[slot as usize].kept, Kept::Best(Vec::new()));
         kept.for_each(|ranked| {
             self.row_bytes -= ranked.bytes.as_ref().map_or(0, |b| b.len());
-            self.journal.removed(group, ranked.tie.sequence(self.spec.ties_to_last));
+            self.numbers.removed(group, ranked.tie.sequence(self.spec.ties_to_last));
             if self.spec.updating {
                 self.counts.drop_row(ranked.bytes.as_deref().unwrap_or_default());
             }
         });
         self.counts.drop_debts(slot, |debt| {
-            self.journal.removed(group, debt);
+            self.numbers.removed(group, debt);
             true
         });
-        self.partitions[slot as usize].is_journaled = false;
+        self.journal.remove(slot);
         self.keys.remove(slot);
     }
 
@@ -572,6 +568,7 @@ impl Operator for TopN {
             + self.partitions.len() * partition
             + self.row_bytes
             + self.counts.state_bytes()
+            + self.journal.bytes()
     }
 }
 

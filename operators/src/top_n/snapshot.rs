@@ -1,45 +1,23 @@
 //! A ranking's state on its way to and from a checkpoint.
 //!
-//! One table, `rows`: `key_group`, `sequence`, `arrival`, `weight`, then the input's columns
-//! without the arrival. A row's key is its group and its sequence number, which is never given twice in a group: rows
-//! are only ever added and removed, so what changed is two lists. A negative weight is a debt (a
-//! retraction that came before its row).
+//! One table of [`numbered`] rows, `rows`: `key_group`, `sequence`, `arrival`, `weight`, then the
+//! input's columns without the arrival. Rows are only ever added and removed, so what changed is
+//! two lists. A negative weight is a debt (a retraction that came before its row).
 
 use super::TopN;
 use super::ranking::{ByRank, Kept, NOT_FRESH, Ranked, Tie};
 use super::row_counts::RowBytes;
 use crate::key::KeyGroup;
-use crate::operator::{OperatorError, Snapshot, SnapshotScope, SnapshotTable};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt8Array, UInt32Array};
+use crate::operator::OperatorError;
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, numbered};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
 const TABLE: &str = "rows";
 /// Columns before the row's own.
-const KEY_WIDTH: usize = 2;
-const LEAD_WIDTH: usize = 4;
-
-/// What changed since the last snapshot.
-#[derive(Debug, Default)]
-pub(super) struct Journal {
-    /// Numbers from here on were given since.
-    mark: i64,
-    touched: Vec<u32>,
-    removed: Vec<(KeyGroup, i64)>,
-}
-
-impl Journal {
-    pub(super) fn touched(&mut self, slot: u32) {
-        self.touched.push(slot);
-    }
-
-    pub(super) fn removed(&mut self, group: KeyGroup, sequence: i64) {
-        if sequence < self.mark {
-            self.removed.push((group, sequence));
-        }
-    }
-}
+const LEAD_WIDTH: usize = numbered::KEY_WIDTH + 2;
 
 /// A row in a snapshot.
 struct Entry<'a> {
@@ -55,37 +33,26 @@ impl TopN {
         &mut self,
         scope: SnapshotScope,
     ) -> Result<Snapshot, OperatorError> {
-        let touched = std::mem::take(&mut self.journal.touched);
-        let removed = std::mem::take(&mut self.journal.removed);
-        // Clearing the flag on the way passes over slots that are listed twice or were forgotten.
-        let changed: Vec<u32> = touched
-            .into_iter()
-            .filter(|&s| std::mem::take(&mut self.partitions[s as usize].is_journaled))
-            .collect();
-        let (slots, mark) = match scope {
-            SnapshotScope::Full => (self.keys.slots(), i64::MIN),
-            SnapshotScope::Changed => (changed, self.journal.mark),
-        };
-        let deletes = match scope {
-            SnapshotScope::Changed if !removed.is_empty() => Some(deletes(&removed)?),
-            _ => None,
-        };
-        let upserts = self.entries(&slots, mark)?;
-        self.journal.mark = self.sequence_next;
-        if deletes.is_none() && upserts.is_none() {
-            return Ok(Snapshot::default());
-        }
-        Ok(Snapshot { tables: vec![SnapshotTable { name: TABLE.into(), deletes, upserts }] })
+        let slots = self.journal.take(scope, || self.keys.slots());
+        let upserts = self.entries(&slots, scope)?;
+        let deletes = self.numbers.take(scope)?;
+        Ok(Snapshot { tables: snapshot::tables(TABLE, numbered::KEY_WIDTH, &deletes, &upserts)? })
     }
 
-    /// The entries of `slots` numbered from `mark` on.
-    fn entries(&self, slots: &[u32], mark: i64) -> Result<Option<RecordBatch>, OperatorError> {
+    /// The entries of `slots` that a snapshot has to write, and what is owed.
+    fn entries(
+        &self,
+        slots: &[u32],
+        scope: SnapshotScope,
+    ) -> Result<Vec<RecordBatch>, OperatorError> {
+        let is_wanted =
+            |sequence: i64| scope == SnapshotScope::Full || !self.numbers.is_saved(sequence);
         let to_last = self.spec.ties_to_last;
         let mut kept = Vec::new();
         for &slot in slots {
             let group = self.keys.group(slot);
             self.partitions[slot as usize].kept.for_each(|ranked| {
-                if ranked.tie.sequence(to_last) >= mark {
+                if is_wanted(ranked.tie.sequence(to_last)) {
                     kept.push((group, ranked.clone()));
                 }
             });
@@ -97,7 +64,7 @@ impl TopN {
             weight: 1,
             row: ranked.row(),
         });
-        let debts = self.counts.debts().filter(|c| c.debt_sequence >= mark).map(|c| Entry {
+        let debts = self.counts.debts().filter(|c| is_wanted(c.debt_sequence)).map(|c| Entry {
             group: self.keys.group(c.slot),
             sequence: c.debt_sequence,
             arrival: 0,
@@ -105,21 +72,25 @@ impl TopN {
             row: &c.bytes[c.order_length as usize..],
         });
         let entries: Vec<Entry<'_>> = rows.chain(debts).collect();
-        if entries.is_empty() {
-            return Ok(None);
-        }
-        let mut columns: Vec<ArrayRef> = vec![
-            Arc::new(UInt8Array::from_iter_values(entries.iter().map(|e| e.group.0))),
-            Arc::new(Int64Array::from_iter_values(entries.iter().map(|e| e.sequence))),
-            Arc::new(Int64Array::from_iter_values(entries.iter().map(|e| e.arrival))),
-            Arc::new(Int64Array::from_iter_values(entries.iter().map(|e| e.weight))),
-        ];
+        entries.chunks(CHUNK_ROWS).map(|entries| self.batch(entries)).collect()
+    }
+
+    fn batch(&self, entries: &[Entry<'_>]) -> Result<RecordBatch, OperatorError> {
+        let groups = entries.iter().map(|e| e.group);
+        let key = numbered::key_columns(groups, entries.iter().map(|e| e.sequence));
+        let mut columns: Vec<ArrayRef> = key.into();
+        columns.push(Arc::new(Int64Array::from_iter_values(entries.iter().map(|e| e.arrival))));
+        columns.push(Arc::new(Int64Array::from_iter_values(entries.iter().map(|e| e.weight))));
         columns.extend(self.row_codec.decode(entries.iter().map(|e| e.row))?);
-        Ok(Some(RecordBatch::try_new(self.snapshot_schema(), columns)?))
+        Ok(RecordBatch::try_new(self.snapshot_schema(), columns)?)
     }
 
     fn snapshot_schema(&self) -> SchemaRef {
-        let lead = lead_fields().into_iter().map(Arc::new);
+        let lead = [
+            Field::new("arrival", DataType::Int64, false),
+            Field::new("weight", DataType::Int64, false),
+        ];
+        let lead = numbered::key_fields().into_iter().chain(lead).map(Arc::new);
         Arc::new(Schema::new(
             lead.chain(self.held_schema.fields().iter().cloned()).collect::<Vec<_>>(),
         ))
@@ -134,13 +105,14 @@ impl TopN {
                 self.restore_upserts(upserts)?;
             }
         }
-        self.journal.mark = self.sequence_next;
+        self.journal.begin();
+        self.numbers.end_restore();
         Ok(())
     }
 
     fn restore_upserts(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {
         // Equal rows must come back in the order of their numbers.
-        let sequences = batch.column(1).as_primitive::<Int64Type>().values().clone();
+        let sequences = numbered::numbers(batch);
         let mut by_sequence: Vec<u32> = (0..batch.num_rows() as u32).collect();
         by_sequence.sort_by_key(|&row| sequences[row as usize]);
         let batch = take_record_batch(batch, &UInt32Array::from(by_sequence))?;
@@ -162,7 +134,7 @@ impl TopN {
             bytes.extend_from_slice(encoded.get(row));
             let order_length = order.len() as u32;
             let sequence = sequences[row];
-            self.sequence_next = self.sequence_next.max(sequence + 1);
+            self.numbers.restored(sequence);
             let found = RowBytes { bytes: &bytes, order_length, slot };
             if weights[row] < 0 {
                 self.counts.owe(found, -weights[row], sequence);
@@ -185,14 +157,11 @@ impl TopN {
 
     /// Removes rows by their numbers: only while restoring, so a walk over the state will do.
     fn restore_deletes(&mut self, batch: &RecordBatch) {
-        let groups = batch.column(0).as_primitive::<arrow::datatypes::UInt8Type>().values();
-        let sequences = batch.column(1).as_primitive::<Int64Type>().values();
-        let gone: std::collections::HashSet<(u8, i64)> =
-            groups.iter().copied().zip(sequences.iter().copied()).collect();
+        let gone = numbered::named(batch);
         let to_last = self.spec.ties_to_last;
         let slots: Vec<u32> = self.keys.slots();
         for slot in slots {
-            let group = self.keys.group(slot).0;
+            let group = self.keys.group(slot);
             let is_gone = |r: &Ranked| gone.contains(&(group, r.tie.sequence(to_last)));
             let (counts, row_bytes) = (&mut self.counts, &mut self.row_bytes);
             let mut drop = |r: &Ranked| {
@@ -238,22 +207,4 @@ impl TopN {
             self.windows.retain(|_, slots| !slots.is_empty());
         }
     }
-}
-
-fn lead_fields() -> [Field; LEAD_WIDTH] {
-    [
-        Field::new("key_group", DataType::UInt8, false),
-        Field::new("sequence", DataType::Int64, false),
-        Field::new("arrival", DataType::Int64, false),
-        Field::new("weight", DataType::Int64, false),
-    ]
-}
-
-fn deletes(removed: &[(KeyGroup, i64)]) -> Result<RecordBatch, OperatorError> {
-    let schema = Arc::new(Schema::new(lead_fields()[..KEY_WIDTH].to_vec()));
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt8Array::from_iter_values(removed.iter().map(|(group, _)| group.0))),
-        Arc::new(Int64Array::from_iter_values(removed.iter().map(|(_, sequence)| *sequence))),
-    ];
-    Ok(RecordBatch::try_new(schema, columns)?)
 }

@@ -1,6 +1,7 @@
 //! Rankings against a naive oracle: the ranking of all rows, computed afresh for every epoch.
 
 use super::*;
+use crate::oracle::{Workers, events};
 use arrow::datatypes::TimeUnit;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -111,21 +112,26 @@ fn ties_go_to_the_earlier_arrival_unless_told_otherwise() {
     assert_eq!(apply(&mut top, rows()), vec![(row(1, 5, 1).0, None, 1)]);
 }
 
-#[test]
-fn a_ranking_per_window_speaks_once_when_its_window_closes() {
-    // The partition column is the window's end.
-    let spec = TopNSpec { window_end: Some(0), rank_output: true, ..spec(1) };
+/// The schema of rows whose partition is the end of a window.
+fn windowed_schema() -> SchemaRef {
     let end = Field::new("end", DataType::Timestamp(TimeUnit::Millisecond, None), true);
     let mut fields: Vec<_> = schema().fields().iter().cloned().collect();
     fields[0] = Arc::new(end);
-    let schema = Arc::new(Schema::new(fields));
-    let batch = |rows: &[(Row, i64)], weighted: bool| {
-        let rows = batch(rows, weighted);
-        let mut columns = rows.columns().columns().to_vec();
-        columns[0] = cast(&columns[0], schema.field(0).data_type()).unwrap();
-        Batch::from(RecordBatch::try_new(schema.clone(), columns).unwrap())
-    };
-    let mut top = TopN::new(spec, schema.clone()).unwrap();
+    Arc::new(Schema::new(fields))
+}
+
+fn windowed(rows: &[(Row, i64)], weighted: bool) -> Batch {
+    let rows = batch(rows, weighted);
+    let mut columns = rows.columns().columns().to_vec();
+    columns[0] = cast(&columns[0], windowed_schema().field(0).data_type()).unwrap();
+    rows.with_columns(RecordBatch::try_new(windowed_schema(), columns).unwrap())
+}
+
+#[test]
+fn a_ranking_per_window_speaks_once_when_its_window_closes() {
+    let spec = TopNSpec { window_end: Some(0), rank_output: true, ..spec(1) };
+    let mut top = TopN::new(spec, windowed_schema()).unwrap();
+    let batch = windowed;
     let rows = batch(&[row(10, 2, 0), row(20, 1, 1), row(10, 1, 2)], false);
     let output = apply_at(&mut top, vec![rows], &context(0, i64::MIN, 8));
     assert!(output.rows.is_empty() && output.late.is_empty());
@@ -264,28 +270,6 @@ fn weigh(rows: &[(Row, bool)], oracle: &mut Oracle, updating: bool) -> Vec<(Row,
     weighted
 }
 
-/// The parts of a snapshot whose key groups `mine` takes.
-fn part(snapshot: &Snapshot, mine: impl Fn(u8) -> bool) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_primitive::<arrow::datatypes::UInt8Type>();
-        let keep: BooleanArray = groups.values().iter().map(|&g| Some(mine(g))).collect();
-        arrow::compute::filter_record_batch(batch, &keep).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn group_of(row: &Row) -> u8 {
-    let mut hashes = Vec::new();
-    let column: ArrayRef = Arc::new(Int64Array::from(vec![row.0]));
-    crate::key::hash_columns(&[column], 1, &mut hashes);
-    crate::KeyGroup::of(hashes[0]).0
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -314,49 +298,68 @@ proptest! {
     fn a_restored_ranking_goes_on_as_if_nothing_had_happened(
         spec in any::<bool>().prop_flat_map(any_spec),
         epochs in any_epochs(),
-        cut in 0..8usize,
+        events in prop::collection::vec(events(), 8),
     ) {
         let spec = TopNSpec { partition: vec![0], ..spec };
-        let mut whole = TopN::new(spec.clone(), schema()).unwrap();
+        let make = {
+            let spec = spec.clone();
+            move || TopN::new(spec.clone(), schema()).unwrap()
+        };
+        let (mut whole, mut workers) = (make(), Workers::new(vec![vec![0]], make));
         let mut oracle = Oracle::default();
-        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
-        let mut parts: Vec<TopN> = Vec::new();
-        for (number, epoch) in epochs.iter().enumerate() {
-            if number == cut {
-                for half in 0..2 {
-                    let mut part_of = TopN::new(spec.clone(), schema()).unwrap();
-                    for snapshot in &snapshots {
-                        let mine = part(snapshot, |g| usize::from(g >= 128) == half);
-                        part_of.restore(&mine).unwrap();
-                    }
-                    parts.push(part_of);
-                }
-            }
+        for (epoch, event) in epochs.iter().zip(&events) {
             let rows: Vec<(Row, i64)> = epoch
                 .iter()
                 .flat_map(|rows| weigh(rows, &mut oracle, spec.updating))
                 .collect();
-            let mut expected = HashMap::new();
+            let (mut expected, mut got) = (HashMap::new(), HashMap::new());
             accumulate(&mut expected, apply(&mut whole, vec![batch(&rows, true)]));
-            let mut got = HashMap::new();
-            for (half, part) in parts.iter_mut().enumerate() {
-                let mine: Vec<(Row, i64)> = rows
-                    .iter()
-                    .filter(|(row, _)| usize::from(group_of(row) >= 128) == half)
-                    .copied()
-                    .collect();
-                accumulate(&mut got, apply(part, vec![batch(&mine, true)]));
-            }
-            if !parts.is_empty() {
-                prop_assert_eq!(got, expected);
-                let bytes: usize = parts.iter().map(|p| p.row_bytes).sum();
-                prop_assert_eq!(bytes, whole.row_bytes);
-            }
-            let scope = if number % 4 == 3 { SnapshotScope::Full } else { SnapshotScope::Changed };
-            if scope == SnapshotScope::Full {
-                snapshots.clear();
-            }
-            snapshots.push(whole.snapshot(scope).unwrap());
+            let context = context(0, i64::MIN, i64::MIN);
+            let output = workers.apply(&[vec![batch(&rows, true)]], &context).unwrap();
+            accumulate(&mut got, read(&output.rows));
+            prop_assert_eq!(got, expected);
+            let bytes = workers.operators().iter().map(|part| part.row_bytes);
+            prop_assert_eq!(bytes.sum::<usize>(), whole.row_bytes);
+            workers.meet(event);
         }
+    }
+
+    /// Deletions may come before their rows, windows close, and numbers are given again.
+    #[test]
+    fn restarts_leave_debts_and_windows_as_they_are(
+        (updating, is_windowed) in any::<(bool, bool)>(),
+        epochs in {
+            let row = (1..4i64, 0..3i64, 0..2i64, prop::bool::weighted(0.4));
+            prop::collection::vec((prop::collection::vec(row, 0..6), 0..15i64), 1..9)
+        },
+        events in prop::collection::vec(events(), 9),
+    ) {
+        let window_end = is_windowed.then_some(0);
+        let spec = TopNSpec { updating, window_end, rank_output: true, ..spec(2) };
+        let make = move || TopN::new(spec.clone(), windowed_schema()).unwrap();
+        let (mut whole, mut workers) = (make(), Workers::new(vec![vec![0]], make));
+        let mut watermark = 100;
+        for ((rows, rise), event) in epochs.into_iter().zip(&events) {
+            let at = |(window, value, id, deletes): (i64, i64, i64, bool)| {
+                let end = if is_windowed { (watermark / 10 + window) * 10 } else { window };
+                (row(end, value, id).0, if updating && deletes { -1 } else { 1 })
+            };
+            let rows = windowed(&rows.into_iter().map(at).collect::<Vec<_>>(), true);
+            let context = context(0, watermark, watermark + rise);
+            let expected = apply_at(&mut whole, vec![rows.clone()], &context);
+            let got = workers.apply(&[vec![rows]], &context).unwrap();
+            let late = |output: &Output| output.late.iter().map(|l| l.rows.len()).sum::<usize>();
+            prop_assert_eq!(late(&got), late(&expected));
+            let (mut expected_view, mut got_view) = (HashMap::new(), HashMap::new());
+            accumulate(&mut expected_view, read(&expected.rows));
+            accumulate(&mut got_view, read(&got.rows));
+            prop_assert_eq!(got_view, expected_view);
+            watermark += rise;
+            workers.meet(event);
+        }
+        let context = context(0, watermark, i64::MAX);
+        let expected = read(&apply_at(&mut whole, vec![], &context).rows);
+        let got = workers.apply(&[vec![]], &context).unwrap();
+        prop_assert_eq!(read(&got.rows).len(), expected.len());
     }
 }

@@ -6,10 +6,9 @@
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
-use crate::groups::{
-    CHUNK_ROWS, GroupLayout, Groups, Read, Tracking, batch, key_group_field, snapshot_tables,
-};
-use crate::operator::{EpochContext, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::groups::{GroupLayout, Groups, Read, batch};
+use crate::operator::{EpochContext, OperatorError, Output};
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
 use crate::time::Watermark;
 use crate::window::{Slices, WindowKind, Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -86,8 +85,8 @@ pub(super) struct Panes {
     panes: BTreeMap<PaneKey, Groups>,
     /// What has fired, on the wall clock.
     fired: Watermark,
-    /// Entries that are gone since the last snapshot, if there was one.
-    removed: Option<Vec<RecordBatch>>,
+    /// Entries that the last snapshot has and that are gone.
+    removed: Vec<RecordBatch>,
 }
 
 impl Panes {
@@ -108,7 +107,7 @@ impl Panes {
             layout,
             panes: BTreeMap::new(),
             fired: Watermark::MIN,
-            removed: None,
+            removed: Vec::new(),
         })
     }
 
@@ -142,10 +141,7 @@ impl Panes {
         use std::collections::btree_map::Entry;
         Ok(match self.panes.entry(key) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => {
-                let tracking = if self.removed.is_some() { Tracking::On } else { Tracking::Off };
-                entry.insert(Groups::new(&self.layout, tracking)?)
-            }
+            Entry::Vacant(entry) => entry.insert(Groups::new(&self.layout)?),
         })
     }
 
@@ -241,7 +237,7 @@ impl Panes {
             show(&whole, start, end, self.zone, results)?;
             self.panes.insert(first, whole);
         } else {
-            let mut whole = Groups::new(&self.layout, Tracking::Off)?;
+            let mut whole = Groups::new(&self.layout)?;
             for key in &keys {
                 whole.absorb(&self.panes[key])?;
             }
@@ -252,19 +248,16 @@ impl Panes {
 
     fn drop_pane(&mut self, key: PaneKey) -> Result<(), OperatorError> {
         let Some(groups) = self.panes.remove(&key) else { return Ok(()) };
-        if let Some(removed) = &mut self.removed {
-            let schema = delete_schema(&self.layout);
-            for gone in groups.keys().groups().chunks(CHUNK_ROWS) {
-                let mut columns = places(key, &groups, gone);
-                columns.extend(groups.keys().keys(gone)?);
-                removed.push(batch(&schema, columns, gone.len())?);
-            }
+        for gone in groups.saved(groups.keys().groups()).chunks(CHUNK_ROWS) {
+            let mut columns = places(key, &groups, gone);
+            columns.extend(groups.keys().keys(gone)?);
+            self.removed.push(batch(&delete_schema(&self.layout), columns, gone.len())?);
         }
         Ok(())
     }
 
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
-        let removed = self.removed.replace(Vec::new()).unwrap_or_default();
+        let removed = std::mem::take(&mut self.removed);
         let mut upserts = Vec::new();
         for (key, groups) in &mut self.panes {
             let changed = groups.take_changed(scope);
@@ -274,20 +267,20 @@ impl Panes {
             let schema = upsert_schema(groups, &self.layout);
             for changed in changed.chunks(CHUNK_ROWS) {
                 let mut columns = places(*key, groups, changed);
-                columns.extend(groups.saved(changed)?);
+                columns.extend(groups.entries(changed)?);
                 upserts.push(batch(&schema, columns, changed.len())?);
             }
         }
         let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
-        Ok(Snapshot { tables: snapshot_tables("panes", &deletes, &upserts)? })
+        let key_width = LEAD + self.layout.keys.len();
+        Ok(Snapshot { tables: snapshot::tables("panes", key_width, &deletes, &upserts)? })
     }
 
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        self.removed.get_or_insert_default();
         for table in &snapshot.tables {
             for (pane, rows) in table.deletes.iter().flat_map(by_pane) {
                 let rows = take_record_batch(table.deletes.as_ref().expect("just read"), &rows)?;
-                self.pane(pane)?.forget(&rows.columns()[3..], rows.num_rows())?;
+                self.pane(pane)?.forget(&rows.columns()[LEAD..], rows.num_rows())?;
                 if self.panes[&pane].keys().is_empty() {
                     self.panes.remove(&pane);
                 }
@@ -295,12 +288,8 @@ impl Panes {
             for (pane, rows) in table.upserts.iter().flat_map(by_pane) {
                 let rows = take_record_batch(table.upserts.as_ref().expect("just read"), &rows)?;
                 let layout = self.layout.clone();
-                self.pane(pane)?.load(&layout, &rows.columns()[3..], rows.num_rows())?;
+                self.pane(pane)?.load(&layout, &rows.columns()[LEAD..], rows.num_rows())?;
             }
-        }
-        // What was restored is saved already.
-        for groups in self.panes.values_mut() {
-            groups.take_changed(SnapshotScope::Changed);
         }
         Ok(())
     }
@@ -366,6 +355,9 @@ fn places(key: PaneKey, groups: &Groups, of: &[u32]) -> Vec<ArrayRef> {
     vec![Arc::new(groups.keys().key_groups(of)), repeat(key.start), repeat(key.end)]
 }
 
+/// How many columns [`places`] gives; the keys stand behind them.
+const LEAD: usize = 3;
+
 fn place_fields() -> Vec<Field> {
     vec![
         key_group_field(),
@@ -376,7 +368,7 @@ fn place_fields() -> Vec<Field> {
 
 fn upsert_schema(groups: &Groups, layout: &GroupLayout) -> SchemaRef {
     let mut fields = place_fields();
-    fields.extend(groups.saved_fields(layout));
+    fields.extend(groups.entry_fields(layout));
     Arc::new(Schema::new(fields))
 }
 

@@ -6,11 +6,11 @@
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
-use crate::groups::{
-    Accumulators, CHUNK_ROWS, GroupLayout, batch, key_group_field, snapshot_tables,
-};
+use crate::groups::{Accumulators, GroupLayout, batch};
 use crate::key_table::KeyTable;
-use crate::operator::{EpochContext, OperatorError, Output, Snapshot, SnapshotScope};
+use crate::operator::{EpochContext, OperatorError, Output};
+use crate::snapshot::journal::Journal;
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
 use crate::time::Watermark;
 use crate::window::{Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -30,11 +30,12 @@ struct Session {
     /// The session that this one became a part of, or itself.
     part_of: u32,
     is_open: bool,
-    /// Changed since the last snapshot.
-    is_changed: bool,
-    /// Its start as the last snapshot has it.
+    /// Its start as the last snapshot has it, if it does.
     saved_start: Option<i64>,
 }
+
+/// How many columns of a snapshot stand before the keys: key group and start.
+const KEYS: usize = 2;
 
 /// The number of a row that has no session: it is late, or not yet looked at.
 const NONE: u32 = u32::MAX;
@@ -52,8 +53,9 @@ pub(super) struct Sessions {
     accumulators: Accumulators,
     /// One entry for each open session: an end that it had, its number and birth.
     due: BinaryHeap<Reverse<(i64, u32, u32)>>,
-    /// Sessions that are gone since the last snapshot, if there was one.
-    removed: Option<Vec<RecordBatch>>,
+    journal: Journal,
+    /// Sessions that the last snapshot has and that are gone.
+    removed: Vec<RecordBatch>,
     /// Sessions that became parts of others in this epoch.
     merged: Vec<u32>,
 }
@@ -86,7 +88,8 @@ impl Sessions {
             free: Vec::new(),
             accumulators: Accumulators::new(&layout)?,
             due: BinaryHeap::new(),
-            removed: None,
+            journal: Journal::default(),
+            removed: Vec::new(),
             merged: Vec::new(),
             layout,
         })
@@ -108,7 +111,7 @@ impl Sessions {
             let mut read = self.layout.read(batch, &mut ordinal)?;
             for session in arrivals.sessions.iter_mut().filter(|s| **s != NONE) {
                 *session = self.whole(*session);
-                self.sessions[*session as usize].is_changed = true;
+                self.journal.touch(*session);
             }
             let (kept, dropped): (Vec<u32>, Vec<u32>) =
                 (0..batch.len() as u32).partition(|&row| arrivals.sessions[row as usize] != NONE);
@@ -212,23 +215,14 @@ impl Sessions {
         let session = &mut self.sessions[whole as usize];
         session.start = session.start.min(start);
         session.end = session.end.max(end);
-        session.is_changed = true;
         self.merged.push(part);
     }
 
     fn open(&mut self, key: u32, start: i64, end: i64) -> u32 {
         let number = self.free.pop().unwrap_or(self.sessions.len() as u32);
         let born = self.sessions.get(number as usize).map_or(0, |s| s.born.wrapping_add(1));
-        let session = Session {
-            key,
-            start,
-            end,
-            born,
-            part_of: number,
-            is_open: true,
-            is_changed: true,
-            saved_start: None,
-        };
+        let session =
+            Session { key, start, end, born, part_of: number, is_open: true, saved_start: None };
         match self.sessions.get_mut(number as usize) {
             Some(slot) => *slot = session,
             None => self.sessions.push(session),
@@ -328,18 +322,9 @@ impl Sessions {
 
     /// Keeps for the next snapshot which of the saved sessions are gone.
     fn note_removed(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
-        if self.removed.is_none() {
-            return Ok(());
-        }
-        let saved: Vec<u32> = numbers
-            .iter()
-            .copied()
-            .filter(|&number| self.sessions[number as usize].saved_start.is_some())
-            .collect();
-        let gone = self.saved_places(&saved)?;
-        if let Some(removed) = &mut self.removed {
-            removed.extend(gone);
-        }
+        let mut saved = numbers.to_vec();
+        saved.retain(|&number| self.journal.remove(number));
+        self.removed.extend(self.saved_places(&saved)?);
         Ok(())
     }
 
@@ -365,12 +350,9 @@ impl Sessions {
     }
 
     fn upsert_schema(&self) -> SchemaRef {
-        let mut fields = vec![
-            key_group_field(),
-            Field::new("start", DataType::Int64, true),
-            Field::new("end", DataType::Int64, true),
-        ];
+        let mut fields = vec![key_group_field(), Field::new("start", DataType::Int64, true)];
         fields.extend(self.key_fields());
+        fields.push(Field::new("end", DataType::Int64, true));
         fields.extend(self.accumulators.state_fields());
         Arc::new(Schema::new(fields))
     }
@@ -381,58 +363,50 @@ impl Sessions {
     }
 
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
-        let is_full = scope == SnapshotScope::Full || self.removed.is_none();
-        let mut removed = self.removed.replace(Vec::new()).unwrap_or_default();
-        let numbers: Vec<u32> = (0..self.sessions.len() as u32)
-            .filter(|&number| {
-                let session = &self.sessions[number as usize];
-                session.is_open && (is_full || session.is_changed)
-            })
-            .collect();
-        let moved: Vec<u32> = numbers
-            .iter()
-            .copied()
-            .filter(|&number| {
-                let session = &self.sessions[number as usize];
-                session.saved_start.is_some_and(|saved| saved != session.start)
-            })
-            .collect();
-        removed.extend(self.saved_places(&moved)?);
-        let deletes = if is_full { Vec::new() } else { removed };
+        let sessions = &self.sessions;
+        let is_open = |number: &u32| sessions[*number as usize].is_open;
+        let numbers =
+            self.journal.take(scope, || (0..sessions.len() as u32).filter(is_open).collect());
+        let mut deletes = std::mem::take(&mut self.removed);
+        let mut moved = numbers.clone();
+        moved.retain(|&number| {
+            let session = &sessions[number as usize];
+            session.saved_start.is_some_and(|saved| saved != session.start)
+        });
+        deletes.extend(self.saved_places(&moved)?);
+        if scope == SnapshotScope::Full {
+            deletes.clear();
+        }
         let mut upserts = Vec::new();
         for numbers in numbers.chunks(CHUNK_ROWS) {
-            upserts.extend(self.saved(numbers)?);
+            upserts.push(self.entries(numbers)?);
         }
         for &number in &numbers {
             let session = &mut self.sessions[number as usize];
-            session.is_changed = false;
             session.saved_start = Some(session.start);
         }
-        Ok(Snapshot { tables: snapshot_tables("sessions", &deletes, &upserts)? })
+        let key_width = KEYS + self.layout.keys.len();
+        Ok(Snapshot { tables: snapshot::tables("sessions", key_width, &deletes, &upserts)? })
     }
 
-    fn saved(&self, numbers: &[u32]) -> Result<Option<RecordBatch>, OperatorError> {
-        if numbers.is_empty() {
-            return Ok(None);
-        }
+    fn entries(&self, numbers: &[u32]) -> Result<RecordBatch, OperatorError> {
         let keys = self.keys_of(numbers);
         let sessions = || numbers.iter().map(|&number| self.sessions[number as usize]);
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(self.keys.key_groups(&keys)),
             Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.start))),
-            Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.end))),
         ];
         columns.extend(self.keys.keys(&keys)?);
+        columns.push(Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.end))));
         columns.extend(self.accumulators.state(numbers)?);
-        Ok(Some(batch(&self.upsert_schema(), columns, numbers.len())?))
+        batch(&self.upsert_schema(), columns, numbers.len())
     }
 
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        self.removed.get_or_insert_default();
         for table in &snapshot.tables {
             if let Some(deletes) = &table.deletes {
                 let starts = deletes.column(1).as_primitive::<Int64Type>();
-                let keys = self.keys.find(None, &deletes.columns()[2..], deletes.num_rows())?;
+                let keys = self.keys.find(None, &deletes.columns()[KEYS..], deletes.num_rows())?;
                 let gone: Vec<u32> = (keys.iter().zip(starts.values()))
                     .filter_map(|(key, &start)| self.starting_at((*key)?, start))
                     .collect();
@@ -442,7 +416,7 @@ impl Sessions {
                 self.load(upserts)?;
             }
         }
-        self.removed = Some(Vec::new());
+        self.removed.clear();
         Ok(())
     }
 
@@ -453,9 +427,10 @@ impl Sessions {
 
     fn load(&mut self, upserts: &RecordBatch) -> Result<(), OperatorError> {
         let columns = upserts.columns();
+        let (key_columns, rest) = columns[KEYS..].split_at(self.layout.keys.len());
         let (starts, ends) =
-            (columns[1].as_primitive::<Int64Type>(), columns[2].as_primitive::<Int64Type>());
-        let (key_columns, state) = columns[3..].split_at(self.layout.keys.len());
+            (columns[1].as_primitive::<Int64Type>(), rest[0].as_primitive::<Int64Type>());
+        let state = &rest[1..];
         let mut keys = Vec::new();
         self.keys.insert(key_columns, upserts.num_rows(), &mut keys)?;
         self.by_key.resize_with(self.keys.slots(), Vec::new);
@@ -468,8 +443,8 @@ impl Sessions {
             };
             let session = &mut self.sessions[number as usize];
             session.end = end;
-            session.is_changed = false;
             session.saved_start = Some(start);
+            self.journal.restored(number);
             numbers.push(number);
         }
         self.accumulators.resize(self.sessions.len());
@@ -482,6 +457,7 @@ impl Sessions {
             + self.accumulators.bytes()
             + self.sessions.capacity() * size_of::<Session>()
             + self.by_key.capacity() * size_of::<Vec<u32>>()
+            + self.journal.bytes()
             + self.due.capacity() * size_of::<Reverse<(i64, u32, u32)>>()
     }
 }

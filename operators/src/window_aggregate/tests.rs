@@ -16,14 +16,9 @@ fn spec(window: WindowKind, updating: bool) -> WindowAggregateSpec {
     }
 }
 
-fn workers(spec: WindowAggregateSpec) -> Workers {
-    let make = {
-        let spec = spec.clone();
-        move || -> Box<dyn Operator> {
-            Box::new(WindowAggregate::new(spec.clone(), oracle::schema()).unwrap())
-        }
-    };
-    Workers::new(spec.keys.clone(), Box::new(make))
+fn workers(spec: WindowAggregateSpec) -> Workers<WindowAggregate> {
+    let keys = vec![spec.keys.clone()];
+    Workers::new(keys, move || WindowAggregate::new(spec.clone(), oracle::schema()).unwrap())
 }
 
 fn at(time: i64) -> String {
@@ -184,7 +179,7 @@ fn check(
         expected.sort();
         got.sort();
         prop_assert_eq!(got, expected);
-        workers.meet(event);
+        workers.meet(&event);
     }
     prop_assert!(oracle.windows.is_empty());
     Ok(())

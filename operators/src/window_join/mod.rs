@@ -17,13 +17,13 @@ mod waiting;
 use crate::batch::Batch;
 use crate::join::{Join, JoinSpec};
 use crate::key::{KeyGroup, hash_keys};
-use crate::operator::{
-    EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope, SnapshotTable,
-};
+use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::snapshot::numbered::{self, Numbers};
+use crate::snapshot::{self, Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::zone::local_watermark;
 use crate::window::{Zone, times};
-use arrow::array::{AsArray, BooleanArray, RecordBatch, UInt32Array};
+use arrow::array::{BooleanArray, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use waiting::Waiting;
@@ -51,9 +51,7 @@ pub struct WindowJoin {
     output: SchemaRef,
     /// By side: the rows of each open window, by its wall-clock end.
     windows: [BTreeMap<i64, Waiting>; 2],
-    sequence_next: i64,
-    /// By side: rows that the last snapshot has and that are gone.
-    removed: [Vec<(KeyGroup, i64)>; 2],
+    numbers: [Numbers; 2],
 }
 
 impl WindowJoin {
@@ -78,8 +76,7 @@ impl WindowJoin {
             output: join.output_schema(),
             schemas: [left, right],
             windows: Default::default(),
-            sequence_next: 0,
-            removed: Default::default(),
+            numbers: Default::default(),
             spec,
         })
     }
@@ -139,9 +136,8 @@ impl WindowJoin {
     }
 
     fn hold(&mut self, port: usize, end: i64, rows: RecordBatch) -> Result<(), OperatorError> {
-        let first = self.sequence_next;
-        self.sequence_next += rows.num_rows() as i64;
-        let numbers = (first..self.sequence_next).collect();
+        let first = self.numbers[port].give_many(rows.num_rows());
+        let numbers = (first..first + rows.num_rows() as i64).collect();
         self.windows[port].entry(end).or_default().push(rows, numbers)
     }
 
@@ -156,7 +152,8 @@ impl WindowJoin {
                 let (rows, persisted) = window.remove().into_rows();
                 for (rows, numbers) in persisted {
                     let groups = groups(&rows, self.keys(port));
-                    self.removed[port].extend(groups.into_iter().zip(numbers));
+                    let gone = groups.into_iter().zip(numbers);
+                    gone.for_each(|(group, number)| self.numbers[port].removed(group, number));
                 }
                 closed.extend(rows.into_iter().map(Batch::from));
             }
@@ -196,26 +193,15 @@ impl Operator for WindowJoin {
         let mut snapshot = Snapshot::default();
         for (port, name) in TABLES.into_iter().enumerate() {
             let keys = self.keys(port).to_vec();
-            let removed = std::mem::take(&mut self.removed[port]);
             let mut upserts = Vec::new();
             for window in self.windows[port].values_mut() {
                 for (rows, numbers) in window.persist(scope)? {
                     upserts.push(waiting::upserts(&rows, &groups(&rows, &keys), numbers)?);
                 }
             }
-            let upserts = match upserts.first() {
-                None => None,
-                Some(first) => {
-                    Some(arrow::compute::concat_batches(&first.schema(), upserts.iter())?)
-                }
-            };
-            let deletes = match scope {
-                SnapshotScope::Changed if !removed.is_empty() => Some(waiting::deletes(&removed)?),
-                _ => None,
-            };
-            if deletes.is_some() || upserts.is_some() {
-                snapshot.tables.push(SnapshotTable { name: name.into(), deletes, upserts });
-            }
+            let deletes = self.numbers[port].take(scope)?;
+            let tables = snapshot::tables(name, numbered::KEY_WIDTH, &deletes, &upserts)?;
+            snapshot.tables.extend(tables);
         }
         Ok(snapshot)
     }
@@ -224,7 +210,7 @@ impl Operator for WindowJoin {
         for table in &snapshot.tables {
             let Some(port) = TABLES.iter().position(|name| *name == table.name) else { continue };
             if let Some(deletes) = &table.deletes {
-                let gone = waiting::numbers(deletes);
+                let gone = numbered::named(deletes);
                 let keys = self.keys(port).to_vec();
                 for window in self.windows[port].values_mut() {
                     window.remove(|rows| groups(rows, &keys), &gone)?;
@@ -233,18 +219,17 @@ impl Operator for WindowJoin {
             }
             if let Some(upserts) = &table.upserts {
                 let width = self.schemas[port].fields().len();
-                let rows =
-                    upserts.project(&(waiting::LEAD..waiting::LEAD + width).collect::<Vec<_>>())?;
+                let rows = upserts.project(
+                    &(numbered::KEY_WIDTH..numbered::KEY_WIDTH + width).collect::<Vec<_>>(),
+                )?;
                 let mut by_end: BTreeMap<i64, Vec<u32>> = BTreeMap::new();
                 for (row, end) in self.ends(port, &rows)?.into_iter().enumerate() {
                     by_end.entry(end).or_default().push(row as u32);
                 }
-                let numbers = upserts.column(1).as_primitive::<arrow::datatypes::Int64Type>();
+                let numbers = numbered::numbers(upserts);
+                numbers.iter().for_each(|&number| self.numbers[port].restored(number));
                 for (end, indices) in by_end {
-                    let numbers: Vec<i64> =
-                        indices.iter().map(|&row| numbers.value(row as usize)).collect();
-                    let last = numbers.iter().max().copied().unwrap_or_default();
-                    self.sequence_next = self.sequence_next.max(last + 1);
+                    let numbers = indices.iter().map(|&row| numbers[row as usize]).collect();
                     let rows =
                         arrow::compute::take_record_batch(&rows, &UInt32Array::from(indices))?;
                     self.windows[port].entry(end).or_default().restore(rows, numbers);

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::join::JoinKind;
+use crate::oracle::{Workers, events};
 use arrow::array::{ArrayRef, Int64Array, TimestampMillisecondArray};
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit, UInt8Type};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -40,15 +41,18 @@ fn join(kind: JoinKind) -> WindowJoin {
     WindowJoin::new(spec, schema(), schema()).unwrap()
 }
 
-fn apply(join: &mut dyn Operator, left: &[Row], right: &[Row], marks: (i64, i64)) -> Output {
-    let context = EpochContext {
+fn context(marks: (i64, i64)) -> EpochContext {
+    EpochContext {
         epoch: 0,
         now_ms: 0,
         watermark_before: Watermark(marks.0),
         watermark_after: Watermark(marks.1),
-    };
+    }
+}
+
+fn apply(join: &mut dyn Operator, left: &[Row], right: &[Row], marks: (i64, i64)) -> Output {
     let mut output = Output::default();
-    join.apply(vec![vec![batch(left)], vec![batch(right)]], &context, &mut output).unwrap();
+    join.apply(vec![vec![batch(left)], vec![batch(right)]], &context(marks), &mut output).unwrap();
     output
 }
 
@@ -84,27 +88,6 @@ fn pieces_of_a_window_are_put_together() {
     assert!(join.windows[0].remove(&10).unwrap().into_rows().0.len() < 10);
 }
 
-fn half_of(snapshot: &Snapshot, half: usize) -> Snapshot {
-    let pick = |batch: &RecordBatch| {
-        let groups = batch.column(0).as_primitive::<UInt8Type>().values();
-        let keep: BooleanArray =
-            groups.iter().map(|&g| Some(usize::from(g >= 128) == half)).collect();
-        arrow::compute::filter_record_batch(batch, &keep).unwrap()
-    };
-    let mut snapshot = snapshot.clone();
-    for table in &mut snapshot.tables {
-        table.deletes = table.deletes.as_ref().map(pick);
-        table.upserts = table.upserts.as_ref().map(pick);
-    }
-    snapshot
-}
-
-fn half_of_rows(rows: &[Row], half: usize) -> Vec<Row> {
-    let groups = groups(batch(rows).columns(), &[0, 1]);
-    let mine = rows.iter().zip(groups).filter(|(_, g)| usize::from(g.0 >= 128) == half);
-    mine.map(|(row, _)| *row).collect()
-}
-
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -120,48 +103,28 @@ proptest! {
             let rows = prop::collection::vec((key, 1..4i64, 0..3i64), 0..5);
             prop::collection::vec((rows.clone(), rows, 0..9i64), 1..8)
         },
-        cut in 0..8usize,
+        events in prop::collection::vec(events(), 8),
     ) {
         let mut whole = join(kind);
-        let mut parts: Vec<WindowJoin> = Vec::new();
-        let mut snapshots = vec![whole.snapshot(SnapshotScope::Full).unwrap()];
+        let mut workers = Workers::new(vec![vec![0, 1]; 2], move || join(kind));
         let (mut all, mut view) = ((Vec::new(), Vec::new()), View::new());
         let mut watermark = 100;
-        for (number, (left, right, rise)) in epochs.into_iter().enumerate() {
-            if number == cut {
-                for half in 0..2 {
-                    let mut part = join(kind);
-                    for snapshot in &snapshots {
-                        part.restore(&half_of(snapshot, half)).unwrap();
-                    }
-                    parts.push(part);
-                }
-            }
+        for ((left, right, rise), event) in epochs.into_iter().zip(&events) {
             let at = |rows: Vec<Row>| -> Vec<Row> {
                 rows.into_iter().map(|(k, w, v)| (k, (watermark / 10 + 1 + w) * 10, v)).collect()
             };
             let (left, right) = (at(left), at(right));
             let marks = (watermark, watermark + rise);
-            let mut expected = View::new();
+            let (mut expected, mut got) = (View::new(), View::new());
             accumulate(&mut expected, &apply(&mut whole, &left, &right, marks));
-            let mut got = View::new();
-            for (half, part) in parts.iter_mut().enumerate() {
-                let (left, right) = (half_of_rows(&left, half), half_of_rows(&right, half));
-                accumulate(&mut got, &apply(part, &left, &right, marks));
-            }
-            if !parts.is_empty() {
-                prop_assert_eq!(&got, &expected);
-            }
+            let inputs = [vec![batch(&left)], vec![batch(&right)]];
+            accumulate(&mut got, &workers.apply(&inputs, &context(marks)).unwrap());
+            prop_assert_eq!(&got, &expected);
             expected.into_iter().for_each(|(row, count)| *view.entry(row).or_default() += count);
             all.0.extend(left);
             all.1.extend(right);
             watermark += rise;
-            let is_full = number % 4 == 3;
-            if is_full {
-                snapshots.clear();
-            }
-            let scope = if is_full { SnapshotScope::Full } else { SnapshotScope::Changed };
-            snapshots.push(whole.snapshot(scope).unwrap());
+            workers.meet(event);
         }
         accumulate(&mut view, &apply(&mut whole, &[], &[], (watermark, i64::MAX)));
         let mut oracle = Join::new(join_spec(kind), schema(), schema()).unwrap();

@@ -1,18 +1,15 @@
 //! The rows of one side of one window, as columns, until the window closes.
 //!
-//! In snapshots each row is known by its key group and a sequence number, which is never given
-//! twice in a group.
+//! In snapshots they are [`numbered`] rows.
 
 use crate::key::KeyGroup;
-use crate::operator::{OperatorError, SnapshotScope};
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt8Array};
+use crate::operator::OperatorError;
+use crate::snapshot::{SnapshotScope, numbered};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::{concat_batches, filter_record_batch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, UInt8Type};
+use arrow::datatypes::Schema;
 use std::collections::HashSet;
 use std::sync::Arc;
-
-/// Columns of a snapshot before the row's own.
-pub(super) const LEAD: usize = 2;
 
 /// Rows and their sequence numbers.
 pub(super) type Numbered = (RecordBatch, Vec<i64>);
@@ -87,11 +84,11 @@ impl Waiting {
     pub(super) fn remove(
         &mut self,
         groups: impl Fn(&RecordBatch) -> Vec<KeyGroup>,
-        gone: &HashSet<(u8, i64)>,
+        gone: &HashSet<(KeyGroup, i64)>,
     ) -> Result<(), OperatorError> {
         for piece in &mut self.pieces {
             let numbered = groups(&piece.rows).into_iter().zip(&piece.numbers);
-            let keep: Vec<bool> = numbered.map(|(g, &n)| !gone.contains(&(g.0, n))).collect();
+            let keep: Vec<bool> = numbered.map(|(g, &n)| !gone.contains(&(g, n))).collect();
             let mut kept = keep.iter();
             piece.numbers.retain(|_| kept.next().is_none_or(|keep| *keep));
             piece.rows = filter_record_batch(&piece.rows, &BooleanArray::from(keep))?;
@@ -112,41 +109,16 @@ impl Waiting {
     }
 }
 
-fn lead_fields() -> [Field; LEAD] {
-    [
-        Field::new("key_group", DataType::UInt8, false),
-        Field::new("sequence", DataType::Int64, false),
-    ]
-}
-
 /// A snapshot's entries of `rows`.
 pub(super) fn upserts(
     rows: &RecordBatch,
     groups: &[KeyGroup],
     numbers: Vec<i64>,
 ) -> Result<RecordBatch, OperatorError> {
-    let mut columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt8Array::from_iter_values(groups.iter().map(|group| group.0))),
-        Arc::new(Int64Array::from(numbers)),
-    ];
+    let key = numbered::key_columns(groups.iter().copied(), numbers.into_iter());
+    let mut columns: Vec<ArrayRef> = key.into();
     columns.extend(rows.columns().iter().cloned());
-    let fields = lead_fields().into_iter().map(Arc::new);
+    let fields = numbered::key_fields().into_iter().map(Arc::new);
     let fields: Vec<_> = fields.chain(rows.schema().fields().iter().cloned()).collect();
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
-}
-
-/// A snapshot's list of rows that are gone.
-pub(super) fn deletes(removed: &[(KeyGroup, i64)]) -> Result<RecordBatch, OperatorError> {
-    let columns: Vec<ArrayRef> = vec![
-        Arc::new(UInt8Array::from_iter_values(removed.iter().map(|(group, _)| group.0))),
-        Arc::new(Int64Array::from_iter_values(removed.iter().map(|(_, number)| *number))),
-    ];
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(lead_fields().to_vec())), columns)?)
-}
-
-/// The rows that such a list names.
-pub(super) fn numbers(deletes: &RecordBatch) -> HashSet<(u8, i64)> {
-    let groups = deletes.column(0).as_primitive::<UInt8Type>().values();
-    let numbers = deletes.column(1).as_primitive::<Int64Type>().values();
-    groups.iter().copied().zip(numbers.iter().copied()).collect()
 }
