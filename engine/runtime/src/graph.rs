@@ -17,8 +17,7 @@ use std::sync::atomic::Ordering;
 use tidemill_connectors::sink::Writer;
 use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
-    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream,
-    Worker,
+    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream, Worker,
 };
 use tidemill_operators::delayed::Delayed;
 use tidemill_operators::group_aggregate::GroupAggregate;

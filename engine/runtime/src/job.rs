@@ -281,10 +281,8 @@ impl Attempt<'_> {
         let dead_letters = DeadLetters::resume(folder, letters).map_err(letters_failed)?;
         let (interval, last_number) = (checkpoints.interval, recovered.last_number);
         let committer = Committer::new(protocol, outputs, &recovered, &state.identity);
-        let restored = Restored::new(recovered).map_err(|error| JobError::Operator {
-            step: "restoring state".to_owned(),
-            error,
-        })?;
+        let restored = Restored::new(recovered)
+            .map_err(|error| JobError::Operator { step: "restoring state".to_owned(), error })?;
         Ok(Recovery {
             restored,
             committer: Some(committer),
@@ -298,19 +296,13 @@ impl Attempt<'_> {
         notes.iter().for_each(|note| tracing::warn!("{note}"));
     }
 
-    fn check_fit(
-        &self,
-        manifest: &crate::checkpoint::Manifest,
-        fit: Fit,
-    ) -> Result<(), JobError> {
+    fn check_fit(&self, manifest: &crate::checkpoint::Manifest, fit: Fit) -> Result<(), JobError> {
         let nodes = &self.options.metrics.nodes;
         let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
         let differences = differences(manifest, self.plan, &names);
         match fit {
             _ if differences.is_empty() => Ok(()),
-            Fit::Exact => {
-                Err(JobError::PlanChanged { checkpoint: manifest.number, differences })
-            }
+            Fit::Exact => Err(JobError::PlanChanged { checkpoint: manifest.number, differences }),
             Fit::WhatFits => {
                 self.tell(&differences);
                 Ok(())

@@ -119,8 +119,7 @@ impl SinkDriver {
         debug_assert!(self.waiting.is_empty(), "only one checkpoint is undecided");
         let staged = self.writer.seal().map_err(|error| self.give_up(error))?;
         self.sealed = Some(checkpoint);
-        let part = Part::Sink(checkpoint, self.node, staged, self.rows);
-        self.shared.hand_over(part);
+        self.shared.hand_over(Part::Sink(self.node, staged, self.rows));
         Ok(())
     }
 

@@ -92,7 +92,9 @@ impl Restarts {
         match self.strategy {
             Strategy::Never => None,
             Strategy::Fixed { attempts_max, delay } => (before < attempts_max).then_some(delay),
-            Strategy::Exponential(Exponential { initial, max, multiplier, attempts_max, .. }) => {
+            Strategy::Exponential(Exponential {
+                initial, max, multiplier, attempts_max, ..
+            }) => {
                 let exponent = i32::try_from(before).unwrap_or(i32::MAX);
                 let delay = initial.as_secs_f64() * multiplier.max(1.0).powi(exponent);
                 let delay = Duration::from_secs_f64(delay.min(max.as_secs_f64()));

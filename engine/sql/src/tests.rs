@@ -239,9 +239,7 @@ fn an_operator_keeps_its_id_when_a_query_elsewhere_reads_more_of_its_table() {
         kept.map(|node| node.operator_id).collect()
     };
     let alone = ids(&plan(query));
-    let both = ids(&plan(&format!(
-        "EXECUTE STATEMENT SET BEGIN {other} {query} END;"
-    )));
+    let both = ids(&plan(&format!("EXECUTE STATEMENT SET BEGIN {other} {query} END;")));
     assert_eq!((alone.len(), both.len()), (1, 2));
     assert!(both.contains(&alone[0]), "{alone:?} {both:?}");
     let another = query.replace("COUNT(*)", "COUNT(DISTINCT usr)");

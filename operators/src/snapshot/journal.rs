@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(journal.bytes(), 0);
         assert!(!journal.remove(5), "no snapshot has it");
         assert_eq!(journal.take(Changed, || vec![1, 2]), [1, 2]);
-        assert_eq!(journal.take(Changed, || vec![1, 2]), []);
+        assert_eq!(journal.take(Changed, || vec![1, 2]), [] as [u32; 0]);
     }
 
     #[test]

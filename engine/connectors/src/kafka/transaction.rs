@@ -72,14 +72,15 @@ impl TopicTransaction {
         let elements = committed.elements();
         let Some(element) = elements.first() else { return Ok(None) };
         let Offset::Offset(checkpoint) = element.offset() else { return Ok(None) };
-        let marker = (serde_json::from_str::<serde_json::Value>(element.metadata()).ok())
-            .and_then(|text| {
+        let marker =
+            (serde_json::from_str::<serde_json::Value>(element.metadata()).ok()).and_then(|text| {
                 let job = text.get("job")?.as_str()?.to_owned();
                 let generation = text.get("generation")?.as_u64()?;
                 Some(Marker { job, checkpoint: u64::try_from(checkpoint).ok()?, generation })
             });
         marker.map(Some).ok_or_else(|| {
-            let problem = format!("offset {checkpoint} of group 'tidemill-{}' is no marker", self.job);
+            let problem =
+                format!("offset {checkpoint} of group 'tidemill-{}' is no marker", self.job);
             self.producer.failed(&problem)
         })
     }

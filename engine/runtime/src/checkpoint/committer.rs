@@ -30,7 +30,7 @@ pub(crate) enum Part {
     /// What changed in a step's state, and how many rows it has dropped as late so far.
     Step(usize, NodeId, StateCut, u64),
     /// What a sink has staged, and how many rows it was given so far.
-    Sink(u64, NodeId, Vec<String>, u64),
+    Sink(NodeId, Vec<String>, u64),
     /// No worker will hand over anything any more.
     End,
 }
@@ -248,7 +248,7 @@ impl Assembly {
                 let changes = self.changes.entry(worker).or_default();
                 changes.insert(plan.nodes[node].operator_id, cut.changed);
             }
-            Part::Sink(_, node, staged, rows) => {
+            Part::Sink(node, staged, rows) => {
                 let all = self.sinks.get_mut(&node).expect("a sink of the plan");
                 all.staged.extend(staged);
                 all.rows += rows;

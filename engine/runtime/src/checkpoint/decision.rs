@@ -246,11 +246,7 @@ mod tests {
         let cases: &[(&[Found], Visibility, Resume)] = &[
             (&[], Transaction(None), Resume::Beginning { given_up: vec![] }),
             (&[], Immediate, Resume::Beginning { given_up: vec![] }),
-            (
-                &[],
-                Transaction(Some(3)),
-                refuse(Refusal::Outdated { marker: 3, newest: 0 }),
-            ),
+            (&[], Transaction(Some(3)), refuse(Refusal::Outdated { marker: 3, newest: 0 })),
             (&[old], Transaction(Some(4)), from(4, false, &[])),
             (&[old, new], Transaction(Some(5)), from(5, true, &[])),
             (&[old, new], Transaction(None), refuse(Refusal::Undecided(5))),
@@ -267,11 +263,7 @@ mod tests {
             (&[old, committed(damaged(5))], Transaction(Some(4)), refuse(Refusal::Damaged(5))),
             (&[old, damaged(5)], Staged, refuse(Refusal::Damaged(5))),
             (&[committed(intact(4, false)), damaged(5)], Immediate, from(4, false, &[5])),
-            (
-                &[old, Found { is_aborted: true, ..new }],
-                Transaction(Some(4)),
-                from(4, false, &[]),
-            ),
+            (&[old, Found { is_aborted: true, ..new }], Transaction(Some(4)), from(4, false, &[])),
         ];
         for (found, visibility, expected) in cases {
             assert_eq!(&resume(found, *visibility), expected, "{found:?} {visibility:?}");

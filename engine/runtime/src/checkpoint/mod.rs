@@ -32,12 +32,12 @@ mod restored;
 mod simulation;
 mod store;
 
+pub(crate) use committer::now_ms;
 pub(crate) use committer::{Committer, Part, SourceCut};
 pub use manifest::{LetterFileState, Manifest, ObjectRef, SinkState, SourceState, StepState};
 pub use object::{Role, Section, index as object_index};
 pub(crate) use outputs::SinkOutputs;
 pub use protocol::CheckpointError;
-pub(crate) use committer::now_ms;
 pub(crate) use protocol::{Outputs, Protocol};
 pub(crate) use restored::{Restored, differences};
 pub(crate) use store::open_store;

@@ -38,9 +38,8 @@ impl SinkOutputs {
                 _ => transaction = Some(its),
             }
         }
-        let by_id = |(&node, sink): (&NodeId, &Arc<dyn Sink>)| {
-            (plan.nodes[node].operator_id, sink.clone())
-        };
+        let by_id =
+            |(&node, sink): (&NodeId, &Arc<dyn Sink>)| (plan.nodes[node].operator_id, sink.clone());
         Ok(SinkOutputs {
             sinks: sinks.iter().map(by_id).collect(),
             transaction,

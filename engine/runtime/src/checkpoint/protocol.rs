@@ -321,9 +321,10 @@ impl Protocol {
         let live: BTreeSet<&String> =
             self.known.values().flat_map(|known| &known.objects).collect();
         let names = self.store.list("state")?;
-        names.iter().filter(|name| !live.contains(name)).try_for_each(|name| {
-            self.store.delete(name)
-        })
+        names
+            .iter()
+            .filter(|name| !live.contains(name))
+            .try_for_each(|name| self.store.delete(name))
     }
 }
 

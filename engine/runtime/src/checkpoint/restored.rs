@@ -82,8 +82,7 @@ pub(crate) fn differences(manifest: &Manifest, plan: &Plan, names: &[&str]) -> V
     let of_sources = manifest.sources.iter().map(|state| (state.id, state.name.as_str()));
     let of_steps = manifest.steps.iter().map(|state| (state.id, state.name.as_str()));
     let before: BTreeMap<u64, &str> = of_sources.chain(of_steps).collect();
-    let has_state =
-        |kind: &NodeKind| matches!(kind, NodeKind::Source(_)) || kind.keeps_state();
+    let has_state = |kind: &NodeKind| matches!(kind, NodeKind::Source(_)) || kind.keeps_state();
     let now: BTreeMap<u64, &str> = (plan.nodes.iter().zip(names))
         .filter(|(node, _)| has_state(&node.kind))
         .map(|(node, &name)| (node.operator_id, name))

@@ -149,10 +149,7 @@ impl Hand {
     fn as_holder<R>(&self, call: impl FnMut(&mut World) -> R) -> Result<R, ConnectorError> {
         let fenced = || ConnectorError { what: "simulated".into(), cause: "fenced".into() };
         let mut call = call;
-        let done = self.call(
-            |world| (world.holder == self.process).then(|| call(world)),
-            |_| (),
-        );
+        let done = self.call(|world| (world.holder == self.process).then(|| call(world)), |_| ());
         done.map_err(Hand::connector_error)?.ok_or_else(fenced)
     }
 
@@ -164,12 +161,14 @@ impl Hand {
         if !self.has_transaction() {
             return Ok(());
         }
-        self.as_holder(|world| world.open = [&world.open[..], numbers].concat()).or_else(|error| {
-            // A record that is sent twice is told from a new one by its sequence number.
-            let mut world = self.world.lock().unwrap();
-            world.open.dedup();
-            Err(error)
-        })?;
+        self.as_holder(|world| world.open = [&world.open[..], numbers].concat()).or_else(
+            |error| {
+                // A record that is sent twice is told from a new one by its sequence number.
+                let mut world = self.world.lock().unwrap();
+                world.open.dedup();
+                Err(error)
+            },
+        )?;
         self.world.lock().unwrap().open.dedup();
         Ok(())
     }
@@ -206,7 +205,7 @@ impl Store for Hand {
             Created::New
         };
         let done =
-            self.call(|world| create(world, bytes.to_vec()), |world| drop(create(world, half)));
+            self.call(|world| create(world, bytes.to_vec()), |world| _ = create(world, half));
         done.map_err(|_| lost(name))
     }
 
@@ -355,8 +354,7 @@ impl Process {
         let name = format!("state/{:012}-{}", self.number, self.hand.process);
         let bytes = super::object::encode(&BTreeMap::new()).expect("nothing is easy to write");
         self.hand.put(&name, &bytes).map_err(|_| Ended::Failed)?;
-        let object: ObjectRef =
-            super::chain::object_ref(name, &bytes, self.number, self.number);
+        let object: ObjectRef = super::chain::object_ref(name, &bytes, self.number, self.number);
         let source = SourceState {
             positions: BTreeMap::from([("numbers".to_owned(), self.next)]),
             ..SourceState::default()
@@ -434,7 +432,7 @@ fn live(
     while job.next < NUMBERS {
         let count = 1 + world.lock().unwrap().chance.below(5) as i64;
         let manifest = job.copy(count)?;
-        let mut draw = |bound| {
+        let draw = |bound| {
             let mut world = world.lock().unwrap();
             !world.is_calm && world.chance.one_in(bound)
         };

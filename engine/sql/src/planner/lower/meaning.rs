@@ -15,7 +15,8 @@ use tidemill_operators::join::JoinSpec;
 use tidemill_operators::over::OverFunction;
 
 /// What says which rows a table gives.
-const TABLE_OPTIONS: &[&str] = &["connector", "topic", "topic-pattern", "path", "url", "table-name"];
+const TABLE_OPTIONS: &[&str] =
+    &["connector", "topic", "topic-pattern", "path", "url", "table-name"];
 
 /// The meaning of a node that reads `inputs`.
 pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
@@ -31,9 +32,10 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
             let windows = spec.windows.as_ref().map(|unfold| {
                 format!("{:?} {:?} of {}", unfold.window, unfold.zone, port(0).name(unfold.time))
             });
-            let projection = spec.projection.as_ref().map(|columns| {
-                columns.iter().map(|column| column.describe()).collect::<Vec<_>>()
-            });
+            let projection = spec
+                .projection
+                .as_ref()
+                .map(|columns| columns.iter().map(|column| column.describe()).collect::<Vec<_>>());
             format!(
                 "map {windows:?} where {} select {projection:?} as {}",
                 described(spec.predicate.as_ref()),
