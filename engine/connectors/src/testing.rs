@@ -51,8 +51,14 @@ pub(crate) fn drain(readers: &mut [Box<dyn Reader>], max_rows: usize) -> Vec<Lan
 
 /// Rows of [`table`]: these numbers, each with a name `n` and the number.
 pub(crate) fn numbers(ids: &[i64]) -> Batch {
-    let names = StringArray::from_iter_values(ids.iter().map(|id| format!("n{id}")));
-    let ids = Int64Array::from(ids.to_vec());
+    let named: Vec<(i64, i64)> = ids.iter().map(|&id| (id, id)).collect();
+    numbers_named(&named)
+}
+
+/// Rows of [`table`]: these numbers, each with a name `n` and the other number.
+pub(crate) fn numbers_named(rows: &[(i64, i64)]) -> Batch {
+    let names = StringArray::from_iter_values(rows.iter().map(|(_, name)| format!("n{name}")));
+    let ids = Int64Array::from_iter_values(rows.iter().map(|(id, _)| *id));
     let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(names)];
     RecordBatch::try_new(table(&[]).schema, columns).expect("columns of the table").into()
 }

@@ -5,9 +5,11 @@
 
 mod deal;
 mod lines;
+mod part;
 mod partition;
 mod paths;
 mod reader;
+mod staging;
 mod writer;
 
 use crate::options::{Known, bytes, duration, refuse_unknown, required, wrong};
@@ -85,6 +87,6 @@ impl Connector for Filesystem {
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         self.describe(&spec.table)?;
-        Ok(Box::new(writer::Directory::new(spec.table.clone())?))
+        Ok(Box::new(writer::Directory::new(spec)?))
     }
 }
