@@ -5,11 +5,13 @@ use tidemill_formats::Table;
 use tidemill_operators::{Batch, Epoch};
 
 /// A partition of a source, the unit of order and of watermarks: a Kafka partition, a file.
-/// Numbered by the source, the same number on every worker and, for Kafka, after a restart.
+/// Numbered by the source, the same number on every worker. After a restart it may be another:
+/// what stays is its name, [`Reader::lane_name`].
 pub type Lane = u32;
 
 /// Where reading goes on in each partition, by a name that outlives the process
-/// (`orders/3`, `/data/a.jsonl`), e.g. the next offset to read.
+/// (`orders/3`, `/data/a.jsonl`), e.g. the next offset to read. The number of a name never falls,
+/// so that the greatest is right of what several workers say.
 pub type Positions = BTreeMap<String, i64>;
 
 /// What a reader is asked to read.
@@ -90,8 +92,16 @@ pub trait Reader: Send {
     /// Takes the bad records met since the last call; `count` of them in all, some of them shown.
     fn take_bad(&mut self) -> BadInputs;
 
-    /// Where this worker's lanes stand: behind everything that `poll` gave.
+    /// Where this worker's lanes stand: behind everything that `poll` gave. All workers' together,
+    /// each asked before it polls in some epoch, are the place between that epoch and the ones
+    /// before it: a source that is opened there by any number of workers gives exactly the rest.
     fn positions(&self) -> Positions;
+
+    /// The name of a lane that this reader has announced, the same after a restart, whatever its
+    /// number is then.
+    fn lane_name(&self, lane: Lane) -> String {
+        lane.to_string()
+    }
 
     /// Records not yet read, where the source knows.
     fn lag(&self) -> Option<u64> {

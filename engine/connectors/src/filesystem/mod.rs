@@ -8,6 +8,7 @@ mod lines;
 mod part;
 mod partition;
 mod paths;
+mod place;
 mod reader;
 mod staging;
 mod writer;

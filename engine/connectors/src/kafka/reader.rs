@@ -7,7 +7,7 @@
 use super::client::{consumer, failed};
 use super::lane::Progress;
 use super::metadata::MetadataColumns;
-use super::partitions::{Partition, Scout, assignment};
+use super::partitions::{Partition, Scout, assignment, end_name};
 use super::queue::{Event, Message, MessageQueue};
 use super::settings::{Flavour, Settings};
 use crate::record_rows::{BadRecords, Origin, RecordRows, wanted_metadata};
@@ -216,8 +216,17 @@ impl Reader for KafkaReader {
     }
 
     fn positions(&self) -> Positions {
-        let lanes = self.lanes.lanes.iter();
-        lanes.filter_map(|lane| Some((lane.name.clone(), lane.progress.next()?))).collect()
+        let mut positions = Positions::new();
+        for KafkaLane { name, progress, partition, .. } in &self.lanes.lanes {
+            positions.extend(progress.next().map(|next| (name.clone(), next)));
+            positions.extend(partition.stop.map(|stop| (end_name(name), stop)));
+        }
+        positions
+    }
+
+    fn lane_name(&self, lane: Lane) -> String {
+        let lane = self.lanes.lanes.iter().find(|known| known.partition.lane == lane);
+        lane.map_or_else(String::new, |lane| lane.name.clone())
     }
 
     fn lag(&self) -> Option<u64> {
