@@ -1,6 +1,7 @@
 //! What every source offers to the runtime.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tidemill_formats::Table;
 use tidemill_operators::{Batch, Epoch};
 
@@ -89,6 +90,11 @@ pub trait Reader: Send {
     /// [`LaneState::Finished`] is final, whoever else said something else of the same lane.
     fn lanes(&mut self) -> Vec<(Lane, LaneState)>;
 
+    /// Leaves these lanes alone, and no others, until told otherwise: they are ahead of the rest,
+    /// and their rows wait outside. Lanes of other readers may be among them. Only sources that
+    /// ask for an [`Alignment`] are told.
+    fn hold(&mut self, _lanes: &[Lane]) {}
+
     /// Takes the bad records met since the last call; `count` of them in all, some of them shown.
     fn take_bad(&mut self) -> BadInputs;
 
@@ -118,10 +124,24 @@ pub struct BadInputs {
     pub records: Vec<BadInput>,
 }
 
+/// How close lanes keep together in event time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alignment {
+    /// How far a lane may be ahead of the slowest one and still be read.
+    pub max_drift: Duration,
+    /// Lanes of all sources that name the same group keep together; without, each source's own.
+    pub group: Option<String>,
+}
+
 /// A source that has been checked and is ready to be opened.
 pub trait Source: Send {
     /// Whether the input ends.
     fn is_bounded(&self) -> bool;
+
+    /// How close its lanes keep together, if they do and its readers can [`Reader::hold`] them.
+    fn alignment(&self) -> Option<Alignment> {
+        None
+    }
 
     /// Opens the source for `workers` workers.
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError>;

@@ -145,7 +145,9 @@ impl<'a> Parts<'a> {
                 let (input, rows) = graph.source();
                 let reader = self.readers.remove(&id).expect("opened before");
                 let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
-                let driver = SourceDriver::new(self.index, id, plan, reader, input, policy);
+                let alignment = shared.alignments.get(&id).cloned();
+                let driver =
+                    SourceDriver::new(self.index, id, plan, reader, input, policy, alignment);
                 self.sources.push(driver);
                 Some(rows)
             }

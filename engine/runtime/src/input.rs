@@ -4,6 +4,7 @@
 //! per lane and reported once, before the worker leaves the epoch: a lane's watermark is the
 //! greatest value of the watermark expression over its rows.
 
+use crate::alignment::Alignment;
 use crate::error::JobError;
 use crate::job::Shared;
 use crate::options::Policy;
@@ -32,6 +33,9 @@ pub(crate) struct SourceDriver {
     watermark: Option<Arc<dyn Expression>>,
     bad_records: Policy,
     lanes: BTreeMap<Lane, LaneNews>,
+    alignment: Option<Arc<Alignment>>,
+    /// Lanes that the reader was told to leave alone.
+    held: Vec<Lane>,
     has_finished: bool,
     worker: usize,
 }
@@ -58,6 +62,7 @@ impl SourceDriver {
         reader: Box<dyn Reader>,
         input: Input,
         bad_records: Policy,
+        alignment: Option<Arc<Alignment>>,
     ) -> Self {
         SourceDriver {
             node,
@@ -67,6 +72,8 @@ impl SourceDriver {
             watermark: plan.watermark.clone(),
             bad_records,
             lanes: BTreeMap::new(),
+            alignment,
+            held: Vec::new(),
             has_finished: false,
             worker,
         }
@@ -147,6 +154,9 @@ impl SourceDriver {
         // Without a declared watermark a source has none until its end, idle or not.
         if self.watermark.is_some() {
             for (&number, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.is_told) {
+                if let Some(alignment) = &self.alignment {
+                    alignment.note(source, number, lane.state, lane.watermark);
+                }
                 tell(News::Active(number, lane.watermark));
                 match lane.state {
                     LaneState::Active => {}
@@ -164,6 +174,17 @@ impl SourceDriver {
     pub(crate) fn advance_to(&mut self, epoch: Epoch) {
         if let Some(input) = &mut self.input {
             input.advance_to(epoch);
+        }
+        self.align();
+    }
+
+    /// Has the reader leave alone the lanes that are too far ahead of others'.
+    fn align(&mut self) {
+        let Some(alignment) = &self.alignment else { return };
+        let ahead = alignment.ahead(self.node);
+        if ahead != self.held {
+            self.reader.hold(&ahead);
+            self.held = ahead;
         }
     }
 

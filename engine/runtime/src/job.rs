@@ -1,5 +1,6 @@
 //! [`run`]: a plan, from opening its sources to the last row in its sinks.
 
+use crate::alignment::{Alignment, alignments};
 use crate::coordinator::{Coordinator, wall_clock_epoch};
 use crate::dead_letters::DeadLetters;
 use crate::error::{JobError, Poison};
@@ -49,6 +50,7 @@ pub(crate) struct Shared {
     pub sinks: BTreeMap<NodeId, Box<dyn Sink>>,
     pub bad_records: BTreeMap<NodeId, Policy>,
     pub late_rows: Policy,
+    pub alignments: BTreeMap<NodeId, Arc<Alignment>>,
     stop: Arc<AtomicBool>,
     exits: Barrier,
 }
@@ -90,6 +92,7 @@ pub fn run(plan: &Plan, options: RunOptions, outside: &dyn Outside) -> Result<Su
         sinks,
         bad_records: graph::bad_record_policies(plan)?,
         late_rows: options::late_rows(&plan.options)?,
+        alignments: alignments(&sources),
         stop: options.stop,
         exits: Barrier::new(workers),
     });

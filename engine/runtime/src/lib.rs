@@ -12,6 +12,7 @@
 //! One job is one cluster of workers. The invariant: **a job either writes complete epochs or
 //! fails as a whole**; after a failure no worker takes another step.
 
+mod alignment;
 mod consolidate;
 mod coordinator;
 mod dead_letters;

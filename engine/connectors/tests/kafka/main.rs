@@ -52,12 +52,17 @@ fn readers(spec: &ReadSpec, workers: usize) -> Vec<Box<dyn Reader>> {
 
 /// Polls until there were `count` rows, or all readers have finished.
 fn read(readers: &mut [Box<dyn Reader>], count: usize) -> Vec<Batch> {
+    read_by(readers, 1000, count)
+}
+
+/// The same, `max_rows` at a time.
+fn read_by(readers: &mut [Box<dyn Reader>], max_rows: usize, count: usize) -> Vec<Batch> {
     let deadline = Instant::now() + WAIT;
     let (mut all, mut rows) = (vec![], 0);
     while rows < count {
         let mut finished = 0;
         for reader in readers.iter_mut() {
-            match reader.poll(1, 1000).expect("poll") {
+            match reader.poll(1, max_rows).expect("poll") {
                 Poll::Rows(lanes) => {
                     rows += lanes.iter().map(|lane| lane.rows.len()).sum::<usize>();
                     all.extend(lanes.into_iter().map(|lane| lane.rows));
@@ -297,6 +302,38 @@ fn a_bounded_read_goes_on_on_any_number_of_workers() {
     }
     all.extend(read(&mut readers(&spec, 2), usize::MAX));
     assert_eq!(ids(&all), (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_partition_that_is_held_is_left_alone_and_read_on_without_a_gap_when_released() {
+    let Some(brokers) = brokers() else { return };
+    let topic = "held";
+    create_topic(brokers, topic, 2);
+    produce(brokers, topic, 2, 0..2000);
+    let drift = ("scan.watermark.alignment.max-drift", "1 s");
+    let mut readers = readers(&spec(table(topic, brokers, &[EARLIEST, BOUNDED, drift])), 1);
+    let lanes: Vec<u32> = readers[0].lanes().into_iter().map(|(lane, _)| lane).collect();
+    let odd = lanes.iter().find(|lane| readers[0].lane_name(**lane) == "held/1");
+    let next_odd = |readers: &[Box<dyn Reader>]| positions_of(readers).get("held/1").copied();
+
+    readers[0].hold(&[*odd.expect("a lane"), 999]);
+    let mut all = read(&mut readers, 1000);
+    assert!(ids(&all).iter().all(|id| id % 2 == 0), "the other one is read to its end");
+    assert_eq!((readers[0].lag(), next_odd(&readers)), (Some(1000), None));
+
+    readers[0].hold(&[]);
+    all.extend(read_by(&mut readers, 100, 300));
+    readers[0].hold(&[*odd.expect("a lane")]);
+    let held_at = next_odd(&readers);
+    for _ in 0..20 {
+        assert!(matches!(readers[0].poll(1, 1000).unwrap(), Poll::Pending));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(next_odd(&readers), held_at);
+
+    readers[0].hold(&[]);
+    all.extend(read(&mut readers, usize::MAX));
+    assert_eq!(ids(&all), (0..2000).collect::<Vec<_>>());
 }
 
 #[test]
