@@ -21,6 +21,6 @@ pub use options::parse_duration;
 pub use registry::{Registry, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
 pub use source::{
-    BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
-    Reader, Source,
+    Alignment, BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions,
+    ReadSpec, Reader, Source,
 };

@@ -53,13 +53,14 @@ pub(crate) fn refuse_unknown(
 
 /// Says which options of a table that is read are understood and not yet obeyed.
 pub(crate) fn warn_of_unused(table: &Table) {
-    for key in table.options.keys().filter(|key| is_unused(key)) {
+    for key in table.options.keys().filter(|key| is_unused(table, key)) {
         tracing::warn!("table '{}': option '{key}' has no effect yet", table.name);
     }
 }
 
-fn is_unused(key: &str) -> bool {
-    key.starts_with("scan.watermark.alignment.")
+fn is_unused(table: &Table, key: &str) -> bool {
+    let aligns = table.option("connector").is_some_and(|name| name.ends_with("kafka"));
+    (key.starts_with("scan.watermark.alignment.") && !aligns)
         || key.starts_with("scan.watermark.emit.")
         || key == "scan.parallelism"
 }

@@ -1,15 +1,18 @@
 //! What every source offers to the runtime.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 use tidemill_formats::Table;
 use tidemill_operators::{Batch, Epoch};
 
 /// A partition of a source, the unit of order and of watermarks: a Kafka partition, a file.
-/// Numbered by the source, the same number on every worker and, for Kafka, after a restart.
+/// Numbered by the source, the same number on every worker. After a restart it may be another:
+/// what stays is its name, [`Reader::lane_name`].
 pub type Lane = u32;
 
 /// Where reading goes on in each partition, by a name that outlives the process
-/// (`orders/3`, `/data/a.jsonl`), e.g. the next offset to read.
+/// (`orders/3`, `/data/a.jsonl`), e.g. the next offset to read. The number of a name never falls,
+/// so that the greatest is right of what several workers say.
 pub type Positions = BTreeMap<String, i64>;
 
 /// What a reader is asked to read.
@@ -87,11 +90,24 @@ pub trait Reader: Send {
     /// [`LaneState::Finished`] is final, whoever else said something else of the same lane.
     fn lanes(&mut self) -> Vec<(Lane, LaneState)>;
 
+    /// Leaves these lanes alone, and no others, until told otherwise: they are ahead of the rest,
+    /// and their rows wait outside. Lanes of other readers may be among them. Only sources that
+    /// ask for an [`Alignment`] are told.
+    fn hold(&mut self, _lanes: &[Lane]) {}
+
     /// Takes the bad records met since the last call; `count` of them in all, some of them shown.
     fn take_bad(&mut self) -> BadInputs;
 
-    /// Where this worker's lanes stand: behind everything that `poll` gave.
+    /// Where this worker's lanes stand: behind everything that `poll` gave. All workers' together,
+    /// each asked before it polls in some epoch, are the place between that epoch and the ones
+    /// before it: a source that is opened there by any number of workers gives exactly the rest.
     fn positions(&self) -> Positions;
+
+    /// The name of a lane that this reader has announced, the same after a restart, whatever its
+    /// number is then.
+    fn lane_name(&self, lane: Lane) -> String {
+        lane.to_string()
+    }
 
     /// Records not yet read, where the source knows.
     fn lag(&self) -> Option<u64> {
@@ -108,10 +124,24 @@ pub struct BadInputs {
     pub records: Vec<BadInput>,
 }
 
+/// How close lanes keep together in event time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alignment {
+    /// How far a lane may be ahead of the slowest one and still be read.
+    pub max_drift: Duration,
+    /// Lanes of all sources that name the same group keep together; without, each source's own.
+    pub group: Option<String>,
+}
+
 /// A source that has been checked and is ready to be opened.
 pub trait Source: Send {
     /// Whether the input ends.
     fn is_bounded(&self) -> bool;
+
+    /// How close its lanes keep together, if they do and its readers can [`Reader::hold`] them.
+    fn alignment(&self) -> Option<Alignment> {
+        None
+    }
 
     /// Opens the source for `workers` workers.
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError>;

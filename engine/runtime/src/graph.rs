@@ -155,8 +155,8 @@ impl<'a> Parts<'a> {
                 let reader = self.readers.remove(&id).expect("opened before");
                 let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
                 let restored_ms = shared.restored.lane_watermarks_ms(node.operator_id);
-                let driver =
-                    SourceDriver::new(self.index, id, plan, reader, input, policy, restored_ms);
+                let time = (restored_ms, shared.alignments.get(&id).cloned());
+                let driver = SourceDriver::new(self.index, id, plan, reader, input, policy, time);
                 self.sources.push(driver);
                 Some(rows)
             }

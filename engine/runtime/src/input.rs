@@ -7,6 +7,7 @@
 //! Where a checkpoint cuts, positions are taken on entering the first epoch that is not in it,
 //! before anything of that epoch is read.
 
+use crate::alignment::Alignment;
 use crate::checkpoint::SourceCut;
 use crate::error::JobError;
 use crate::job::Shared;
@@ -36,8 +37,11 @@ pub(crate) struct SourceDriver {
     watermark: Option<Arc<dyn Expression>>,
     bad_records: Policy,
     lanes: BTreeMap<Lane, LaneNews>,
-    /// The watermarks that lanes had where the job goes on, in milliseconds.
-    restored_ms: BTreeMap<Lane, i64>,
+    /// The watermarks that lanes had where the job goes on, by their names, in milliseconds.
+    restored_ms: BTreeMap<String, i64>,
+    alignment: Option<Arc<Alignment>>,
+    /// Lanes that the reader was told to leave alone.
+    held: Vec<Lane>,
     has_finished: bool,
     worker: usize,
     rows: u64,
@@ -67,7 +71,7 @@ impl SourceDriver {
         reader: Box<dyn Reader>,
         input: Input,
         bad_records: Policy,
-        restored_ms: BTreeMap<Lane, i64>,
+        (restored_ms, alignment): (BTreeMap<String, i64>, Option<Arc<Alignment>>),
     ) -> Self {
         SourceDriver {
             node,
@@ -78,6 +82,8 @@ impl SourceDriver {
             bad_records,
             lanes: BTreeMap::new(),
             restored_ms,
+            alignment,
+            held: Vec::new(),
             has_finished: false,
             worker,
             rows: 0,
@@ -90,7 +96,9 @@ impl SourceDriver {
         let known = self.lanes.iter().filter(|(_, lane)| lane.watermark != Watermark::MIN);
         SourceCut {
             positions: self.reader.positions(),
-            watermarks_ms: known.map(|(&number, lane)| (number, lane.watermark.0)).collect(),
+            watermarks_ms: known
+                .map(|(&number, lane)| (self.reader.lane_name(number), lane.watermark.0))
+                .collect(),
             rows: self.rows,
             bad_records: self.bad_rows,
         }
@@ -98,9 +106,11 @@ impl SourceDriver {
 
     /// What is known of a lane, from here or from where the job goes on.
     fn lane(&mut self, lane: Lane) -> &mut LaneNews {
-        let restored_ms = self.restored_ms.get(&lane);
-        let watermark = restored_ms.map_or(Watermark::MIN, |&ms| Watermark(ms));
-        self.lanes.entry(lane).or_insert_with(|| LaneNews::at(watermark))
+        let (reader, restored_ms) = (&self.reader, &self.restored_ms);
+        self.lanes.entry(lane).or_insert_with(|| {
+            let restored_ms = restored_ms.get(&reader.lane_name(lane));
+            LaneNews::at(restored_ms.map_or(Watermark::MIN, |&ms| Watermark(ms)))
+        })
     }
 
     /// Whether there may be more to read.
@@ -179,6 +189,9 @@ impl SourceDriver {
         // Without a declared watermark a source has none until its end, idle or not.
         if self.watermark.is_some() {
             for (&number, lane) in self.lanes.iter_mut().filter(|(_, lane)| !lane.is_told) {
+                if let Some(alignment) = &self.alignment {
+                    alignment.note(source, number, lane.state, lane.watermark);
+                }
                 tell(News::Active(number, lane.watermark));
                 match lane.state {
                     LaneState::Active => {}
@@ -196,6 +209,17 @@ impl SourceDriver {
     pub(crate) fn advance_to(&mut self, epoch: Epoch) {
         if let Some(input) = &mut self.input {
             input.advance_to(epoch);
+        }
+        self.align();
+    }
+
+    /// Has the reader leave alone the lanes that are too far ahead of others'.
+    fn align(&mut self) {
+        let Some(alignment) = &self.alignment else { return };
+        let ahead = alignment.ahead(self.node);
+        if ahead != self.held {
+            self.reader.hold(&ahead);
+            self.held = ahead;
         }
     }
 

@@ -10,6 +10,7 @@
 //! There is one way to start: a first start, a restart after a failure, a resume after a stop or
 //! a crash, with more or fewer workers, all recover in the same way.
 
+use crate::alignment::{Alignment, alignments};
 use crate::checkpoint::{
     Committer, Outputs as _, Part, Protocol, Restored, SinkOutputs, Store, differences, now_ms,
 };
@@ -97,6 +98,7 @@ pub(crate) struct Shared {
     pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
     pub bad_records: BTreeMap<NodeId, Policy>,
     pub late_rows: Policy,
+    pub alignments: BTreeMap<NodeId, Arc<Alignment>>,
     pub restored: Restored,
     parts: Sender<Part>,
     stop: Arc<AtomicBool>,
@@ -206,6 +208,7 @@ impl Attempt<'_> {
             sinks,
             bad_records,
             late_rows,
+            alignments: alignments(&sources),
             restored: recovery.restored,
             parts,
             stop: options.stop.clone(),

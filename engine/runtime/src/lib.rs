@@ -14,6 +14,7 @@
 //! goes on from its last checkpoint, and what readers of its results see is what a run without
 //! the failure would have written.
 
+mod alignment;
 pub mod checkpoint;
 mod consolidate;
 mod coordinator;

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec, Writer};
 use tidemill_connectors::source::{
-    BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
-    Reader, Source,
+    Alignment, BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions,
+    ReadSpec, Reader, Source,
 };
 use tidemill_formats::{Changelog, Table};
 use tidemill_operators::map::MapSpec;
@@ -100,6 +100,10 @@ struct World {
     bad_records: u64,
     reader_panics: bool,
     writer_fails: bool,
+    /// How far lanes may drift apart. Lane 0 is slow then.
+    max_drift: Option<Duration>,
+    /// What was read, in order: the lane and its greatest value so far.
+    read: Arc<Mutex<Vec<(Lane, i64)>>>,
     written: Arc<Mutex<Vec<Written>>>,
     finished: Arc<Mutex<usize>>,
 }
@@ -125,10 +129,15 @@ impl Source for World {
                 let mut batches = self.inputs.get(worker).cloned().unwrap_or_default();
                 batches.reverse();
                 let bad = self.bad_records;
-                Box::new(MemoryReader { world: self.clone(), lane: worker as Lane, batches, bad })
+                let (world, lane) = (self.clone(), worker as Lane);
+                Box::new(MemoryReader { world, lane, batches, bad, polls: 0, is_held: false })
                     as Box<dyn Reader>
             })
             .collect())
+    }
+
+    fn alignment(&self) -> Option<Alignment> {
+        self.max_drift.map(|max_drift| Alignment { max_drift, group: None })
     }
 }
 
@@ -137,6 +146,17 @@ struct MemoryReader {
     lane: Lane,
     batches: Vec<Vec<(i64, i64)>>,
     bad: u64,
+    polls: usize,
+    is_held: bool,
+}
+
+impl MemoryReader {
+    /// Whether it has to wait: held, or slow.
+    fn waits(&mut self) -> bool {
+        self.polls += 1;
+        let is_slow = self.world.max_drift.is_some() && self.lane == 0;
+        self.is_held || (is_slow && !self.polls.is_multiple_of(8))
+    }
 }
 
 impl Reader for MemoryReader {
@@ -144,8 +164,13 @@ impl Reader for MemoryReader {
         if self.world.reader_panics {
             panic!("lost my place");
         }
+        if self.waits() {
+            return Ok(Poll::Pending);
+        }
         match self.batches.pop() {
             Some(pairs) => {
+                let greatest = pairs.iter().map(|pair| pair.1).max().unwrap_or_default();
+                self.world.read.lock().unwrap().push((self.lane, greatest));
                 let rows = rows(&pairs).into();
                 Ok(Poll::Rows(vec![LaneRows { lane: self.lane, rows }]))
             }
@@ -156,6 +181,10 @@ impl Reader for MemoryReader {
 
     fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
         vec![(self.lane, LaneState::Active)]
+    }
+
+    fn hold(&mut self, lanes: &[Lane]) {
+        self.is_held = lanes.contains(&self.lane);
     }
 
     fn take_bad(&mut self) -> BadInputs {
@@ -283,6 +312,32 @@ fn every_row_read_is_written_by_any_number_of_workers() {
         assert_eq!(summary.exit, Exit::Finished);
         assert_eq!(*job.world.finished.lock().unwrap(), workers);
     }
+}
+
+#[test]
+fn a_lane_far_ahead_of_the_slowest_is_held_until_that_one_has_caught_up() {
+    let input = |lane| (0..100).map(|b| (0..10).map(|i| (lane, b * 10 + i)).collect()).collect();
+    let world = World {
+        inputs: vec![input(0), input(1)],
+        max_drift: Some(Duration::from_millis(50)),
+        ..World::default()
+    };
+    let job = Job::new(vec![source(&[]), sink(Changelog::AppendOnly, 0)], world)
+        .with_option("tidemill.epoch.interval-ms", "1")
+        .with_option("tidemill.epoch.max-rows", "10");
+    job.run_anywhere(2).unwrap();
+    assert_eq!(job.pairs().len(), 2000, "nothing is left behind");
+    // Beyond the drift: what was read under one epoch, and, before both lanes are known, under as
+    // many epochs as may be in flight.
+    const ALLOWED: i64 = 50 + 8 * 20;
+    let (mut slow, mut lead) = (0, 0);
+    for &(lane, value) in job.world.read.lock().unwrap().iter() {
+        match lane {
+            0 => slow = value,
+            _ => lead = lead.max(value - slow),
+        }
+    }
+    assert!(lead <= ALLOWED, "{lead} ms ahead");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! `datagen`: rows out of nothing, as fast as asked for.
 //!
-//! Row `i` of the whole source is given by worker `i % workers`, so that a sequence is dealt out
-//! without gaps and two runs with the same number of workers give the same rows. Each worker is a
-//! lane. The input ends if the number of rows is given, or when a sequence does.
+//! Rows are numbered, and what is in them is a function of the number: two runs give the same rows
+//! (but for points in time, which follow the clock). All workers together give them in order, each
+//! some at a time, so that where they stand is one number. They are one lane. The input ends if
+//! the number of rows is given, or when a sequence does.
 
 mod field;
+mod turn;
 
 use crate::options::{Known, duration, number, refuse_unknown};
 use crate::registry::{Connector, not_a_sink};
@@ -16,15 +18,22 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use field::Generator;
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 use tidemill_formats::{Capabilities, Changelog, OptionError, SourceCapability, Table};
 use tidemill_operators::{Batch, Epoch};
+use turn::{Taken, Turns};
 
 const KNOWN: Known = Known { keys: &["rows-per-second", "number-of-rows"], prefixes: &["fields."] };
 
 /// Flink's default rate.
 const ROWS_PER_SECOND: u64 = 10_000;
+
+/// All rows.
+const LANE: Lane = 0;
+
+/// Their name in positions.
+const LANE_NAME: &str = "rows";
 
 /// The connector `datagen`.
 pub(crate) struct Datagen;
@@ -75,6 +84,8 @@ impl Connector for Datagen {
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
         let generators = generators(&spec.table)?;
         let amount = amount(&spec.table, &generators)?;
+        let positions = spec.positions.as_ref();
+        let first = positions.and_then(|p| p.get(LANE_NAME)).map_or(0, |&next| next as u64);
         let mut fields: Vec<Field> = vec![];
         for &column in &spec.columns {
             fields.push(spec.table.schema.field(column).clone().with_nullable(true));
@@ -87,7 +98,7 @@ impl Connector for Datagen {
             schema: Arc::new(Schema::new(fields)),
             arrival: spec.arrival,
             amount,
-            positions: spec.positions.clone().unwrap_or_default(),
+            first,
         }))
     }
 
@@ -101,7 +112,8 @@ struct Generated {
     schema: SchemaRef,
     arrival: bool,
     amount: Amount,
-    positions: Positions,
+    /// The number of the first row to give.
+    first: u64,
 }
 
 impl Source for Generated {
@@ -110,20 +122,16 @@ impl Source for Generated {
     }
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
-        let reader = |worker: usize| {
-            let share = self.amount.rows.map(|rows| share(rows, worker as u64, workers as u64));
-            let start = self.positions.get(&worker.to_string()).copied().unwrap_or(0) as u64;
+        let Amount { rows, rows_per_second } = self.amount;
+        let turns = Arc::new(Turns::new(self.first, rows, rows_per_second as f64));
+        let reader = |_| {
             Box::new(DatagenReader {
                 generators: self.generators.clone(),
                 schema: self.schema.clone(),
                 arrival: self.arrival,
-                worker: worker as u64,
-                workers: workers as u64,
-                rows: share,
-                rows_per_second: self.amount.rows_per_second as f64 / workers as f64,
-                given: start,
-                started: Instant::now(),
-                start,
+                turns: turns.clone(),
+                next: self.first,
+                is_finished: false,
                 announced: None,
             }) as Box<dyn Reader>
         };
@@ -131,40 +139,20 @@ impl Source for Generated {
     }
 }
 
-/// How many of the rows `0..rows` are congruent to `worker`.
-fn share(rows: u64, worker: u64, workers: u64) -> u64 {
-    rows / workers + u64::from(worker < rows % workers)
-}
-
 struct DatagenReader {
     generators: Vec<Generator>,
     schema: SchemaRef,
     arrival: bool,
-    worker: u64,
-    workers: u64,
-    /// This worker's rows, if they end.
-    rows: Option<u64>,
-    rows_per_second: f64,
-    given: u64,
-    started: Instant,
-    start: u64,
+    turns: Arc<Turns>,
+    /// The number behind the last row that this worker gave.
+    next: u64,
+    is_finished: bool,
     announced: Option<LaneState>,
 }
 
 impl DatagenReader {
-    fn is_finished(&self) -> bool {
-        self.rows.is_some_and(|rows| self.given >= rows)
-    }
-
-    fn due(&self) -> u64 {
-        let by_rate = (self.started.elapsed().as_secs_f64() * self.rows_per_second) as u64;
-        let due = self.start + by_rate.max(1);
-        self.rows.map_or(due, |rows| due.min(rows)) - self.given.min(due)
-    }
-
-    fn generate(&self, rows: u64) -> Result<Batch, ConnectorError> {
-        let numbers: Vec<u64> =
-            (self.given..self.given + rows).map(|i| i * self.workers + self.worker).collect();
+    fn generate(&self, rows: Range<u64>) -> Result<Batch, ConnectorError> {
+        let numbers: Vec<u64> = rows.collect();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.generators.len() + 1);
         columns.extend(self.generators.iter().map(|generator| generator.column(&numbers)));
         if self.arrival {
@@ -180,26 +168,28 @@ impl DatagenReader {
 }
 
 impl Reader for DatagenReader {
-    fn poll(&mut self, _epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
-        if self.is_finished() {
-            return Ok(Poll::Finished);
+    fn poll(&mut self, epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
+        match self.turns.take(epoch, max_rows as u64) {
+            Taken::Nothing => Ok(Poll::Pending),
+            Taken::Finished => {
+                self.is_finished = true;
+                Ok(Poll::Finished)
+            }
+            Taken::Rows(rows) => {
+                self.next = rows.end;
+                let rows = self.generate(rows)?;
+                Ok(Poll::Rows(vec![LaneRows { lane: LANE, rows }]))
+            }
         }
-        let rows = self.due().min(max_rows as u64);
-        if rows == 0 {
-            return Ok(Poll::Pending);
-        }
-        let rows = self.generate(rows)?;
-        self.given += rows.len() as u64;
-        Ok(Poll::Rows(vec![LaneRows { lane: self.worker as Lane, rows }]))
     }
 
     fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
-        let state = if self.is_finished() { LaneState::Finished } else { LaneState::Active };
+        let state = if self.is_finished { LaneState::Finished } else { LaneState::Active };
         if self.announced == Some(state) {
             return vec![];
         }
         self.announced = Some(state);
-        vec![(self.worker as Lane, state)]
+        vec![(LANE, state)]
     }
 
     fn take_bad(&mut self) -> BadInputs {
@@ -207,11 +197,11 @@ impl Reader for DatagenReader {
     }
 
     fn positions(&self) -> Positions {
-        Positions::from([(self.worker.to_string(), self.given as i64)])
+        Positions::from([(LANE_NAME.to_owned(), self.next as i64)])
     }
 
-    fn lag(&self) -> Option<u64> {
-        None
+    fn lane_name(&self, _lane: Lane) -> String {
+        LANE_NAME.to_owned()
     }
 }
 
@@ -219,9 +209,10 @@ impl Reader for DatagenReader {
 mod tests {
     use super::*;
     use crate::registry::open_source;
-    use crate::testing::{drain, read_all, table};
+    use crate::testing::{Step, drain, lives, read_all, read_in_lives, table};
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
 
     fn datagen(options: &[(&str, &str)]) -> Table {
         let mut all = vec![("connector", "datagen"), ("rows-per-second", "1000000000")];
@@ -231,7 +222,10 @@ mod tests {
 
     fn ids(workers: usize, table: Table) -> Vec<i64> {
         let mut readers = open_source(&read_all(table)).unwrap().readers(workers).unwrap();
-        let rows = drain(&mut readers, 7);
+        ids_of(&drain(&mut readers, 7))
+    }
+
+    fn ids_of(rows: &[LaneRows]) -> Vec<i64> {
         let ids = |r: &LaneRows| r.rows.column(0).as_primitive::<Int64Type>().values().to_vec();
         let mut ids: Vec<i64> = rows.iter().flat_map(ids).collect();
         ids.sort();
@@ -265,5 +259,25 @@ mod tests {
         assert_eq!(refused("fields.id.mix", "1").hint, "did you mean 'fields.id.min'?");
         assert_eq!(refused("fields.id.kind", "sequence").option, "fields.id.start");
         assert!(Datagen.describe(&datagen(&[])).unwrap().source.is_some_and(|s| !s.is_bounded));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn a_sequence_goes_on_where_it_stood_on_any_number_of_workers(lives in lives()) {
+            let sequence =
+                [("fields.id.kind", "sequence"), ("fields.id.start", "0"), ("fields.id.end", "99")];
+            let rows = read_in_lives(&read_all(datagen(&sequence)), &lives, 5);
+            prop_assert_eq!(ids_of(&rows), (0..100).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn random_rows_are_the_same_after_a_restart() {
+        let table = datagen(&[("number-of-rows", "50")]);
+        let life = (2, vec![Step::Poll(0), Step::Poll(1), Step::Advance(1), Step::Poll(0)]);
+        let rows = read_in_lives(&read_all(table.clone()), &[life], 5);
+        assert_eq!(ids_of(&rows), ids(3, table));
     }
 }

@@ -8,8 +8,9 @@
 
 use super::lines::{Block, Lines};
 use super::paths::InputFile;
+use super::place::Place;
 use crate::source::{ConnectorError, Lane};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tidemill_operators::Epoch;
 
 /// How many files are read interleaved.
@@ -22,6 +23,8 @@ pub(crate) struct Dealer {
 
 struct Hand {
     served: Epoch,
+    /// The n-th is lane n.
+    files: Vec<Arc<InputFile>>,
     /// Files not yet finished, in order; the first `OPEN_FILES_MAX` take turns.
     waiting: Vec<(Lane, Lines)>,
     turn: usize,
@@ -34,6 +37,8 @@ struct Hand {
 pub(crate) struct Share {
     /// The lines it was given.
     pub block: Block,
+    /// The files that it knows of; the n-th is lane n.
+    pub files: Vec<Arc<InputFile>>,
     /// Lanes of which it has not yet said that they have ended.
     pub newly_finished: Vec<Lane>,
     finished_seen: usize,
@@ -51,12 +56,19 @@ pub(crate) enum Dealt {
 }
 
 impl Dealer {
-    /// Deals files, each from a line on; the n-th is lane n.
-    pub(crate) fn new(files: impl IntoIterator<Item = (InputFile, i64)>) -> Self {
-        let lines = files.into_iter().map(|(file, from_line)| Lines::new(file, from_line));
-        let waiting = (0..).zip(lines).collect();
-        let hand = Hand { served: 0, waiting, turn: 0, finished: vec![] };
+    /// Deals files, each from a place on; the n-th is lane n.
+    pub(crate) fn new(files: impl IntoIterator<Item = (InputFile, Place)>) -> Self {
+        let mut hand =
+            Hand { served: 0, files: vec![], waiting: vec![], turn: 0, finished: vec![] };
+        for (file, from) in files {
+            hand.add(file, from);
+        }
         Dealer { hand: Mutex::new(hand) }
+    }
+
+    /// The share of one more reader.
+    pub(crate) fn share(&self) -> Share {
+        Share { files: self.hand().files.clone(), ..Share::default() }
     }
 
     /// Gives up to `max_lines` lines of one file, the next one's turn.
@@ -66,8 +78,7 @@ impl Dealer {
         max_lines: usize,
         share: &mut Share,
     ) -> Result<Dealt, ConnectorError> {
-        // A panic in another worker ends the job anyway; what it left is consistent.
-        let mut hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hand = self.hand();
         if epoch < hand.served {
             return Ok(Dealt::Behind);
         }
@@ -77,9 +88,20 @@ impl Dealer {
         share.finished_seen = hand.finished.len();
         dealt
     }
+
+    fn hand(&self) -> MutexGuard<'_, Hand> {
+        // A panic in another worker ends the job anyway; what it left is consistent.
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Hand {
+    fn add(&mut self, file: InputFile, from: Place) {
+        let (lane, file) = (self.files.len() as Lane, Arc::new(file));
+        self.files.push(file.clone());
+        self.waiting.push((lane, Lines::new(file, from)));
+    }
+
     fn next(&mut self, max_lines: usize, block: &mut Block) -> Result<Dealt, ConnectorError> {
         while !self.waiting.is_empty() {
             let turn = self.turn % self.waiting.len().min(OPEN_FILES_MAX);
@@ -111,7 +133,7 @@ mod tests {
         let file = |(i, text): (usize, &&str)| {
             let path = dir.path().join(i.to_string());
             fs::write(&path, text).unwrap();
-            (InputFile { path, size: text.len() as u64 }, 1)
+            (InputFile { path, size: text.len() as u64 }, Place::START)
         };
         let files: Vec<_> = texts.iter().enumerate().map(file).collect();
         (dir, Dealer::new(files))

@@ -1,13 +1,15 @@
 //! [`Lines`]: a file as a sequence of blocks of whole lines.
 //!
-//! The invariant: the blocks given so far are exactly the first `line - 1` lines of the file, so
-//! a position is a line number, whether the file is compressed or not.
+//! The invariant: the blocks given so far are exactly what stands before the last one's
+//! [`Block::after`], so that reading can go on there another time. A file that is not compressed needn't be read up to there.
 
 use super::paths::InputFile;
+use super::place::Place;
 use crate::source::ConnectorError;
 use flate2::read::MultiGzDecoder;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 /// About how many bytes a block has at most.
 const BLOCK_BYTES: usize = 256 * 1024;
@@ -16,7 +18,7 @@ const BLOCK_BYTES: usize = 256 * 1024;
 const LINE_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Whole lines of one file.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Block {
     /// The lines, with their ends; the last line of a file may lack its own.
     pub bytes: Vec<u8>,
@@ -24,32 +26,31 @@ pub(crate) struct Block {
     pub first_line: i64,
     /// How many lines there are.
     pub lines: i64,
+    /// Where the file goes on.
+    pub after: Place,
+}
+
+impl Default for Block {
+    fn default() -> Self {
+        Block { bytes: vec![], first_line: 1, lines: 0, after: Place::START }
+    }
 }
 
 /// A file being read.
 pub(crate) struct Lines {
-    file: InputFile,
+    file: Arc<InputFile>,
     input: Option<Box<dyn Read + Send>>,
     /// What was read; `start..` has not been given yet.
     buffer: Vec<u8>,
     start: usize,
-    next_line: i64,
-    skip_to_line: i64,
+    next: Place,
     is_at_end: bool,
 }
 
 impl Lines {
-    /// The file from a line on. It is opened when the first block is asked for.
-    pub(crate) fn new(file: InputFile, from_line: i64) -> Self {
-        Lines {
-            file,
-            input: None,
-            buffer: vec![],
-            start: 0,
-            next_line: 1,
-            skip_to_line: from_line,
-            is_at_end: false,
-        }
+    /// The file from a place on. It is opened when the first block is asked for.
+    pub(crate) fn new(file: Arc<InputFile>, from: Place) -> Self {
+        Lines { file, input: None, buffer: vec![], start: 0, next: from, is_at_end: false }
     }
 
     /// Whether everything was given. Known after the last block, not only at the next attempt.
@@ -63,17 +64,8 @@ impl Lines {
         max_lines: usize,
         block: &mut Block,
     ) -> Result<(), ConnectorError> {
-        while self.next_line < self.skip_to_line && !self.is_finished() {
-            let behind = (self.skip_to_line - self.next_line) as usize;
-            self.give(behind, block)?;
-        }
-        self.give(max_lines, block)
-    }
-
-    fn give(&mut self, max_lines: usize, block: &mut Block) -> Result<(), ConnectorError> {
         block.bytes.clear();
-        block.lines = 0;
-        block.first_line = self.next_line;
+        block.first_line = self.next.line;
         let (mut end, mut lines) = self.whole_lines(max_lines);
         if lines == 0 && !self.is_at_end {
             self.fill().map_err(|e| self.failed(&e.to_string()))?;
@@ -82,7 +74,9 @@ impl Lines {
         block.bytes.extend_from_slice(&self.buffer[self.start..end]);
         block.lines = lines;
         self.start = end;
-        self.next_line += lines;
+        self.next.line += lines;
+        self.next.byte += block.bytes.len() as u64;
+        block.after = self.next;
         Ok(())
     }
 
@@ -107,7 +101,7 @@ impl Lines {
         self.buffer.drain(..self.start);
         self.start = 0;
         if self.input.is_none() {
-            self.input = Some(open(&self.file)?);
+            self.input = Some(open(&self.file, self.next.byte)?);
         }
         let input = self.input.as_mut().expect("just opened");
         let mut unfinished = self.buffer.len();
@@ -127,7 +121,7 @@ impl Lines {
             if unfinished > LINE_BYTES_MAX {
                 return Err(io::Error::other(format!(
                     "line {} is longer than {LINE_BYTES_MAX} bytes",
-                    self.next_line
+                    self.next.line
                 )));
             }
         }
@@ -139,14 +133,32 @@ impl Lines {
     }
 }
 
-/// Opens a file, decompressing by its ending.
-fn open(file: &InputFile) -> io::Result<Box<dyn Read + Send>> {
-    let input = File::open(&file.path)?;
-    Ok(match file.path.extension().and_then(|e| e.to_str()) {
-        Some("gz" | "gzip") => Box::new(MultiGzDecoder::new(input)),
-        Some("zst" | "zstd") => Box::new(zstd::Decoder::new(input)?),
-        _ => Box::new(input),
-    })
+/// Opens a file, decompressing by its ending, behind so many bytes.
+fn open(file: &InputFile, skip_bytes: u64) -> io::Result<Box<dyn Read + Send>> {
+    let mut plain = File::open(&file.path)?;
+    let mut input: Box<dyn Read + Send> = match file.path.extension().and_then(|e| e.to_str()) {
+        Some("gz" | "gzip") => Box::new(MultiGzDecoder::new(plain)),
+        Some("zst" | "zstd") => Box::new(zstd::Decoder::new(plain)?),
+        _ => {
+            let there_are = plain.metadata()?.len();
+            refuse_shorter(skip_bytes, there_are)?;
+            plain.seek(SeekFrom::Start(skip_bytes))?;
+            return Ok(Box::new(plain));
+        }
+    };
+    let skipped = io::copy(&mut input.by_ref().take(skip_bytes), &mut io::sink())?;
+    refuse_shorter(skip_bytes, skipped)?;
+    Ok(input)
+}
+
+fn refuse_shorter(read_before: u64, there_are: u64) -> io::Result<()> {
+    if there_are >= read_before {
+        return Ok(());
+    }
+    Err(io::Error::other(format!(
+        "{read_before} bytes of it were read before the job's last checkpoint, and only \
+         {there_are} are there: the file was cut or replaced; put it back, or start anew"
+    )))
 }
 
 #[cfg(test)]
@@ -156,9 +168,18 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
-    fn all_lines(path: &Path, from: i64, max_lines: usize) -> Vec<(i64, Vec<u8>)> {
-        let mut lines = Lines::new(InputFile { path: path.to_owned(), size: 0 }, from);
-        let (mut block, mut all) = (Block::default(), vec![]);
+    fn open_lines(path: &Path, from: Place) -> Lines {
+        Lines::new(Arc::new(InputFile { path: path.to_owned(), size: 0 }), from)
+    }
+
+    /// All lines, the first `skipped` of them read by another hand.
+    fn all_lines(path: &Path, skipped: usize, max_lines: usize) -> Vec<(i64, Vec<u8>)> {
+        let (mut before, mut block) = (open_lines(path, Place::START), Block::default());
+        for _ in 0..skipped {
+            before.next(1, &mut block).unwrap();
+        }
+        let mut lines = open_lines(path, block.after);
+        let mut all = vec![];
         while !lines.is_finished() {
             lines.next(max_lines, &mut block).unwrap();
             assert!(block.lines as usize <= max_lines);
@@ -176,28 +197,28 @@ mod tests {
         #[test]
         fn blocks_are_the_lines_of_the_file_whatever_their_size(
             lines in prop::collection::vec("[a-z]{0,40}", 0..60),
-            ends in any::<bool>(), from in 1i64..8, max_lines in 1usize..20,
+            ends in any::<bool>(), skipped in 0usize..7, max_lines in 1usize..20,
         ) {
             let text = lines.join("\n") + if ends { "\n" } else { "" };
             let expected: Vec<(i64, Vec<u8>)> = (1..)
                 .zip(text.as_bytes().split_inclusive(|&b| b == b'\n').map(<[u8]>::to_vec))
-                .filter(|(number, _)| *number >= from)
+                .skip(skipped)
                 .collect();
             let dir = tempfile::tempdir().unwrap();
             let plain = dir.path().join("a.txt");
             std::fs::write(&plain, &text).unwrap();
-            prop_assert_eq!(&all_lines(&plain, from, max_lines), &expected);
+            prop_assert_eq!(&all_lines(&plain, skipped, max_lines), &expected);
 
             let gz = dir.path().join("a.gz");
             let mut encoder = flate2::write::GzEncoder::new(
                 File::create(&gz).unwrap(), flate2::Compression::fast());
             encoder.write_all(text.as_bytes()).unwrap();
             encoder.finish().unwrap();
-            prop_assert_eq!(&all_lines(&gz, from, max_lines), &expected);
+            prop_assert_eq!(&all_lines(&gz, skipped, max_lines), &expected);
 
             let zst = dir.path().join("a.zst");
             std::fs::write(&zst, zstd::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
-            prop_assert_eq!(&all_lines(&zst, from, max_lines), &expected);
+            prop_assert_eq!(&all_lines(&zst, skipped, max_lines), &expected);
         }
     }
 
@@ -207,8 +228,26 @@ mod tests {
         let path = dir.path().join("long");
         let long = "x".repeat(3 * BLOCK_BYTES + 17);
         std::fs::write(&path, format!("a\n{long}\nb")).unwrap();
-        let lines = all_lines(&path, 1, 10);
+        let lines = all_lines(&path, 0, 10);
         let lengths: Vec<usize> = lines.iter().map(|(_, line)| line.len()).collect();
         assert_eq!(lengths, [2, long.len() + 1, 1]);
+    }
+
+    #[test]
+    fn a_file_that_ends_before_the_place_where_it_goes_on_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, bytes) in
+            [("a", b"a\n".to_vec()), ("a.zst", zstd::encode_all(&b"a\n"[..], 1).unwrap())]
+        {
+            let path = dir.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            let mut at_end = open_lines(&path, Place { line: 2, byte: 2 });
+            let mut block = Block::default();
+            at_end.next(9, &mut block).unwrap();
+            assert!(block.lines == 0 && at_end.is_finished());
+            let mut behind = open_lines(&path, Place { line: 2, byte: 3 });
+            let error = behind.next(9, &mut block).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("only 2 are there"), "{error}");
+        }
     }
 }

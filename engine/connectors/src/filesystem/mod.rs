@@ -5,9 +5,12 @@
 
 mod deal;
 mod lines;
+mod part;
 mod partition;
 mod paths;
+mod place;
 mod reader;
+mod staging;
 mod writer;
 
 use crate::options::{Known, bytes, duration, refuse_unknown, required, wrong};
@@ -85,6 +88,6 @@ impl Connector for Filesystem {
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         self.describe(&spec.table)?;
-        Ok(Box::new(writer::Directory::new(spec.table.clone())?))
+        Ok(Box::new(writer::Directory::new(spec)?))
     }
 }

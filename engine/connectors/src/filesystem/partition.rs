@@ -8,7 +8,7 @@ use arrow::array::UInt32Array;
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidemill_formats::{OptionError, Table};
 use tidemill_operators::Batch;
 
@@ -127,7 +127,7 @@ pub(crate) struct Commit {
 
 #[derive(Debug, Default)]
 struct Written {
-    partitions: BTreeSet<PathBuf>,
+    partitions: BTreeSet<String>,
     writers: usize,
     finished: usize,
 }
@@ -154,27 +154,42 @@ impl Commit {
 
     /// Counts a writer.
     pub(crate) fn open(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).writers += 1;
+        self.state().writers += 1;
     }
 
-    /// Notes that a partition has been written to.
-    pub(crate) fn wrote(&self, directory: &Path) {
+    /// Notes that a partition has been written to, and says whether it will be marked.
+    pub(crate) fn wrote(&self, partition: &str) -> bool {
         if self.success_file.is_some() {
-            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-            state.partitions.insert(directory.to_owned());
+            self.state().partitions.insert(partition.to_owned());
         }
+        self.success_file.is_some()
+    }
+
+    /// The partitions that are to be marked.
+    pub(crate) fn partitions(&self) -> BTreeSet<String> {
+        self.state().partitions.clone()
+    }
+
+    /// Forgets all writers: the job goes on, and had written to these partitions before.
+    pub(crate) fn begin_anew(&self, partitions: impl Iterator<Item = String>) {
+        let partitions = partitions.collect();
+        *self.state() = Written { partitions, ..Written::default() };
     }
 
     /// Counts a writer that has written everything; the last one marks all partitions.
-    pub(crate) fn finish(&self) -> std::io::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    pub(crate) fn finish(&self, directory: impl Fn(&str) -> PathBuf) -> std::io::Result<()> {
+        let mut state = self.state();
         state.finished += 1;
         if let (Some(name), true) = (&self.success_file, state.finished == state.writers) {
             for partition in &state.partitions {
-                fs::write(partition.join(name), "")?;
+                fs::write(directory(partition).join(name), "")?;
             }
         }
         Ok(())
+    }
+
+    fn state(&self) -> MutexGuard<'_, Written> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

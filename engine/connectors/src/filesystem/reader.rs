@@ -3,6 +3,7 @@
 use super::deal::{Dealer, Dealt, Share};
 use super::partition;
 use super::paths::{self, InputFile};
+use super::place::{self, Place, Standing, name};
 use crate::record_rows::{BadRecords, Origin, RecordRows};
 use crate::source::{
     BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
@@ -10,6 +11,7 @@ use crate::source::{
 use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemill_formats::OptionError;
 use tidemill_formats::table::MetadataColumn;
@@ -33,27 +35,42 @@ impl Source for Files {
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
         let path = self.spec.table.option("path").unwrap_or_default();
-        let files: Arc<[InputFile]> = paths::input_files(&paths::local(path)?)?.into();
-        let start = |file: &InputFile| {
-            let positions = self.spec.positions.as_ref();
-            positions.and_then(|p| p.get(&name(file)).copied()).unwrap_or(1)
-        };
-        let dealer = Arc::new(Dealer::new(files.iter().map(|file| (file.clone(), start(file)))));
-        (0..workers)
-            .map(|_| {
-                let reader = FileReader::new(&self.spec, files.clone(), dealer.clone())?;
-                Ok(Box::new(reader) as Box<dyn Reader>)
-            })
-            .collect()
+        let files = paths::input_files(&paths::local(path)?)?;
+        let before = self.spec.positions.clone().unwrap_or_default();
+        let dealer = Arc::new(Dealer::new(unread(files, &before)?));
+        let mut readers: Vec<Box<dyn Reader>> = vec![];
+        // What earlier runs have read is said by one of them.
+        let positions = std::iter::once(before).chain(std::iter::repeat(Positions::new()));
+        for positions in positions.take(workers) {
+            readers.push(Box::new(FileReader::new(&self.spec, dealer.clone(), positions)?));
+        }
+        Ok(readers)
     }
 }
 
-fn name(file: &InputFile) -> String {
-    file.path.to_string_lossy().into_owned()
+/// The files that are to be read, each from its place on.
+fn unread(
+    files: Vec<InputFile>,
+    before: &Positions,
+) -> Result<Vec<(InputFile, Place)>, ConnectorError> {
+    let names: BTreeSet<String> = files.iter().map(name).collect();
+    if let Some(lost) = place::begun(before).find(|name| !names.contains(*name)) {
+        return Err(ConnectorError {
+            what: format!("reading on in '{lost}'"),
+            cause: "it was read in part before the job's last checkpoint, and is not there any \
+                    more; put it back, or start anew"
+                .to_owned(),
+        });
+    }
+    let unread = |file: InputFile| match place::standing(before, &name(&file)) {
+        Standing::New => Some((file, Place::START)),
+        Standing::At(place) => Some((file, place)),
+        Standing::Read => None,
+    };
+    Ok(files.into_iter().filter_map(unread).collect())
 }
 
 struct FileReader {
-    files: Arc<[InputFile]>,
     dealer: Arc<Dealer>,
     share: Share,
     rows: RecordRows,
@@ -61,14 +78,16 @@ struct FileReader {
     around: Vec<Around>,
     bad: BadRecords,
     has_announced: bool,
+    /// Of the files that it had a part in and, with one reader, of all that were read before: the
+    /// next run wants to know.
     positions: Positions,
 }
 
 impl FileReader {
     fn new(
         spec: &ReadSpec,
-        files: Arc<[InputFile]>,
         dealer: Arc<Dealer>,
+        positions: Positions,
     ) -> Result<Self, OptionError> {
         let is_in_path = |column: &usize| spec.table.partitioned_by.contains(column);
         let origin = |column| match is_in_path(&column) {
@@ -76,20 +95,19 @@ impl FileReader {
             false => Origin::Value,
         };
         Ok(FileReader {
-            files,
+            share: dealer.share(),
             dealer,
-            share: Share::default(),
             rows: RecordRows::new(spec, origin)?,
             around: around(spec),
             bad: BadRecords::new(&spec.table),
             has_announced: false,
-            positions: Positions::new(),
+            positions,
         })
     }
 
     /// Decodes the block in hand.
     fn decode(&mut self, lane: Lane) -> Result<Batch, ConnectorError> {
-        let file = &self.files[lane as usize];
+        let file = &self.share.files[lane as usize];
         let block = &self.share.block;
         let (mut rest, mut line) = (block.bytes.as_slice(), block.first_line);
         while !rest.is_empty() {
@@ -105,7 +123,7 @@ impl FileReader {
         let rows = self.rows.rows();
         let columns: Result<Vec<_>, _> =
             self.around.iter().map(|around| around.column(file, rows)).collect();
-        self.positions.insert(name(file), line);
+        place::note(&mut self.positions, &name(file), block.after);
         self.rows.finish(&columns?)
     }
 }
@@ -175,14 +193,18 @@ impl Around {
 
 impl Reader for FileReader {
     fn poll(&mut self, epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
-        match self.dealer.deal(epoch, max_rows, &mut self.share)? {
-            Dealt::Behind => Ok(Poll::Pending),
-            Dealt::Finished => Ok(Poll::Finished),
+        let poll = match self.dealer.deal(epoch, max_rows, &mut self.share)? {
+            Dealt::Behind => Poll::Pending,
+            Dealt::Finished => Poll::Finished,
             Dealt::Lines(lane) => {
                 let rows = self.decode(lane)?;
-                Ok(Poll::Rows(if rows.is_empty() { vec![] } else { vec![LaneRows { lane, rows }] }))
+                Poll::Rows(if rows.is_empty() { vec![] } else { vec![LaneRows { lane, rows }] })
             }
+        };
+        for &lane in &self.share.newly_finished {
+            place::note_read(&mut self.positions, &name(&self.share.files[lane as usize]));
         }
+        Ok(poll)
     }
 
     fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
@@ -195,7 +217,7 @@ impl Reader for FileReader {
             true => LaneState::Finished,
             false => LaneState::Active,
         };
-        (0..self.files.len() as Lane).map(|lane| (lane, state(lane))).collect()
+        (0..self.share.files.len() as Lane).map(|lane| (lane, state(lane))).collect()
     }
 
     fn take_bad(&mut self) -> BadInputs {
@@ -205,15 +227,20 @@ impl Reader for FileReader {
     fn positions(&self) -> Positions {
         self.positions.clone()
     }
+
+    fn lane_name(&self, lane: Lane) -> String {
+        name(&self.share.files[lane as usize])
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::registry::open_source;
-    use crate::testing::{drain, read_all, table};
+    use crate::testing::{drain, lives, merge, read_all, read_in_lives, table};
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
     use std::path::Path;
 
     fn spec(path: &Path) -> ReadSpec {
@@ -329,5 +356,77 @@ mod tests {
         let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
         let rows = drain(&mut readers, 100);
         assert_eq!(rows.iter().map(|r| r.rows.len()).sum::<usize>(), 10);
+    }
+
+    /// Some files, one of them compressed, of the numbers from 0 on.
+    fn write_files(dir: &Path, rows: &[i64]) -> i64 {
+        let mut next = 0;
+        for (i, &rows) in rows.iter().enumerate() {
+            let path = dir.join(format!("{i}.json"));
+            write_numbers(&path, next..next + rows);
+            if i == 1 {
+                let packed = zstd::encode_all(&std::fs::read(&path).unwrap()[..], 1).unwrap();
+                std::fs::write(path.with_extension("zst"), packed).unwrap();
+                std::fs::remove_file(path).unwrap();
+            }
+            next += rows;
+        }
+        next
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        #[test]
+        fn files_are_read_on_where_they_stood_by_any_number_of_workers(
+            lives in lives(), rows in prop::collection::vec(0i64..40, 1..5),
+        ) {
+            let dir = tempfile::tempdir().unwrap();
+            let all = write_files(dir.path(), &rows);
+            let mut read = ids(&read_in_lives(&spec(dir.path()), &lives, 3));
+            read.sort();
+            prop_assert_eq!(read, (0..all).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn files_that_are_new_at_a_restart_are_read_and_those_read_before_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        write_numbers(&dir.path().join("b.json"), 0..3);
+        write_numbers(&dir.path().join("c.json"), 3..5);
+        let mut spec = spec(dir.path());
+        let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
+        assert_eq!(ids(&drain(&mut readers, 9)), [0, 1, 2, 3, 4]);
+        spec.positions = Some(readers[0].positions());
+        // Read to its end: nobody needs it, and what it has become since is of no interest.
+        std::fs::remove_file(dir.path().join("b.json")).unwrap();
+        write_numbers(&dir.path().join("c.json"), 3..9);
+        write_numbers(&dir.path().join("a.json"), 10..12);
+        let mut readers = open_source(&spec).unwrap().readers(2).unwrap();
+        assert_eq!(readers[0].lanes(), [(0, LaneState::Active)]);
+        assert!(readers[0].lane_name(0).ends_with("a.json"), "its number is another file's");
+        assert_eq!(ids(&drain(&mut readers, 9)), [10, 11]);
+        let mut positions = readers[0].positions();
+        merge(&mut positions, readers[1].positions());
+        assert_eq!(place::standing(&positions, &readers[0].lane_name(0)), Standing::Read);
+        assert_eq!(positions.len(), 3, "what was read in the first run is not forgotten");
+    }
+
+    #[test]
+    fn a_file_read_in_part_that_is_gone_or_cut_is_an_error_that_names_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_numbers(&path, 0..9);
+        let mut spec = spec(dir.path());
+        let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
+        readers[0].poll(1, 4).unwrap();
+        spec.positions = Some(readers[0].positions());
+        let source = open_source(&spec).unwrap();
+        write_numbers(&path, 0..2);
+        let error = source.readers(1).unwrap()[0].poll(1, 4).unwrap_err().to_string();
+        assert!(error.contains("a.json") && error.contains("cut or replaced"), "{error}");
+        std::fs::remove_file(&path).unwrap();
+        let error = source.readers(1).err().expect("a lost file").to_string();
+        assert!(error.contains("a.json") && error.contains("not there any more"), "{error}");
     }
 }

@@ -17,6 +17,8 @@ pub(crate) struct Progress {
     /// When its end was reached, if nothing came since.
     at_end_since: Option<Instant>,
     is_finished: bool,
+    /// Whether what comes is left unread for now.
+    is_held: bool,
 }
 
 impl Progress {
@@ -33,6 +35,7 @@ impl Progress {
             never_held_a_record: is_empty,
             at_end_since: None,
             is_finished,
+            is_held: false,
         }
     }
 
@@ -58,9 +61,27 @@ impl Progress {
         self.is_finished |= self.stop.is_some_and(|stop| offset >= stop);
     }
 
+    /// Takes note that what comes is left unread from now on. Nobody knows whether there is
+    /// something, so it can't be idle.
+    pub(crate) fn hold(&mut self) {
+        self.is_held = true;
+    }
+
+    /// Takes note that it is read again, if it was not.
+    pub(crate) fn release(&mut self, now: Instant) {
+        if std::mem::take(&mut self.is_held) {
+            // What came in the meantime has yet to be looked for.
+            self.at_end_since = self.at_end_since.map(|_| now);
+        }
+    }
+
     /// The next offset to read, once it is known.
     pub(crate) fn next(&self) -> Option<i64> {
         self.next
+    }
+
+    pub(crate) fn is_held(&self) -> bool {
+        self.is_held
     }
 
     pub(crate) fn is_finished(&self) -> bool {
@@ -72,6 +93,7 @@ impl Progress {
     pub(crate) fn state(&self, drained: Option<Instant>, idle_timeout: Duration) -> LaneState {
         let is_idle = match (self.at_end_since, drained) {
             _ if self.never_held_a_record => true,
+            _ if self.is_held => false,
             (Some(end), Some(drained)) => drained.saturating_duration_since(end) >= idle_timeout,
             _ => false,
         };
@@ -103,6 +125,21 @@ mod tests {
         assert_eq!(lane.state(Some(at(5)), TIMEOUT), LaneState::Idle);
         assert!(lane.record(11));
         assert_eq!(lane.state(Some(at(6)), TIMEOUT), LaneState::Active);
+    }
+
+    #[test]
+    fn a_partition_that_is_held_is_not_idle_nor_is_one_just_released() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut lane = Progress::new(Some(10), None, false);
+        lane.record(10);
+        lane.end(11, at(0));
+        lane.hold();
+        assert_eq!(lane.state(Some(at(100)), TIMEOUT), LaneState::Active);
+        lane.release(at(100));
+        lane.release(at(101));
+        assert_eq!(lane.state(Some(at(104)), TIMEOUT), LaneState::Active);
+        assert_eq!(lane.state(Some(at(105)), TIMEOUT), LaneState::Idle);
     }
 
     #[test]

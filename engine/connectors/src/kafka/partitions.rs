@@ -1,9 +1,12 @@
 //! [`Scout`]: which partitions there are, where each is read from and, if the input ends, up to
 //! where.
 //!
-//! Ends are positions taken when the job starts, not counts of records: transactions leave records
-//! of their own in a partition that nobody ever sees. A partition found later is read from its
-//! beginning, whatever the options say: it was empty when the job started.
+//! Ends are positions taken when the job first starts, not counts of records: transactions leave
+//! records of their own in a partition that nobody ever sees. A partition found later is read from
+//! its beginning, whatever the options say: it was empty when the job started.
+//!
+//! Starts and ends are decided once in a job's life. A checkpoint keeps both, from the first one
+//! on, so that a restart neither loses what came in between nor ends elsewhere.
 
 use super::client::{Consumer, consumer, failed};
 use super::settings::{Place, Reset, Settings, TopicNames};
@@ -45,12 +48,21 @@ pub(crate) struct Partition {
 impl Partition {
     /// Its name in positions and messages.
     pub(crate) fn name(&self) -> String {
-        position_name(&self.topic, self.partition)
+        format!("{}/{}", self.topic, self.partition)
     }
 }
 
-fn position_name(topic: &str, partition: i32) -> String {
-    format!("{topic}/{partition}")
+/// The name in positions of a partition's end.
+pub(crate) fn end_name(name: &str) -> String {
+    format!("{name}/end")
+}
+
+/// A partition that was being read and is not there any more, by its name.
+fn lost<'a>(positions: &'a Positions, found: &[Partition]) -> Option<&'a str> {
+    let found: BTreeSet<String> = found.iter().map(Partition::name).collect();
+    let is_partition = |name: &&String| !name.ends_with("/end");
+    let mut names = positions.keys().filter(is_partition);
+    names.find(|name| !found.contains(*name)).map(String::as_str)
 }
 
 /// A partition as the brokers know it: topic and number.
@@ -128,6 +140,12 @@ impl Scout {
         let found = retry(deadline, &self.settings, || self.look_for_all())?;
         let added = self.add(found);
         let mut partitions = self.partitions(&added);
+        if let Some(lost) = positions.and_then(|positions| lost(positions, &partitions)) {
+            return Err(self.cannot_start(format!(
+                "partition '{lost}' was read before the job's last checkpoint, and is not there \
+                 any more; bring it back, or start anew"
+            )));
+        }
         let facts = self.facts(&added, deadline)?;
         for (partition, facts) in partitions.iter_mut().zip(facts) {
             let resumed = positions.and_then(|p| p.get(&partition.name()).copied());
@@ -140,7 +158,9 @@ impl Scout {
                     .map_err(|cause| self.cannot_start(cause))?,
             };
             let number = partition.partition;
-            partition.stop = self.settings.stop.as_ref().map(|place| stop(place, number, facts));
+            let end = positions.and_then(|p| p.get(&end_name(&partition.name())).copied());
+            let stop = |place| end.unwrap_or_else(|| stop(place, number, facts));
+            partition.stop = self.settings.stop.as_ref().map(stop);
             let start = partition.start.unwrap_or(facts.low);
             if partition.stop.is_some_and(|stop| start >= stop) {
                 // Known to be finished now rather than when the broker next answers.
@@ -394,5 +414,21 @@ mod tests {
         ] {
             assert_eq!(stop(&place, 3, FACTS), expected, "{place:?}");
         }
+    }
+
+    #[test]
+    fn a_partition_with_a_position_that_is_not_found_is_lost() {
+        let partition = |topic: &str, partition| Partition {
+            topic: topic.into(),
+            partition,
+            lane: 0,
+            start: None,
+            stop: None,
+            is_empty: false,
+        };
+        let positions: Positions =
+            ["a/0", "a/0/end", "a/1"].map(|name| (name.to_owned(), 5)).into();
+        assert_eq!(lost(&positions, &[partition("a", 0), partition("a", 1)]), None);
+        assert_eq!(lost(&positions, &[partition("a", 0), partition("b", 1)]), Some("a/1"));
     }
 }

@@ -3,6 +3,10 @@
 //! This is the only module that handles librdkafka's pointers. The invariant: **a [`Message`]
 //! lives no longer than the [`Messages`] it came from**, which gives all of them back to
 //! librdkafka at once, and a queue lives no longer than its consumer.
+//!
+//! All partitions of a consumer arrive in one queue, unless they are set apart: then each has its
+//! own and can be left alone. (librdkafka's way to pause a partition throws away what it has
+//! fetched of it, megabytes each time.) What is left alone costs what is fetched ahead, no more.
 
 use super::client::Consumer;
 use rdkafka::consumer::Consumer as _;
@@ -11,12 +15,35 @@ use std::ffi::{CStr, CString};
 use std::ptr::NonNull;
 use sys::rd_kafka_resp_err_t as Code;
 
-/// The queue in which a consumer's partitions arrive.
+/// The queues in which a consumer's partitions arrive.
 pub(crate) struct MessageQueue {
-    // Declared before the consumer, and destroyed in `drop`, before fields are dropped.
-    queue: NonNull<sys::rd_kafka_queue_t>,
+    // Queues are declared before the consumer, for fields are dropped in this order.
+    common: Queue,
+    apart: Vec<Apart>,
+    /// Which of those is asked first.
+    turn: usize,
     consumer: Consumer,
     pointers: Vec<*mut sys::rd_kafka_message_t>,
+}
+
+/// A partition's own queue.
+struct Apart {
+    queue: Queue,
+    is_held: bool,
+}
+
+/// Which of the partitions set apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ApartId(usize);
+
+/// A reference to one of librdkafka's queues.
+struct Queue(NonNull<sys::rd_kafka_queue_t>);
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        // SAFETY: we hold this reference to the queue and give it up once.
+        unsafe { sys::rd_kafka_queue_destroy(self.0.as_ptr()) }
+    }
 }
 
 // SAFETY: librdkafka's queues and consumers may be used from any thread; messages can't leave
@@ -28,8 +55,9 @@ impl MessageQueue {
     pub(crate) fn new(consumer: Consumer, capacity: usize) -> Option<Self> {
         // SAFETY: the consumer's handle is valid while the consumer lives, which we own.
         let queue = unsafe { sys::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
+        let common = Queue(NonNull::new(queue)?);
         let pointers = Vec::with_capacity(capacity);
-        Some(MessageQueue { queue: NonNull::new(queue)?, consumer, pointers })
+        Some(MessageQueue { common, apart: vec![], turn: 0, consumer, pointers })
     }
 
     /// The consumer, to assign and ask.
@@ -37,15 +65,41 @@ impl MessageQueue {
         &self.consumer
     }
 
+    /// Gives a partition a queue of its own. It must not have been assigned before, or some of
+    /// its messages go the common way.
+    pub(crate) fn set_apart(&mut self, topic: &str, partition: i32) -> Option<ApartId> {
+        let topic = CString::new(topic).ok()?;
+        // SAFETY: the handle and the name are valid. Forwarding to nowhere is how a queue is
+        // separated, and a later assignment respects it.
+        let queue = unsafe {
+            let client = self.consumer.client().native_ptr();
+            let queue = sys::rd_kafka_queue_get_partition(client, topic.as_ptr(), partition);
+            let queue = Queue(NonNull::new(queue)?);
+            sys::rd_kafka_queue_forward(queue.0.as_ptr(), std::ptr::null_mut());
+            queue
+        };
+        self.apart.push(Apart { queue, is_held: false });
+        Some(ApartId(self.apart.len() - 1))
+    }
+
+    /// Leaves these partitions alone, and no others.
+    pub(crate) fn hold(&mut self, held: impl Iterator<Item = ApartId>) {
+        self.apart.iter_mut().for_each(|apart| apart.is_held = false);
+        held.for_each(|ApartId(i)| self.apart[i].is_held = true);
+    }
+
     /// The messages that are there, up to `max` and the capacity. Does not wait.
     pub(crate) fn poll(&mut self, max: usize) -> Messages<'_> {
         let max = max.min(self.pointers.capacity());
-        // SAFETY: the buffer holds `max` pointers; librdkafka says how many it has written.
-        unsafe {
-            let buffer = self.pointers.as_mut_ptr();
-            let count = sys::rd_kafka_consume_batch_queue(self.queue.as_ptr(), 0, buffer, max);
-            self.pointers.set_len(usize::try_from(count).unwrap_or(0));
+        take(&self.common, &mut self.pointers, max);
+        for i in 0..self.apart.len() {
+            let apart = &self.apart[(self.turn + i) % self.apart.len()];
+            if !apart.is_held {
+                take(&apart.queue, &mut self.pointers, max);
+            }
         }
+        // Whoever was asked first now comes last.
+        self.turn = self.turn.wrapping_add(1);
         Messages { pointers: &mut self.pointers }
     }
 
@@ -63,11 +117,18 @@ impl MessageQueue {
     }
 }
 
-impl Drop for MessageQueue {
-    fn drop(&mut self) {
-        // SAFETY: we hold this reference to the queue and give it up once; the consumer is
-        // dropped afterwards.
-        unsafe { sys::rd_kafka_queue_destroy(self.queue.as_ptr()) }
+/// Adds what a queue holds, up to `max` messages in all.
+fn take(queue: &Queue, pointers: &mut Vec<*mut sys::rd_kafka_message_t>, max: usize) {
+    let there_are = pointers.len();
+    debug_assert!(max <= pointers.capacity(), "room for as many");
+    if there_are >= max {
+        return;
+    }
+    // SAFETY: the buffer has room for `max` pointers; librdkafka says how many it has written.
+    unsafe {
+        let buffer = pointers.as_mut_ptr().add(there_are);
+        let count = sys::rd_kafka_consume_batch_queue(queue.0.as_ptr(), 0, buffer, max - there_are);
+        pointers.set_len(there_are + usize::try_from(count).unwrap_or(0));
     }
 }
 

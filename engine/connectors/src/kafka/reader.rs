@@ -7,12 +7,13 @@
 use super::client::{consumer, failed};
 use super::lane::Progress;
 use super::metadata::MetadataColumns;
-use super::partitions::{Partition, Scout, assignment};
-use super::queue::{Event, Message, MessageQueue};
+use super::partitions::{Partition, Scout, assignment, end_name};
+use super::queue::{ApartId, Event, Message, MessageQueue};
 use super::settings::{Flavour, Settings};
 use crate::record_rows::{BadRecords, Origin, RecordRows, wanted_metadata};
 use crate::source::{
-    BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
+    Alignment, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
+    Reader, Source,
 };
 use rdkafka::consumer::Consumer as _;
 use std::cell::Cell;
@@ -42,6 +43,10 @@ impl Topics {
 impl Source for Topics {
     fn is_bounded(&self) -> bool {
         self.settings.stop.is_some()
+    }
+
+    fn alignment(&self) -> Option<Alignment> {
+        self.settings.alignment.clone()
     }
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
@@ -157,12 +162,15 @@ impl KafkaReader {
             let consumer = consumer(&self.settings, self.workers)?;
             self.queue = MessageQueue::new(consumer, MESSAGES_MAX);
         }
-        let Some(queue) = &self.queue else {
+        let Some(queue) = &mut self.queue else {
             return Err(ConnectorError {
                 what: "opening a consumer's queue".to_owned(),
                 cause: "librdkafka has none".to_owned(),
             });
         };
+        if self.settings.alignment.is_some() {
+            self.lanes.set_apart(queue);
+        }
         queue.consumer().assign(&list).map_err(|e| failed(&self.settings, "reading", &e))
     }
 
@@ -211,13 +219,29 @@ impl Reader for KafkaReader {
         self.lanes.changes(self.drained, self.settings.idle_timeout)
     }
 
+    fn hold(&mut self, lanes: &[Lane]) {
+        self.lanes.hold(lanes, Instant::now());
+        if let Some(queue) = &mut self.queue {
+            queue.hold(self.lanes.held());
+        }
+    }
+
     fn take_bad(&mut self) -> BadInputs {
         self.lanes.bad.take()
     }
 
     fn positions(&self) -> Positions {
-        let lanes = self.lanes.lanes.iter();
-        lanes.filter_map(|lane| Some((lane.name.clone(), lane.progress.next()?))).collect()
+        let mut positions = Positions::new();
+        for KafkaLane { name, progress, partition, .. } in &self.lanes.lanes {
+            positions.extend(progress.next().map(|next| (name.clone(), next)));
+            positions.extend(partition.stop.map(|stop| (end_name(name), stop)));
+        }
+        positions
+    }
+
+    fn lane_name(&self, lane: Lane) -> String {
+        let lane = self.lanes.lanes.iter().find(|known| known.partition.lane == lane);
+        lane.map_or_else(String::new, |lane| lane.name.clone())
     }
 
     fn lag(&self) -> Option<u64> {
@@ -252,6 +276,8 @@ struct KafkaLane {
     rows: RecordRows,
     metadata: MetadataColumns,
     announced: Option<LaneState>,
+    /// Its own queue, if it may have to be held.
+    apart: Option<ApartId>,
 }
 
 /// The partitions of a reader.
@@ -281,9 +307,30 @@ impl Lanes {
             })?,
             metadata: MetadataColumns::new(partition.topic.clone(), metadata)?,
             announced: None,
+            apart: None,
             partition,
         });
         Ok(())
+    }
+
+    /// Gives each partition that has none a queue of its own.
+    fn set_apart(&mut self, queue: &mut MessageQueue) {
+        for lane in self.lanes.iter_mut().filter(|lane| lane.apart.is_none()) {
+            lane.apart = queue.set_apart(&lane.partition.topic, lane.partition.partition);
+        }
+    }
+
+    fn hold(&mut self, lanes: &[Lane], now: Instant) {
+        for lane in &mut self.lanes {
+            match lane.apart.is_some() && lanes.contains(&lane.partition.lane) {
+                true => lane.progress.hold(),
+                false => lane.progress.release(now),
+            }
+        }
+    }
+
+    fn held(&self) -> impl Iterator<Item = ApartId> {
+        self.lanes.iter().filter(|lane| lane.progress.is_held()).filter_map(|lane| lane.apart)
     }
 
     fn are_finished(&self) -> bool {

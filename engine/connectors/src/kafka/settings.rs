@@ -5,6 +5,7 @@
 //! refused by librdkafka itself, by name, when the table is planned.
 
 use crate::options::{Known, choice, duration, list, number, refuse_unknown, required, wrong};
+use crate::source::Alignment;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 use std::collections::BTreeMap;
@@ -162,6 +163,7 @@ pub(crate) struct Settings {
     pub stop: Option<Place>,
     pub discovery_interval: Option<Duration>,
     pub idle_timeout: Duration,
+    pub alignment: Option<Alignment>,
     pub partitioner: Partitioner,
     pub guarantee: Guarantee,
     pub transactional_id_prefix: Option<String>,
@@ -189,6 +191,7 @@ impl Settings {
             discovery_interval: Some(discovery.unwrap_or(DISCOVERY_INTERVAL))
                 .filter(|interval| !interval.is_zero()),
             idle_timeout: idle.unwrap_or(IDLE_TIMEOUT),
+            alignment: alignment(table)?,
             partitioner: partitioner(table)?,
             guarantee: guarantee(table)?,
             transactional_id_prefix: table
@@ -211,6 +214,21 @@ impl Settings {
     /// The brokers, for messages.
     pub(crate) fn brokers(&self) -> &str {
         self.properties.get("bootstrap.servers").map_or("?", String::as_str)
+    }
+}
+
+fn alignment(table: &Table) -> Result<Option<Alignment>, OptionError> {
+    // Lanes are compared at each epoch, which is more often than anybody asks for.
+    duration(table, "scan.watermark.alignment.update-interval")?;
+    let group = table.option("scan.watermark.alignment.group").map(str::to_owned);
+    match duration(table, "scan.watermark.alignment.max-drift")? {
+        Some(max_drift) => Ok(Some(Alignment { max_drift, group })),
+        None if group.is_some() => Err(wrong(
+            "scan.watermark.alignment.max-drift",
+            "is missing beside 'scan.watermark.alignment.group'",
+            "write how far partitions may drift apart, such as '1 min'",
+        )),
+        None => Ok(None),
     }
 }
 
@@ -473,6 +491,18 @@ mod tests {
         assert_eq!(kafka(&[]).unwrap().stop, None);
         let stop = kafka(&[("scan.bounded.mode", "latest-offset")]).unwrap().stop;
         assert_eq!(stop, Some(Place::Latest));
+    }
+
+    #[test]
+    fn partitions_keep_together_only_if_a_drift_is_set() {
+        assert_eq!(kafka(&[]).unwrap().alignment, None);
+        let drift = ("scan.watermark.alignment.max-drift", "1 min");
+        let group = ("scan.watermark.alignment.group", "g");
+        let alignment = kafka(&[drift, group]).unwrap().alignment.unwrap();
+        assert_eq!(alignment.max_drift, Duration::from_secs(60));
+        assert_eq!(alignment.group.as_deref(), Some("g"));
+        assert_eq!(kafka(&[group]).unwrap_err().option, drift.0);
+        assert_eq!(kafka(&[(drift.0, "far")]).unwrap_err().option, drift.0);
     }
 
     #[test]

@@ -52,12 +52,17 @@ fn readers(spec: &ReadSpec, workers: usize) -> Vec<Box<dyn Reader>> {
 
 /// Polls until there were `count` rows, or all readers have finished.
 fn read(readers: &mut [Box<dyn Reader>], count: usize) -> Vec<Batch> {
+    read_by(readers, 1000, count)
+}
+
+/// The same, `max_rows` at a time.
+fn read_by(readers: &mut [Box<dyn Reader>], max_rows: usize, count: usize) -> Vec<Batch> {
     let deadline = Instant::now() + WAIT;
     let (mut all, mut rows) = (vec![], 0);
     while rows < count {
         let mut finished = 0;
         for reader in readers.iter_mut() {
-            match reader.poll(1, 1000).expect("poll") {
+            match reader.poll(1, max_rows).expect("poll") {
                 Poll::Rows(lanes) => {
                     rows += lanes.iter().map(|lane| lane.rows.len()).sum::<usize>();
                     all.extend(lanes.into_iter().map(|lane| lane.rows));
@@ -229,8 +234,7 @@ fn an_unbounded_read_goes_on_from_its_positions_and_finds_new_partitions() {
     let mut spec = spec(table(topic, brokers, &options));
     let mut first = readers(&spec, 2);
     assert_eq!(ids(&read(&mut first, 10)), (0..10).collect::<Vec<_>>());
-    let mut positions = Positions::new();
-    first.iter().for_each(|reader| positions.extend(reader.positions()));
+    let positions = positions_of(&first);
     assert_eq!(positions, [("growing/0".to_owned(), 5), ("growing/1".to_owned(), 5)].into());
     drop(first);
 
@@ -253,6 +257,83 @@ fn an_unbounded_read_goes_on_from_its_positions_and_finds_new_partitions() {
         std::thread::sleep(Duration::from_millis(5));
     }
     assert_eq!(second.iter().filter_map(|reader| reader.lag()).sum::<u64>(), 0);
+}
+
+fn positions_of(readers: &[Box<dyn Reader>]) -> Positions {
+    let mut all = Positions::new();
+    for (name, position) in readers.iter().flat_map(|reader| reader.positions()) {
+        let known = all.entry(name).or_insert(position);
+        *known = position.max(*known);
+    }
+    all
+}
+
+#[test]
+fn a_start_and_an_end_are_decided_once_also_if_nothing_was_read_before_a_restart() {
+    let Some(brokers) = brokers() else { return };
+    let topic = "decided";
+    create_topic(brokers, topic, 2);
+    produce(brokers, topic, 2, 0..10);
+    let latest = ("scan.startup.mode", "latest-offset");
+    let mut from_latest = spec(table(topic, brokers, &[latest]));
+    from_latest.positions = Some(positions_of(&readers(&from_latest, 2)));
+    let mut up_to_latest = spec(table(topic, brokers, &[EARLIEST, BOUNDED]));
+    up_to_latest.positions = Some(positions_of(&readers(&up_to_latest, 1)));
+
+    produce(brokers, topic, 2, 10..16);
+    assert_eq!(ids(&read(&mut readers(&from_latest, 3), 6)), (10..16).collect::<Vec<_>>());
+    let mut bounded = readers(&up_to_latest, 2);
+    assert_eq!(ids(&read(&mut bounded, usize::MAX)), (0..10).collect::<Vec<_>>());
+    assert_eq!(bounded[1].lane_name(1), "decided/1");
+}
+
+#[test]
+fn a_bounded_read_goes_on_on_any_number_of_workers() {
+    let Some(brokers) = brokers() else { return };
+    let topic = "resumed";
+    create_topic(brokers, topic, 3);
+    produce(brokers, topic, 3, 0..3000);
+    let mut spec = spec(table(topic, brokers, &[EARLIEST, BOUNDED]));
+    let mut all = vec![];
+    for workers in [2, 1, 4] {
+        let mut readers = readers(&spec, workers);
+        all.extend(read(&mut readers, 700));
+        spec.positions = Some(positions_of(&readers));
+    }
+    all.extend(read(&mut readers(&spec, 2), usize::MAX));
+    assert_eq!(ids(&all), (0..3000).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_partition_that_is_held_is_left_alone_and_read_on_without_a_gap_when_released() {
+    let Some(brokers) = brokers() else { return };
+    let topic = "held";
+    create_topic(brokers, topic, 2);
+    produce(brokers, topic, 2, 0..2000);
+    let drift = ("scan.watermark.alignment.max-drift", "1 s");
+    let mut readers = readers(&spec(table(topic, brokers, &[EARLIEST, BOUNDED, drift])), 1);
+    let lanes: Vec<u32> = readers[0].lanes().into_iter().map(|(lane, _)| lane).collect();
+    let odd = lanes.iter().find(|lane| readers[0].lane_name(**lane) == "held/1");
+    let next_odd = |readers: &[Box<dyn Reader>]| positions_of(readers).get("held/1").copied();
+
+    readers[0].hold(&[*odd.expect("a lane"), 999]);
+    let mut all = read(&mut readers, 1000);
+    assert!(ids(&all).iter().all(|id| id % 2 == 0), "the other one is read to its end");
+    assert_eq!((readers[0].lag(), next_odd(&readers)), (Some(1000), None));
+
+    readers[0].hold(&[]);
+    all.extend(read_by(&mut readers, 100, 300));
+    readers[0].hold(&[*odd.expect("a lane")]);
+    let held_at = next_odd(&readers);
+    for _ in 0..20 {
+        assert!(matches!(readers[0].poll(1, 1000).unwrap(), Poll::Pending));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(next_odd(&readers), held_at);
+
+    readers[0].hold(&[]);
+    all.extend(read(&mut readers, usize::MAX));
+    assert_eq!(ids(&all), (0..2000).collect::<Vec<_>>());
 }
 
 #[test]

@@ -39,8 +39,8 @@ pub(crate) enum Part {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct SourceCut {
     pub positions: Positions,
-    /// The watermark of each lane that this worker knows, in milliseconds.
-    pub watermarks_ms: BTreeMap<u32, i64>,
+    /// The watermark of each lane that this worker knows, by the lane's name, in milliseconds.
+    pub watermarks_ms: BTreeMap<String, i64>,
     /// Rows it has given, in this run of the job.
     pub rows: u64,
     /// Records it could not decode, in this run of the job.

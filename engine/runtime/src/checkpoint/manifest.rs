@@ -55,8 +55,8 @@ pub struct SourceState {
     pub name: String,
     /// Where reading goes on.
     pub positions: Positions,
-    /// The watermark of each lane that has one, in milliseconds, by the lane's number.
-    pub watermarks_ms: BTreeMap<u32, i64>,
+    /// The watermark of each lane that has one, in milliseconds, by the lane's name.
+    pub watermarks_ms: BTreeMap<String, i64>,
     /// Rows it had given.
     pub rows: u64,
     /// Records that it could not decode.
@@ -193,7 +193,7 @@ mod tests {
             id: u64::MAX,
             name: "source clicks".to_owned(),
             positions: BTreeMap::from([("clicks/0".to_owned(), 42)]),
-            watermarks_ms: BTreeMap::from([(0, -1), (7, i64::MAX)]),
+            watermarks_ms: BTreeMap::from([("clicks/0".to_owned(), -1)]),
             rows: 42,
             bad_records: 1,
         };

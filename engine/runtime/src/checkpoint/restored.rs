@@ -5,7 +5,7 @@ use super::manifest::{Manifest, SourceState, StepState};
 use super::protocol::Recovered;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
-use tidemill_connectors::source::{Lane, Positions};
+use tidemill_connectors::source::Positions;
 use tidemill_operators::snapshot::{Link, Snapshot, merge};
 use tidemill_operators::{KeyGroup, Operator, OperatorError, Watermark};
 use tidemill_sql::plan::{NodeKind, Plan};
@@ -55,8 +55,8 @@ impl Restored {
         self.step(id).map_or(Watermark::MIN, |step| Watermark(step.watermark_ms))
     }
 
-    /// The watermarks of a source's lanes, in milliseconds.
-    pub(crate) fn lane_watermarks_ms(&self, id: u64) -> BTreeMap<Lane, i64> {
+    /// The watermarks of a source's lanes by their names, in milliseconds.
+    pub(crate) fn lane_watermarks_ms(&self, id: u64) -> BTreeMap<String, i64> {
         self.source(id).map(|source| source.watermarks_ms.clone()).unwrap_or_default()
     }
 
