@@ -137,6 +137,8 @@ pub fn decode(object: &[u8]) -> Result<Snapshots, ObjectError> {
 
 fn compressed(batch: &RecordBatch) -> Result<Vec<u8>, ObjectError> {
     let mut out = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(ObjectError::new)?;
+    // Arrow takes bytes at their word: what was damaged must not get that far.
+    out.include_checksum(true).map_err(ObjectError::new)?;
     let mut writer = StreamWriter::try_new(&mut out, &batch.schema()).map_err(ObjectError::new)?;
     writer.write(batch).and_then(|()| writer.finish()).map_err(ObjectError::new)?;
     drop(writer);

@@ -5,15 +5,18 @@
 //! commit    state uploaded ─► output flushed ─► manifest n created ─► transaction n committed
 //!           with its marker ─► staged output published ─► n noted as committed ─► old ones deleted
 //!
-//! recover   transactions of whoever came before ended, marker read ─► decide (see `decision`)
-//!           ─► what was given up is noted ─► the commit of what stands is done once more
+//! recover   transactions of whoever came before ended, marker read ─► next number fenced
+//!           ─► decide (see `decision`) ─► what was given up is noted ─► the commit of what stands
+//!           is done once more, and what was staged beyond it is removed
 //! ```
 //!
 //! The invariants, whatever dies between or within any two steps:
 //! * output becomes visible only after the manifest that it belongs to was created;
 //! * manifest n+1 is created only after n is decided: committed, or noted as given up;
 //! * of two processes that take themselves for the job, only one can do either: the transaction
-//!   shuts the older one out, and a manifest is never created twice.
+//!   shuts the older one out; a manifest is never created twice, nor counts behind a later one;
+//!   and whoever starts takes the number that an older one would use next, before it removes
+//!   anything that one had staged.
 //!
 //! Everything here blocks, and knows its surroundings by two traits, so that a test can put a
 //! simulated world around it in which each single call fails, is delayed or dies halfway.
@@ -122,12 +125,21 @@ struct Known {
     objects: Vec<String>,
 }
 
+/// What stands in the place of a manifest whose number is not to be used: by whoever comes after
+/// the process that would have used it.
+const FENCE: &[u8] = b"fence\n";
+
 fn manifest_name(number: u64) -> String {
     format!("manifests/{number:012}")
 }
 
 fn note_name(note: &str, number: u64) -> String {
     format!("{note}/{number:012}")
+}
+
+/// A number that was taken so that nobody else uses it.
+fn fenced(number: u64) -> Found {
+    Found { number, condition: Condition::Damaged, is_committed: false, is_aborted: true }
 }
 
 fn number_in(name: &str) -> Option<u64> {
@@ -148,9 +160,8 @@ impl Protocol {
     /// Finds what to go on from and finishes its commit.
     pub(crate) fn recover(&mut self, now_ms: i64) -> Result<Recovered, CheckpointError> {
         let marker = self.outputs.recover()?;
-        let mut manifests = self.find(now_ms)?;
-        let mut recovered = Recovered { generation: 1, ..Recovered::default() };
-        recovered.last_number = self.known.keys().next_back().copied().unwrap_or(0);
+        let (mut manifests, fence) = self.fence(now_ms)?;
+        let mut recovered = Recovered { last_number: fence, ..Recovered::default() };
         let generations = manifests.values().map(|manifest| manifest.generation);
         recovered.generation = generations.max().unwrap_or(0) + 1;
         let visibility = self.outputs.visibility(marker);
@@ -206,6 +217,20 @@ impl Protocol {
         Ok(())
     }
 
+    /// Reads what there is, and takes the next number, so that no process that was started before
+    /// can add to it. That number is given as well.
+    fn fence(&mut self, now_ms: i64) -> Result<(BTreeMap<u64, Manifest>, u64), CheckpointError> {
+        loop {
+            let manifests = self.find(now_ms)?;
+            let number = self.known.keys().next_back().copied().unwrap_or(0) + 1;
+            if self.store.create(&manifest_name(number), FENCE)? == Created::New {
+                let found = fenced(number);
+                self.known.insert(number, Known { found, objects: Vec::new() });
+                return Ok((manifests, number));
+            }
+        }
+    }
+
     /// Reads all manifests and notes.
     fn find(&mut self, now_ms: i64) -> Result<BTreeMap<u64, Manifest>, CheckpointError> {
         let numbers = |folder: &str| -> Result<BTreeSet<u64>, StoreError> {
@@ -216,6 +241,10 @@ impl Protocol {
         let mut manifests = BTreeMap::new();
         for number in numbers("manifests")? {
             let bytes = self.store.get(&manifest_name(number))?.unwrap_or_default();
+            if bytes == FENCE {
+                self.known.insert(number, Known { found: fenced(number), objects: Vec::new() });
+                continue;
+            }
             let (condition, objects) = match Manifest::decode(&bytes) {
                 Ok(manifest) => {
                     let age_ms = now_ms.saturating_sub(manifest.created_ms).max(0);
@@ -269,7 +298,7 @@ impl Protocol {
         let number = manifest.number;
         self.outputs.flush()?;
         let created = self.store.create(&manifest_name(number), &manifest.encode())?;
-        if created == Created::Existed {
+        if created == Created::Existed || self.is_outrun(number)? {
             return Err(CheckpointError::Zombie { number, place: self.store.describe() });
         }
         let has_transaction = !manifest.transactions.is_empty();
@@ -284,6 +313,13 @@ impl Protocol {
         self.note_committed(number)?;
         self.forget_expired();
         Ok(())
+    }
+
+    /// Whether there is a later manifest. What stood in our number's place may have been deleted
+    /// since, but whoever put it there has a later one.
+    fn is_outrun(&self, number: u64) -> Result<bool, StoreError> {
+        let manifests = self.store.list("manifests")?;
+        Ok(manifests.iter().filter_map(|name| number_in(name)).any(|later| later > number))
     }
 
     fn note_committed(&mut self, number: u64) -> Result<(), StoreError> {

@@ -161,16 +161,12 @@ impl Hand {
         if !self.has_transaction() {
             return Ok(());
         }
-        self.as_holder(|world| world.open = [&world.open[..], numbers].concat()).or_else(
-            |error| {
-                // A record that is sent twice is told from a new one by its sequence number.
-                let mut world = self.world.lock().unwrap();
-                world.open.dedup();
-                Err(error)
-            },
-        )?;
-        self.world.lock().unwrap().open.dedup();
-        Ok(())
+        // A record that is sent twice is told from a new one by its sequence number.
+        self.as_holder(|world| {
+            let is_new = |number: &&i64| !world.open.contains(number);
+            let new: Vec<i64> = numbers.iter().filter(is_new).copied().collect();
+            world.open.extend(new);
+        })
     }
 
     /// Writes a hidden file that a checkpoint may publish.
