@@ -7,6 +7,8 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Console;
 use tidemill_formats::{Changelog, Table};
@@ -74,18 +76,25 @@ impl Console for Silence {
 }
 
 fn run_on(nodes: Vec<Node>, workers: usize, folder: &Path) -> Result<Summary, JobError> {
+    let plan = plan(nodes);
+    run(&plan, options(&plan, workers, folder), &Registry)
+}
+
+fn plan(nodes: Vec<Node>) -> Plan {
     // Small epochs, so that there are many.
     let option = ("tidemill.epoch.max-rows".to_owned(), "5000".to_owned());
-    let plan = Plan { nodes, options: BTreeMap::from([option]) };
-    let options = RunOptions {
+    Plan { nodes, options: BTreeMap::from([option]) }
+}
+
+fn options(plan: &Plan, workers: usize, folder: &Path) -> RunOptions {
+    RunOptions {
         workers,
         dead_letters: folder.join("dead-letters"),
         state: None,
         stop: Arc::default(),
         console: Arc::new(Silence),
-        metrics: Arc::new(Metrics::new(&plan, workers)),
-    };
-    run(&plan, options, &Registry)
+        metrics: Arc::new(Metrics::new(plan, workers)),
+    }
 }
 
 /// All lines of all visible part files, sorted.
@@ -238,6 +247,45 @@ fn rows_within_the_watermarks_delay_are_never_late_for_any_number_of_workers() {
         assert_eq!(summary.late_rows, 0, "{workers} workers");
         assert_eq!(lines(&output), expected, "{workers} workers");
     }
+}
+
+/// A file that is read within one epoch closes windows too, though the input never ends.
+#[test]
+fn what_a_watched_directory_holds_closes_windows_though_more_may_come() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let input = folder.path().join("input");
+    fs::create_dir(&input).expect("made");
+    let move_in = |name: &str, seconds: std::ops::Range<i64>| {
+        let row = |s: i64| {
+            format!("{{\"key\":1,\"ts\":\"2024-01-01 00:{:02}:{:02}\"}}\n", s / 60, s % 60)
+        };
+        let aside = folder.path().join(name);
+        fs::write(&aside, seconds.map(row).collect::<String>()).expect("written");
+        fs::rename(aside, input.join(name)).expect("moved");
+    };
+    move_in("a.jsonl", 0..60);
+    let mut nodes = windowed(&input, &folder.path().join("output"));
+    let NodeKind::Source(source) = &mut nodes[0].kind else { panic!("a source") };
+    source.table.options.insert("source.monitor-interval".to_owned(), "10 ms".to_owned());
+    let plan = plan(nodes);
+    let options = options(&plan, 2, folder.path());
+    let (stop, metrics) = (options.stop.clone(), options.metrics.clone());
+    let wait_for = |windows: u64| {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while metrics.totals().rows_out < windows && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert_eq!(metrics.totals().rows_out, windows);
+    };
+    std::thread::scope(|threads| {
+        let running = threads.spawn(|| run(&plan, options, &Registry));
+        wait_for(5);
+        move_in("b.jsonl", 60..80);
+        wait_for(7);
+        stop.store(true, Ordering::Release);
+        let summary = running.join().expect("no panic").expect("the job runs");
+        assert_eq!((summary.exit, summary.late_rows), (Exit::Stopped, 0));
+    });
 }
 
 fn windowed(input: &Path, output: &Path) -> Vec<Node> {

@@ -2,7 +2,8 @@
 //! reports.
 //!
 //! A source's watermark is the least of its lanes' that are neither idle nor finished, and a
-//! lane's is the greatest that any worker reported. It only ever rises. Applying the reports of
+//! lane's is the greatest that any worker reported. If there is no such lane, nothing holds back
+//! what the finished ones have reached, and the source is idle. A watermark only ever rises. Applying the reports of
 //! one epoch in any order of workers gives the same clock, which is what keeps workers agreed.
 
 use super::report::{News, Report};
@@ -107,26 +108,32 @@ impl Source {
         if self.finished_workers.len() == workers {
             return SourceTime { watermark: Watermark::MAX, is_idle: false };
         }
-        let lanes = || self.lanes.values().filter(|lane| !lane.is_finished);
-        let active = || lanes().filter(|lane| !lane.active.is_empty());
-        let least = active().filter_map(|lane| lane.watermark).min();
+        let lanes = || self.lanes.values();
+        let finished = || lanes().filter(|lane| lane.is_finished);
+        let active = || lanes().filter(|lane| !lane.is_finished && !lane.active.is_empty());
+        let is_idle = active().next().is_none() && !self.lanes.is_empty();
+        let reached = match is_idle {
+            true => finished().filter_map(|lane| lane.watermark).max(),
+            false => active().filter_map(|lane| lane.watermark).min(),
+        };
         SourceTime {
-            watermark: least.unwrap_or(self.time.watermark).max(self.time.watermark),
-            is_idle: active().next().is_none() && lanes().next().is_some(),
+            watermark: self.time.watermark.max(reached.unwrap_or(Watermark::MIN)),
+            is_idle,
         }
     }
 }
 
 /// The watermark of an operator downstream of `upstream`, whose watermark was `before`: the
-/// least of its sources that are not idle; unchanged if all of them are.
+/// least of its sources that are not idle; if all of them are, the least of all.
 pub(super) fn watermark_of(
     upstream: &[SourceId],
     times: &BTreeMap<SourceId, SourceTime>,
     before: Watermark,
 ) -> Watermark {
-    let times = upstream.iter().map(|source| times.get(source).copied().unwrap_or_default());
-    let least = times.filter(|time| !time.is_idle).map(|time| time.watermark).min();
-    least.unwrap_or(before).max(before)
+    let times = || upstream.iter().map(|source| times.get(source).copied().unwrap_or_default());
+    let least = times().filter(|time| !time.is_idle).map(|time| time.watermark).min();
+    let least_of_all = || times().map(|time| time.watermark).min();
+    least.or_else(least_of_all).unwrap_or(before).max(before)
 }
 
 #[cfg(test)]
@@ -155,7 +162,8 @@ mod tests {
             (&[(0, Active(0, at(5))), (1, Idle(1))], at(5), false),
             (&[(0, Active(0, at(5))), (1, Active(1, Watermark::MIN))], Watermark::MIN, false),
             (&[(0, Active(0, at(5))), (1, LaneFinished(1))], at(5), false),
-            (&[(0, LaneFinished(0)), (1, Active(0, at(3)))], Watermark::MIN, false),
+            (&[(0, LaneFinished(0)), (1, Active(0, at(3)))], at(3), true),
+            (&[(0, Active(0, at(5))), (0, LaneFinished(0)), (1, Idle(1))], at(5), true),
             (&[(0, Idle(0)), (1, Idle(1))], Watermark::MIN, true),
         ];
         for &(reports, watermark, is_idle) in cases {
@@ -169,6 +177,19 @@ mod tests {
         assert_eq!(time(&one).watermark, Watermark(5));
         let both = [(0, News::WorkerFinished), (1, News::WorkerFinished)];
         assert_eq!(time(&both).watermark, Watermark::MAX);
+    }
+
+    #[test]
+    fn what_was_read_to_its_end_counts_in_full_once_nothing_holds_it_back() {
+        let mut clock = EventClock::new(1);
+        let two = [(0, 5), (1, 9)].map(|(lane, ms)| report(0, News::Active(lane, Watermark(ms))));
+        clock.apply(&two);
+        clock.apply(&[report(0, News::LaneFinished(1))]);
+        assert_eq!(clock.times()[&0].watermark, Watermark(5), "the other may have more to say");
+        clock.apply(&[report(0, News::LaneFinished(0))]);
+        let time = clock.times()[&0];
+        assert_eq!(time, SourceTime { watermark: Watermark(9), is_idle: true });
+        assert_eq!(watermark_of(&[0], &clock.times(), Watermark(5)), Watermark(9));
     }
 
     #[test]
@@ -190,7 +211,7 @@ mod tests {
         let of = |upstream: &[usize], before| watermark_of(upstream, &times, Watermark(before));
         assert_eq!(of(&[0, 1], 0), Watermark(7));
         assert_eq!(of(&[0, 1, 2], 0), Watermark(3));
-        assert_eq!(of(&[1], 1), Watermark(1));
+        assert_eq!(of(&[1], 1), Watermark(2), "nobody else is there");
         assert_eq!(of(&[0, 2], 5), Watermark(5));
         assert_eq!(watermark_of(&[0, 9], &times, Watermark::MIN), Watermark::MIN);
     }

@@ -22,6 +22,7 @@ pub(crate) struct Dealer {
 }
 
 struct Hand {
+    growth: Growth,
     served: Epoch,
     /// The n-th is lane n.
     files: Vec<Arc<InputFile>>,
@@ -44,26 +45,50 @@ pub(crate) struct Share {
     finished_seen: usize,
 }
 
+/// Whether there may be more files than there are at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// There are these.
+    None,
+    /// More may come, by [`Dealer::add`].
+    Watched,
+}
+
 /// What a reader got.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Dealt {
     /// Lines of a file.
     Lines(Lane),
-    /// Nothing: its epoch is behind.
-    Behind,
+    /// Nothing for now: its epoch is behind, or all files have ended and there may be more.
+    Nothing,
     /// Nothing: all files have ended.
     Finished,
 }
 
 impl Dealer {
     /// Deals files, each from a place on; the n-th is lane n.
-    pub(crate) fn new(files: impl IntoIterator<Item = (InputFile, Place)>) -> Self {
-        let mut hand =
-            Hand { served: 0, files: vec![], waiting: vec![], turn: 0, finished: vec![] };
-        for (file, from) in files {
+    pub(crate) fn new(
+        unread: impl IntoIterator<Item = (InputFile, Place)>,
+        growth: Growth,
+    ) -> Self {
+        let (files, waiting, finished) = (vec![], vec![], vec![]);
+        let mut hand = Hand { growth, served: 0, files, waiting, turn: 0, finished };
+        for (file, from) in unread {
             hand.add(file, from);
         }
         Dealer { hand: Mutex::new(hand) }
+    }
+
+    /// Adds a file that is new.
+    pub(crate) fn add(&self, file: InputFile) {
+        let mut hand = self.hand();
+        debug_assert_eq!(hand.growth, Growth::Watched, "nobody waits for more");
+        hand.add(file, Place::START);
+    }
+
+    /// Whether there may be more files.
+    pub(crate) fn growth(&self) -> Growth {
+        self.hand().growth
     }
 
     /// The share of one more reader.
@@ -80,10 +105,11 @@ impl Dealer {
     ) -> Result<Dealt, ConnectorError> {
         let mut hand = self.hand();
         if epoch < hand.served {
-            return Ok(Dealt::Behind);
+            return Ok(Dealt::Nothing);
         }
         hand.served = epoch;
         let dealt = hand.next(max_lines.max(1), &mut share.block);
+        share.files.extend_from_slice(&hand.files[share.files.len()..]);
         share.newly_finished.extend_from_slice(&hand.finished[share.finished_seen..]);
         share.finished_seen = hand.finished.len();
         dealt
@@ -119,7 +145,10 @@ impl Hand {
                 return Ok(Dealt::Lines(lane));
             }
         }
-        Ok(Dealt::Finished)
+        Ok(match self.growth {
+            Growth::None => Dealt::Finished,
+            Growth::Watched => Dealt::Nothing,
+        })
     }
 }
 
@@ -136,7 +165,7 @@ mod tests {
             (InputFile { path, size: text.len() as u64 }, Place::START)
         };
         let files: Vec<_> = texts.iter().enumerate().map(file).collect();
-        (dir, Dealer::new(files))
+        (dir, Dealer::new(files, Growth::None))
     }
 
     #[test]
@@ -144,7 +173,7 @@ mod tests {
         let (_dir, dealer) = dealer(&["a\nb\nc\n"]);
         let (mut one, mut two) = (Share::default(), Share::default());
         assert_eq!(dealer.deal(5, 1, &mut one).unwrap(), Dealt::Lines(0));
-        assert_eq!(dealer.deal(4, 1, &mut two).unwrap(), Dealt::Behind);
+        assert_eq!(dealer.deal(4, 1, &mut two).unwrap(), Dealt::Nothing);
         assert_eq!(dealer.deal(5, 1, &mut two).unwrap(), Dealt::Lines(0));
         assert_eq!(two.block.bytes, b"b\n");
     }
@@ -157,7 +186,7 @@ mod tests {
         assert_eq!(one.newly_finished, [] as [Lane; 0]);
         assert_eq!(dealer.deal(2, 9, &mut one).unwrap(), Dealt::Lines(0));
         assert_eq!(one.newly_finished, [1, 0]);
-        assert_eq!(dealer.deal(1, 9, &mut two).unwrap(), Dealt::Behind);
+        assert_eq!(dealer.deal(1, 9, &mut two).unwrap(), Dealt::Nothing);
         assert_eq!(two.newly_finished, [] as [Lane; 0]);
         assert_eq!(dealer.deal(2, 9, &mut two).unwrap(), Dealt::Finished);
         assert_eq!(two.newly_finished, [1, 0]);

@@ -18,6 +18,7 @@ use crate::registry::Connector;
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
 use arrow::datatypes::DataType;
+use std::time::Duration;
 use tidemill_formats::{Capabilities, OptionError, SourceCapability, Table, check};
 
 const KNOWN: Known = Known {
@@ -52,6 +53,17 @@ fn metadata() -> Vec<(String, DataType)> {
         .into()
 }
 
+/// How often new files are looked for, if they are.
+fn monitor_interval(table: &Table) -> Result<Option<Duration>, OptionError> {
+    let key = "source.monitor-interval";
+    match duration(table, key)? {
+        Some(Duration::ZERO) => {
+            Err(wrong(key, "is no time at all", "write how often to look, such as '10 s'"))
+        }
+        interval => Ok(interval),
+    }
+}
+
 impl Connector for Filesystem {
     fn name(&self) -> &'static str {
         "filesystem"
@@ -61,19 +73,13 @@ impl Connector for Filesystem {
         let format = check(table)?;
         refuse_unknown(table, &KNOWN, &format.options)?;
         paths::local(required(table, "path")?)?;
-        if duration(table, "source.monitor-interval")?.is_some() {
-            return Err(wrong(
-                "source.monitor-interval",
-                "watching a directory for new files is not supported yet",
-                "leave it out: the files that are there are read, and the input ends",
-            ));
-        }
+        let monitor_interval = monitor_interval(table)?;
         bytes(table, "sink.rolling-policy.file-size")?;
         duration(table, "sink.rolling-policy.rollover-interval")?;
         partition::Commit::new(table)?;
         Ok(Capabilities {
             source: Some(SourceCapability {
-                is_bounded: true,
+                is_bounded: monitor_interval.is_none(),
                 changelog: format.changelog_in,
                 metadata: metadata(),
             }),
@@ -83,11 +89,31 @@ impl Connector for Filesystem {
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
         self.describe(&spec.table)?;
-        Ok(Box::new(reader::Files::new(spec.clone())))
+        Ok(Box::new(reader::Files::new(spec.clone(), monitor_interval(&spec.table)?)))
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         self.describe(&spec.table)?;
         Ok(Box::new(writer::Directory::new(spec)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::table;
+
+    #[test]
+    fn files_end_unless_their_directory_is_watched() {
+        let describe = |interval| {
+            let mut options = vec![("connector", "filesystem"), ("path", "x"), ("format", "csv")];
+            options.extend(interval);
+            Filesystem.describe(&table(&options))
+        };
+        let is_bounded = |interval| describe(interval).unwrap().source.unwrap().is_bounded;
+        assert!(is_bounded(None));
+        assert!(!is_bounded(Some(("source.monitor-interval", "10 s"))));
+        let error = describe(Some(("source.monitor-interval", "0 s"))).unwrap_err();
+        assert_eq!(error.option, "source.monitor-interval");
     }
 }

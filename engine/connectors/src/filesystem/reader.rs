@@ -1,6 +1,10 @@
 //! Reading files: each worker takes a block of lines at a time and decodes it by itself.
+//!
+//! With `source.monitor-interval` the path is looked at again and again, and what is new there is
+//! read, for ever. A file is known by its path: what is written to one after it was read to its
+//! end is not seen. So files are to be moved there when they are complete.
 
-use super::deal::{Dealer, Dealt, Share};
+use super::deal::{Dealer, Dealt, Growth, Share};
 use super::partition;
 use super::paths::{self, InputFile};
 use super::place::{self, Place, Standing, name};
@@ -12,40 +16,82 @@ use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::compute::cast;
 use arrow::datatypes::DataType;
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
 use tidemill_formats::OptionError;
 use tidemill_formats::table::MetadataColumn;
 use tidemill_operators::{Batch, Epoch};
 
+/// What a watched directory will hold some day, as a lane: always idle, so that the source is too
+/// if there is no file to read.
+const NEW_FILES: Lane = Lane::MAX;
+
 /// The files of a table.
 pub(crate) struct Files {
     spec: ReadSpec,
+    /// How often new files are looked for, if they are.
+    monitor_interval: Option<Duration>,
 }
 
 impl Files {
-    pub(crate) fn new(spec: ReadSpec) -> Self {
-        Files { spec }
+    pub(crate) fn new(spec: ReadSpec, monitor_interval: Option<Duration>) -> Self {
+        Files { spec, monitor_interval }
     }
 }
 
 impl Source for Files {
     fn is_bounded(&self) -> bool {
-        true
+        self.monitor_interval.is_none()
     }
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
-        let path = self.spec.table.option("path").unwrap_or_default();
-        let files = paths::input_files(&paths::local(path)?)?;
+        let path = paths::local(self.spec.table.option("path").unwrap_or_default())?;
+        let files = paths::input_files(&path)?;
         let before = self.spec.positions.clone().unwrap_or_default();
-        let dealer = Arc::new(Dealer::new(unread(files, &before)?));
+        let known = files.iter().map(name).chain(before.keys().cloned()).collect();
+        let growth = if self.is_bounded() { Growth::None } else { Growth::Watched };
+        let dealer = Arc::new(Dealer::new(unread(files, &before)?, growth));
+        let (stop, stopped) = channel();
+        if let Some(interval) = self.monitor_interval {
+            watch(path, known, dealer.clone(), interval, stopped)?;
+        }
         let mut readers: Vec<Box<dyn Reader>> = vec![];
         // What earlier runs have read is said by one of them.
         let positions = std::iter::once(before).chain(std::iter::repeat(Positions::new()));
         for positions in positions.take(workers) {
-            readers.push(Box::new(FileReader::new(&self.spec, dealer.clone(), positions)?));
+            let dealer = dealer.clone();
+            readers.push(Box::new(FileReader::new(&self.spec, dealer, positions, stop.clone())?));
         }
         Ok(readers)
     }
+}
+
+/// Looks for files that are not known from time to time, until all readers are gone.
+fn watch(
+    path: PathBuf,
+    mut known: BTreeSet<String>,
+    dealer: Arc<Dealer>,
+    interval: Duration,
+    stopped: Receiver<()>,
+) -> Result<(), ConnectorError> {
+    let look = move || {
+        while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
+            match paths::input_files(&path) {
+                Ok(files) => {
+                    let new = files.into_iter().filter(|file| known.insert(name(file)));
+                    new.for_each(|file| dealer.add(file));
+                }
+                Err(e) => tracing::warn!("{e}; trying again in {interval:?}"),
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("new-files".to_owned()).spawn(look);
+    thread.map(drop).map_err(|e| ConnectorError {
+        what: "starting the search for new files".to_owned(),
+        cause: e.to_string(),
+    })
 }
 
 /// The files that are to be read, each from its place on.
@@ -77,10 +123,15 @@ struct FileReader {
     /// The columns asked for that are not in the file.
     around: Vec<Around>,
     bad: BadRecords,
-    has_announced: bool,
+    /// [`NEW_FILES`], until that has been announced.
+    new_files: Option<Lane>,
+    /// How many other lanes it has announced.
+    announced: usize,
     /// Of the files that it had a part in and, with one reader, of all that were read before: the
     /// next run wants to know.
     positions: Positions,
+    /// Dropped with the last reader, which ends the search for files.
+    _stop: Sender<()>,
 }
 
 impl FileReader {
@@ -88,6 +139,7 @@ impl FileReader {
         spec: &ReadSpec,
         dealer: Arc<Dealer>,
         positions: Positions,
+        stop: Sender<()>,
     ) -> Result<Self, OptionError> {
         let is_in_path = |column: &usize| spec.table.partitioned_by.contains(column);
         let origin = |column| match is_in_path(&column) {
@@ -96,12 +148,14 @@ impl FileReader {
         };
         Ok(FileReader {
             share: dealer.share(),
-            dealer,
             rows: RecordRows::new(spec, origin)?,
             around: around(spec),
             bad: BadRecords::new(&spec.table),
-            has_announced: false,
+            new_files: (dealer.growth() == Growth::Watched).then_some(NEW_FILES),
+            dealer,
+            announced: 0,
             positions,
+            _stop: stop,
         })
     }
 
@@ -194,7 +248,7 @@ impl Around {
 impl Reader for FileReader {
     fn poll(&mut self, epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
         let poll = match self.dealer.deal(epoch, max_rows, &mut self.share)? {
-            Dealt::Behind => Poll::Pending,
+            Dealt::Nothing => Poll::Pending,
             Dealt::Finished => Poll::Finished,
             Dealt::Lines(lane) => {
                 let rows = self.decode(lane)?;
@@ -209,15 +263,13 @@ impl Reader for FileReader {
 
     fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
         let finished = std::mem::take(&mut self.share.newly_finished);
-        if self.has_announced {
-            return finished.into_iter().map(|lane| (lane, LaneState::Finished)).collect();
-        }
-        self.has_announced = true;
-        let state = |lane| match finished.contains(&lane) {
-            true => LaneState::Finished,
-            false => LaneState::Active,
-        };
-        (0..self.share.files.len() as Lane).map(|lane| (lane, state(lane))).collect()
+        let new = self.announced as Lane..self.share.files.len() as Lane;
+        self.announced = self.share.files.len();
+        let active = new.filter(|lane| !finished.contains(lane));
+        let active = active.map(|lane| (lane, LaneState::Active));
+        let finished = finished.iter().map(|&lane| (lane, LaneState::Finished));
+        let idle = self.new_files.take().map(|lane| (lane, LaneState::Idle));
+        active.chain(finished).chain(idle).collect()
     }
 
     fn take_bad(&mut self) -> BadInputs {
@@ -229,7 +281,7 @@ impl Reader for FileReader {
     }
 
     fn lane_name(&self, lane: Lane) -> String {
-        name(&self.share.files[lane as usize])
+        self.share.files.get(lane as usize).map_or_else(|| "new files".to_owned(), |f| name(f))
     }
 }
 
@@ -242,6 +294,7 @@ mod tests {
     use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
     use std::path::Path;
+    use std::time::Instant;
 
     fn spec(path: &Path) -> ReadSpec {
         let path = path.to_str().unwrap();
@@ -428,5 +481,68 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let error = source.readers(1).err().expect("a lost file").to_string();
         assert!(error.contains("a.json") && error.contains("not there any more"), "{error}");
+    }
+
+    fn watched(dir: &Path) -> ReadSpec {
+        let mut spec = spec(dir);
+        spec.table.options.insert("source.monitor-interval".to_owned(), "5 ms".to_owned());
+        spec
+    }
+
+    fn move_in(dir: &Path, name: &str, numbers: std::ops::Range<i64>) {
+        let aside = dir.join(format!(".{name}"));
+        write_numbers(&aside, numbers);
+        std::fs::rename(aside, dir.join(name)).unwrap();
+    }
+
+    /// Polls until there were so many rows.
+    fn read(readers: &mut [Box<dyn Reader>], count: usize) -> Vec<i64> {
+        let (mut read, deadline) = (vec![], Instant::now() + Duration::from_secs(20));
+        while read.len() < count && Instant::now() < deadline {
+            for reader in readers.iter_mut() {
+                match reader.poll(1, 2).unwrap() {
+                    Poll::Rows(rows) => read.extend(ids(&rows)),
+                    Poll::Pending => {}
+                    Poll::Finished => panic!("there may always be another file"),
+                }
+            }
+        }
+        read.sort();
+        read
+    }
+
+    #[test]
+    fn a_watched_directory_gives_each_file_once_as_it_appears() {
+        let dir = tempfile::tempdir().unwrap();
+        let source = open_source(&watched(dir.path())).unwrap();
+        assert!(!source.is_bounded());
+        let mut readers = source.readers(2).unwrap();
+        assert_eq!(readers[0].lanes(), [(NEW_FILES, LaneState::Idle)]);
+        write_numbers(&dir.path().join(".unfinished"), 90..99);
+        move_in(dir.path(), "a.json", 0..3);
+        assert_eq!(read(&mut readers, 3), [0, 1, 2]);
+        // Appended to: not seen, for the file is known.
+        write_numbers(&dir.path().join("a.json"), 0..7);
+        move_in(dir.path(), "b.json", 10..15);
+        assert_eq!(read(&mut readers, 5), [10, 11, 12, 13, 14]);
+        let lanes: Vec<_> = readers.iter_mut().map(|reader| reader.lanes()).collect();
+        assert!(lanes.iter().any(|lanes| lanes.contains(&(1, LaneState::Finished))), "{lanes:?}");
+    }
+
+    #[test]
+    fn a_watched_directory_goes_on_with_what_is_new_since_the_last_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spec = watched(dir.path());
+        write_numbers(&dir.path().join("a.json"), 0..3);
+        write_numbers(&dir.path().join("b.json"), 3..6);
+        let mut readers = open_source(&spec).unwrap().readers(1).unwrap();
+        let mut all = read(&mut readers, 4);
+        spec.positions = Some(readers[0].positions());
+        drop(readers);
+        write_numbers(&dir.path().join("c.json"), 6..9);
+        let rest = 9 - all.len();
+        all.extend(read(&mut open_source(&spec).unwrap().readers(2).unwrap(), rest));
+        all.sort();
+        assert_eq!(all, (0..9).collect::<Vec<_>>());
     }
 }
