@@ -8,6 +8,7 @@ mod commands;
 mod console;
 mod failure;
 mod logging;
+mod picture;
 mod session;
 mod signals;
 mod status;

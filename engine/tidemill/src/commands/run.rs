@@ -4,7 +4,7 @@ use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
 use crate::signals;
-use crate::status::{Status, grouped};
+use crate::status::{Display, Status, grouped};
 use anyhow::Context;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -45,6 +45,9 @@ pub(crate) struct JobArguments {
     /// Write a summary of the run to this file, as one JSON object.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
+    /// What is shown meanwhile.
+    #[arg(skip)]
+    pub(crate) display: Display,
 }
 
 pub(crate) fn execute(arguments: RunArguments) -> Result<(), Failure> {
@@ -85,7 +88,7 @@ pub(crate) fn run_job(
         metrics: metrics.clone(),
     };
     let started = Instant::now();
-    let status = Status::show(metrics.clone());
+    let status = Status::show(metrics.clone(), &arguments.display);
     let outcome = tidemill_runtime::run(plan, options, outside);
     drop(status);
     let summary = match &outcome {
