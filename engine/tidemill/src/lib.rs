@@ -6,6 +6,7 @@
 mod cli;
 mod commands;
 mod console;
+mod exposition;
 mod failure;
 mod logging;
 mod picture;
