@@ -3,8 +3,9 @@
 //!
 //! An event says when it was *due*, not when it was sent, so that a producer that is held up
 //! doesn't hide what its events had to wait (coordinated omission). A count's row says when the
-//! newest event in it was due. The rate is half of the highest one, which is found by sending as
-//! fast as goes for a while and seeing how much the job keeps up with.
+//! newest event in it was due. The rate is half of the highest one that the job keeps up with,
+//! which is looked for first: the rate is raised until news gets older and older, then narrowed
+//! down.
 
 use crate::consumer::BatchConsumer;
 use crate::kafka::{broker, find_broker, send, topic};
@@ -16,7 +17,7 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use serde::Deserialize;
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,10 +27,16 @@ const KEYS: u64 = 10_000;
 const LINGER_MS: &str = "1";
 /// The first seconds of a run are not measured.
 const WARM_UP: Duration = Duration::from_secs(3);
-/// How long the highest rate is looked for.
-const FLAT_OUT: Duration = Duration::from_secs(8);
-/// No rate is higher than this: more events are due at once than a second can make.
-const RATE_MAX: u64 = 2_000_000;
+/// How long each rate is tried while the highest one is looked for.
+const TRIAL: Duration = Duration::from_secs(8);
+/// The first rate that is tried.
+const RATE_FIRST: u64 = 100_000;
+/// Rates are raised so long, to this at most: no producer here makes more.
+const RATE_MAX: u64 = 3_000_000;
+/// Whoever keeps up is no more than this older in the second half of a trial than in the first …
+const AGING_MS_MAX: f64 = 50.0;
+/// … and never this old.
+const AGE_MS_MAX: f64 = 1000.0;
 
 /// What waits for longer than ten minutes is taken to have waited for so long.
 const LATENCY_US_MAX: u64 = 600_000_000;
@@ -72,8 +79,12 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     let rate = match arguments.rate {
         Some(rate) => rate,
         None => {
-            let highest = run(&brokers, count, RATE_MAX, FLAT_OUT)?.rate();
-            println!("highest rate: {highest} events/s");
+            let highest = highest(|rate| {
+                let seen = run(&brokers, count, rate, TRIAL)?;
+                seen.print(&format!("at {rate}"));
+                Ok(seen.keeps_up(rate))
+            })?;
+            println!("highest rate that the job keeps up with: {highest} events/s");
             (highest / 2).max(1)
         }
     };
@@ -83,13 +94,43 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
     copy.print("bare copy");
     let count = run(&brokers, count, rate, time)?;
     count.print("updating count");
-    let behind = count.quantile_ms(0.99) - copy.quantile_ms(0.99);
+    let p99_ms = |seen: &Seen| quantile_ms(&seen.latencies_us(), 0.99);
+    let behind = p99_ms(&count) - p99_ms(&copy);
     println!("p99 of the count is {behind:.1} ms above that of the copy");
     Ok(())
 }
 
+/// The highest rate at which it keeps up, found within a tenth.
+fn highest(mut keeps_up: impl FnMut(u64) -> anyhow::Result<bool>) -> anyhow::Result<u64> {
+    let mut low = RATE_FIRST;
+    while !keeps_up(low)? {
+        low /= 2;
+        ensure!(low > 0, "it keeps up with no rate at all");
+    }
+    let mut high = low;
+    while high == low {
+        high = (low + low / 2).min(RATE_MAX);
+        if high == low {
+            return Ok(low);
+        }
+        if keeps_up(high)? {
+            low = high;
+        }
+    }
+    while high - low > (low / 10).max(1) {
+        let middle = low.midpoint(high);
+        if keeps_up(middle)? {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
 struct Seen {
-    latencies_us: Histogram<u64>,
+    /// How old rows were in the first and in the second half of the time.
+    halves_us: [Histogram<u64>; 2],
     /// Events that were taken in while it was measured.
     events: u64,
     time: Duration,
@@ -100,28 +141,45 @@ impl Seen {
         (self.events as f64 / self.time.as_secs_f64()) as u64
     }
 
-    fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.latencies_us.value_at_quantile(quantile) as f64 / 1000.0
+    /// Whether what is due comes out, and no older at the end than at the beginning.
+    fn keeps_up(&self, rate: u64) -> bool {
+        let [first, second] = self.halves_us.each_ref().map(|half| quantile_ms(half, 0.5));
+        let takes_in_all = self.rate() as f64 > 0.97 * rate as f64;
+        takes_in_all && second < first + AGING_MS_MAX && second < AGE_MS_MAX
+    }
+
+    fn latencies_us(&self) -> Histogram<u64> {
+        let [first, second] = &self.halves_us;
+        let mut all = first.clone();
+        all.add(second).expect("both have the same bounds");
+        all
     }
 
     fn print(&self, name: &str) {
+        let all = self.latencies_us();
         println!(
             "{name:<15} p50 {:>6.1}  p90 {:>6.1}  p99 {:>6.1}  p99.9 {:>6.1}  max {:>6.1}  ({} rows, {} events/s)",
-            self.quantile_ms(0.5),
-            self.quantile_ms(0.9),
-            self.quantile_ms(0.99),
-            self.quantile_ms(0.999),
-            self.latencies_us.max() as f64 / 1000.0,
-            self.latencies_us.len(),
+            quantile_ms(&all, 0.5),
+            quantile_ms(&all, 0.9),
+            quantile_ms(&all, 0.99),
+            quantile_ms(&all, 0.999),
+            all.max() as f64 / 1000.0,
+            all.len(),
             self.rate(),
         );
     }
 }
 
+fn quantile_ms(latencies_us: &Histogram<u64>, quantile: f64) -> f64 {
+    latencies_us.value_at_quantile(quantile) as f64 / 1000.0
+}
+
 /// Runs one contestant: events at a rate on one side, what comes out on the other.
 fn run(brokers: &str, contestant: Contestant, rate: u64, time: Duration) -> anyhow::Result<Seen> {
-    let name = format!("{contestant:?}-{rate}").replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-    let (input, output) = (topic(&format!("in-{name}")), topic(&format!("out-{name}")));
+    // Each run has topics of its own: it would read what another left.
+    static RUNS: AtomicUsize = AtomicUsize::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    let (input, output) = (topic(&format!("in-{number}")), topic(&format!("out-{number}")));
     broker::create_topic(brokers, &input, 1);
     broker::create_topic(brokers, &output, 1);
     let directory = tempfile::tempdir()?;
@@ -232,21 +290,24 @@ fn watch(brokers: &str, topic: &str, time: Duration) -> anyhow::Result<Seen> {
         n: Option<u64>,
     }
     let mut consumer = BatchConsumer::new(brokers, topic)?;
-    let mut latencies_us = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
+    let empty = Histogram::new_with_bounds(1, LATENCY_US_MAX, 3)?;
+    let mut halves_us = [empty.clone(), empty];
     let mut counts = vec![0; KEYS as usize];
     let (mut events, mut bad) = (0, None);
     let (asked, mut begun) = (Instant::now(), None::<Instant>);
     loop {
-        let is_measured = begun.is_some_and(|begun| begun.elapsed() >= WARM_UP);
+        let measured = begun.and_then(|begun| begun.elapsed().checked_sub(WARM_UP));
+        let half = measured.map(|measured| usize::from(measured >= time / 2));
         let now = now_us();
         let read = consumer.poll(|payload| match serde_json::from_slice::<Row>(payload) {
             Err(error) => bad = Some(error),
             Ok(row) => {
                 let count = &mut counts[row.k as usize];
                 let n = row.n.unwrap_or(*count + 1);
-                if is_measured {
+                if let Some(half) = half {
                     events += n.saturating_sub(*count);
-                    latencies_us.saturating_record(now_us().max(now).saturating_sub(row.created));
+                    halves_us[half]
+                        .saturating_record(now_us().max(now).saturating_sub(row.created));
                 }
                 *count = n;
             }
@@ -263,7 +324,7 @@ fn watch(brokers: &str, topic: &str, time: Duration) -> anyhow::Result<Seen> {
             Some(_) => {}
         }
     }
-    Ok(Seen { latencies_us, events, time })
+    Ok(Seen { halves_us, events, time })
 }
 
 fn now_us() -> u64 {
@@ -288,5 +349,39 @@ pub fn copy(arguments: &CopyArguments) -> anyhow::Result<()> {
             return Err(error);
         }
         producer.poll(Duration::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_highest_rate_is_found_within_a_tenth() {
+        for limit in [3, 70_000, 100_000, 333_333, 1_000_000, RATE_MAX] {
+            let mut trials = 0;
+            let found = highest(|rate| {
+                trials += 1;
+                Ok(rate <= limit)
+            });
+            let found = found.expect("there is one");
+            assert!(found <= limit && limit - found <= found / 10 + 1, "{limit}: {found}");
+            assert!(trials < 25, "{limit}: {trials} trials");
+        }
+        assert!(highest(|_| Ok(false)).is_err());
+    }
+
+    #[test]
+    fn who_gets_older_does_not_keep_up() {
+        let seen = |first_ms: u64, second_ms: u64, events: u64| {
+            let mut halves_us = [(); 2].map(|()| Histogram::new(3).expect("a histogram"));
+            halves_us[0].record(first_ms * 1000).expect("in bounds");
+            halves_us[1].record(second_ms * 1000).expect("in bounds");
+            Seen { halves_us, events, time: Duration::from_secs(1) }
+        };
+        assert!(seen(10, 12, 1000).keeps_up(1000));
+        assert!(!seen(10, 12, 900).keeps_up(1000), "it takes in too little");
+        assert!(!seen(10, 200, 1000).keeps_up(1000), "it gets older");
+        assert!(!seen(2000, 2000, 1000).keeps_up(1000), "it is too old");
     }
 }

@@ -4,7 +4,7 @@ use crate::arrival::{Arrivals, Faults, Network, World};
 use crate::event_clock::{EventClock, write_iso_8601};
 use crate::random::{Popularity, Random};
 use crate::sittings::Sittings;
-use crate::{Generator, Job, Settings, Topic};
+use crate::{Generator, Job, Order, Settings, Topic, View};
 use std::io::Write;
 
 /// The job as the registry lists it.
@@ -27,6 +27,34 @@ pub const JOB: Job = Job {
             name: "segment_counts",
             key: &["segment"],
             meaning: "how many users each segment has, now",
+        },
+    ],
+    views: &[
+        View {
+            table: "segment_counts",
+            title: "Users of each segment",
+            newest: None,
+            order: &[Order::Descending("users"), Order::Ascending("segment")],
+            columns: &[("segment", "segment"), ("purchases", "purchases"), ("users", "users")],
+            bar: Some("users"),
+            rows_max: 5,
+        },
+        View {
+            table: "sessions",
+            title: "Visits that ended last",
+            newest: None,
+            order: &[Order::Descending("last_click"), Order::Ascending("user_id")],
+            columns: &[
+                ("user_id", "user"),
+                ("first_click", "from"),
+                ("last_click", "to"),
+                ("converted", "bought"),
+                ("revenue", "revenue"),
+                ("pages", "pages"),
+                ("depth", "clicks"),
+            ],
+            bar: Some("depth"),
+            rows_max: 100,
         },
     ],
     sql: include_str!("job.sql"),

@@ -7,7 +7,7 @@
 use crate::arrival::{Arrivals, Faults, Network, World};
 use crate::event_clock::{EventClock, write_iso_8601};
 use crate::random::{Popularity, Random};
-use crate::{Generator, Job, Settings, Topic};
+use crate::{Generator, Job, Order, Settings, Topic, View};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 use std::io::Write;
@@ -44,6 +44,42 @@ pub const JOB: Job = Job {
             name: "sales_by_store_hour",
             key: &[],
             meaning: "what each store sold in each hour",
+        },
+    ],
+    views: &[
+        View {
+            table: "reorder_alerts",
+            title: "To be reordered, the emptiest shelf first",
+            newest: None,
+            order: &[
+                Order::Ascending("on_hand"),
+                Order::Descending("reorder_point"),
+                Order::Ascending("store_id"),
+                Order::Ascending("item_id"),
+            ],
+            columns: &[
+                ("store_id", "store"),
+                ("item_id", "item"),
+                ("name", "name"),
+                ("reorder_point", "reorder at"),
+                ("on_hand", "on hand"),
+            ],
+            bar: None,
+            rows_max: 100,
+        },
+        View {
+            table: "sales_by_store_hour",
+            title: "Sales of each store in the hour",
+            newest: Some("window_start"),
+            order: &[Order::Descending("revenue"), Order::Ascending("store_id")],
+            columns: &[
+                ("store_id", "store"),
+                ("receipts", "receipts"),
+                ("pieces", "pieces"),
+                ("revenue", "revenue"),
+            ],
+            bar: Some("revenue"),
+            rows_max: 60,
         },
     ],
     sql: include_str!("job.sql"),

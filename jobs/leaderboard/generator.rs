@@ -4,7 +4,7 @@ use crate::arrival::{Arrivals, Faults, Network, World};
 use crate::event_clock::{EventClock, write_iso_8601};
 use crate::random::{Popularity, Random};
 use crate::sittings::Sittings;
-use crate::{Generator, Job, Settings, Topic};
+use crate::{Generator, Job, Order, Settings, Topic, View};
 use std::io::Write;
 
 /// The job as the registry lists it.
@@ -22,6 +22,37 @@ pub const JOB: Job = Job {
             name: "top_by_minute",
             key: &[],
             meaning: "who were the 10 best players of each region in each minute",
+        },
+    ],
+    views: &[
+        View {
+            table: "top_players",
+            title: "Best players of all time",
+            newest: None,
+            order: &[Order::Ascending("place")],
+            columns: &[
+                ("place", "#"),
+                ("player", "player"),
+                ("catches", "catches"),
+                ("points", "points"),
+            ],
+            bar: Some("points"),
+            rows_max: 100,
+        },
+        View {
+            table: "top_by_minute",
+            title: "Best players of each region in the minute",
+            newest: Some("window_start"),
+            order: &[Order::Ascending("place"), Order::Descending("points")],
+            columns: &[
+                ("region", "region"),
+                ("place", "#"),
+                ("player", "player"),
+                ("catches", "catches"),
+                ("points", "points"),
+            ],
+            bar: Some("points"),
+            rows_max: 80,
         },
     ],
     sql: include_str!("job.sql"),

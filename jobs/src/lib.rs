@@ -23,6 +23,9 @@ pub mod inventory;
 pub mod leaderboard;
 pub mod random;
 pub mod sittings;
+pub mod view;
+
+pub use view::{Order, View};
 
 /// A shipped job.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +38,8 @@ pub struct Job {
     pub inputs: &'static [Topic],
     /// The topics it writes.
     pub results: &'static [Topic],
+    /// Which results a demo shows, and how: the first one on top.
+    pub views: &'static [View],
     /// The job file. It takes the variables `BROKERS`, `TOPIC_PREFIX` and `BOUNDED`, and has a
     /// default for each.
     pub sql: &'static str,

@@ -218,3 +218,24 @@ fn each_job_file_names_its_topics_and_each_readme_explains_them() {
         }
     }
 }
+
+#[test]
+fn views_show_columns_of_results() {
+    for job in all() {
+        assert!(!job.views.is_empty(), "{} has something to show", job.name);
+        for view in job.views {
+            assert!(job.results.iter().any(|result| result.name == view.table), "{}", view.table);
+            let declared = job.sql.split(&format!("CREATE TABLE {} (", view.table)).nth(1);
+            let declared = declared.and_then(|rest| rest.split(") WITH").next()).unwrap();
+            for column in view.needs() {
+                let is_there = declared.lines().any(|line| {
+                    line.split_whitespace().next().is_some_and(|first| first == column)
+                });
+                assert!(is_there, "{} has no {column}", view.table);
+            }
+            if let Some(bar) = view.bar {
+                assert!(view.columns.iter().any(|(column, _)| *column == bar), "{bar} is shown");
+            }
+        }
+    }
+}

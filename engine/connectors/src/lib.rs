@@ -6,6 +6,7 @@
 
 mod blackhole;
 mod datagen;
+pub mod feed;
 mod filesystem;
 mod kafka;
 mod options;
@@ -14,9 +15,11 @@ mod record_rows;
 pub mod registry;
 pub mod sink;
 pub mod source;
+pub mod tee;
 #[cfg(test)]
 mod testing;
 
+pub use feed::Feed;
 pub use options::parse_duration;
 pub use registry::{Registry, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
@@ -24,3 +27,4 @@ pub use source::{
     Alignment, BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions,
     ReadSpec, Reader, Source,
 };
+pub use tee::{Watcher, tee};

@@ -5,8 +5,9 @@ use crate::error::OracleError;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::sync::{Arc, Mutex};
-use tidemill_connectors::sink::{Sink, Staged, Transaction, Writer};
+use tidemill_connectors::sink::{Sink, Writer};
 use tidemill_connectors::source::ConnectorError;
+use tidemill_connectors::{Watcher, tee};
 use tidemill_formats::Changelog;
 use tidemill_operators::{Batch, Epoch};
 use tidemill_sql::plan::SinkPlan;
@@ -34,8 +35,8 @@ impl Capture {
     }
 
     /// A sink that passes everything on to `inner` and keeps it here.
-    pub fn tee(&self, inner: Box<dyn Sink>) -> impl Sink + use<> {
-        Tee { capture: self.clone(), inner }
+    pub fn tee(&self, inner: Box<dyn Sink>) -> Box<dyn Sink> {
+        tee(inner, Arc::new(self.clone()))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Batch>> {
@@ -43,9 +44,15 @@ impl Capture {
     }
 }
 
+impl Watcher for Capture {
+    fn see(&self, rows: &[Batch]) {
+        self.lock().extend_from_slice(rows);
+    }
+}
+
 impl Writer for Capture {
     fn write(&mut self, _: Epoch, rows: &[Batch]) -> Result<(), ConnectorError> {
-        self.lock().extend_from_slice(rows);
+        self.see(rows);
         Ok(())
     }
 
@@ -65,61 +72,5 @@ impl Writer for Capture {
 impl Sink for Capture {
     fn writer(&self, _: usize, _: usize) -> Result<Box<dyn Writer>, ConnectorError> {
         Ok(Box::new(self.clone()))
-    }
-}
-
-/// A sink, or one of its writers, whose rows are captured on their way.
-struct Tee<S: ?Sized> {
-    capture: Capture,
-    inner: Box<S>,
-}
-
-impl Sink for Tee<dyn Sink> {
-    fn writer(&self, worker: usize, workers: usize) -> Result<Box<dyn Writer>, ConnectorError> {
-        let inner = self.inner.writer(worker, workers)?;
-        Ok(Box::new(Tee { capture: self.capture.clone(), inner }))
-    }
-
-    fn transaction(&self) -> Option<Arc<dyn Transaction>> {
-        self.inner.transaction()
-    }
-
-    fn settle(&self) -> Result<(), ConnectorError> {
-        self.inner.settle()
-    }
-
-    fn is_staged(&self) -> bool {
-        self.inner.is_staged()
-    }
-
-    fn commit(&self, staged: &[String]) -> Result<(), ConnectorError> {
-        self.inner.commit(staged)
-    }
-
-    fn recover(&self, staged: &[String]) -> Result<(), ConnectorError> {
-        self.inner.recover(staged)
-    }
-}
-
-impl Writer for Tee<dyn Writer> {
-    fn write(&mut self, epoch: Epoch, rows: &[Batch]) -> Result<(), ConnectorError> {
-        self.capture.write(epoch, rows)?;
-        self.inner.write(epoch, rows)
-    }
-
-    fn flush(&mut self) -> Result<(), ConnectorError> {
-        self.inner.flush()
-    }
-
-    fn pending_bytes(&self) -> usize {
-        self.inner.pending_bytes()
-    }
-
-    fn seal(&mut self) -> Result<Staged, ConnectorError> {
-        self.inner.seal()
-    }
-
-    fn finish(&mut self) -> Result<(), ConnectorError> {
-        self.inner.finish()
     }
 }

@@ -164,7 +164,9 @@ impl SourceDriver {
         if rows.is_empty() {
             return Ok(());
         }
-        shared.coordinator.read(rows.len(), rows.bytes());
+        let bytes = rows.bytes();
+        shared.coordinator.read(rows.len(), bytes);
+        shared.metrics.nodes[self.node].bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         if let Some(watermark) = &self.watermark {
             let greatest = greatest_ms(watermark.as_ref(), &rows, processing_time_ms(epoch));
             let greatest = greatest

@@ -31,6 +31,8 @@ pub struct NodeMetrics {
     pub rows_in: AtomicU64,
     /// Rows that went out.
     pub rows_out: AtomicU64,
+    /// Bytes that a source has read, as columns in memory.
+    pub bytes: AtomicU64,
     /// Rows dropped because they came too late.
     pub late_rows: AtomicU64,
     /// Records that could not be decoded.
@@ -48,6 +50,7 @@ impl NodeMetrics {
             role,
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             bad_records: AtomicU64::new(0),
             watermark_ms: AtomicI64::new(i64::MIN),

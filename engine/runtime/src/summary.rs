@@ -77,15 +77,19 @@ pub struct Usage {
     pub cpu_seconds: f64,
     /// The most memory ever held.
     pub peak_rss_bytes: u64,
+    /// The memory held now.
+    pub rss_bytes: u64,
 }
 
 impl Usage {
     /// Asks the system.
     pub fn now() -> Usage {
         let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+        let status = read("/proc/self/status");
         Usage {
             cpu_seconds: cpu_seconds(&read("/proc/self/stat")).unwrap_or_default(),
-            peak_rss_bytes: peak_rss_bytes(&read("/proc/self/status")).unwrap_or_default(),
+            peak_rss_bytes: status_bytes(&status, "VmHWM:").unwrap_or_default(),
+            rss_bytes: status_bytes(&status, "VmRSS:").unwrap_or_default(),
         }
     }
 }
@@ -100,8 +104,9 @@ fn cpu_seconds(stat: &str) -> Option<f64> {
     Some((user + system) / 100.0)
 }
 
-fn peak_rss_bytes(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+/// A size in `/proc/self/status`.
+fn status_bytes(status: &str, name: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kibibytes * 1024)
 }
@@ -114,8 +119,9 @@ mod tests {
     fn a_process_name_full_of_brackets_does_not_shift_its_times() {
         let stat = "42 (a) b (c)) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20";
         assert_eq!(cpu_seconds(stat), Some(3.0));
-        assert_eq!(peak_rss_bytes("VmPeak:\t  9 kB\nVmHWM:\t  12 kB\n"), Some(12 * 1024));
-        assert_eq!((cpu_seconds(""), peak_rss_bytes("")), (None, None));
+        let status = "VmPeak:\t  9 kB\nVmHWM:\t  12 kB\n";
+        assert_eq!(status_bytes(status, "VmHWM:"), Some(12 * 1024));
+        assert_eq!((cpu_seconds(""), status_bytes(status, "VmRSS:")), (None, None));
     }
 
     #[test]

@@ -6,8 +6,10 @@
 mod cli;
 mod commands;
 mod console;
+mod exposition;
 mod failure;
 mod logging;
+mod picture;
 mod session;
 mod signals;
 mod status;

@@ -1,6 +1,9 @@
-//! What a running job shows: a live line on a terminal, a log line now and then otherwise.
+//! What a running job shows: a live line or a picture on a terminal, a log line now and then
+//! otherwise.
 
+use crate::picture::{Picture, Screen, Size};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use std::collections::VecDeque;
 use std::io::IsTerminal;
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -9,19 +12,47 @@ use tidemill_operators::Watermark;
 use tidemill_runtime::{Metrics, Totals};
 
 /// The live line is drawn anew after this time …
-const DRAW_INTERVAL: Duration = Duration::from_millis(250);
+const LINE_INTERVAL: Duration = Duration::from_millis(250);
+/// … a picture after this …
+const PICTURE_INTERVAL: Duration = Duration::from_millis(125);
 /// … and a log line is written after this.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
+/// The last picture leaves room for what is said at the end.
+const LINES_BELOW: usize = 5;
+/// Rows per second are those of the last seconds: steadier than those of the last moment.
+const PACE_SPAN: Duration = Duration::from_secs(2);
 
-/// The one live line of the process, if there is one.
-static LINE: RwLock<Option<ProgressBar>> = RwLock::new(None);
+/// How a job shows what it does.
+#[derive(Clone, Debug, Default)]
+pub(crate) enum Display {
+    /// By its counters alone.
+    #[default]
+    Counters,
+    /// By its results, on standard output.
+    Picture(Arc<Picture>),
+}
 
-/// Does something to the terminal while the live line steps aside.
+/// What moves on the terminal of this process, if anything does.
+static LIVE: RwLock<Option<Live>> = RwLock::new(None);
+
+enum Live {
+    Line(ProgressBar),
+    Picture(Arc<Picture>, Mutex<Screen>),
+}
+
+/// Does something to the terminal while what is live steps aside.
 pub(crate) fn aside<R>(write: impl FnOnce() -> R) -> R {
-    match LINE.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-        Some(line) => line.suspend(write),
+    match LIVE.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        Some(Live::Line(line)) => line.suspend(write),
+        Some(Live::Picture(_, screen)) => {
+            screen.lock().unwrap_or_else(PoisonError::into_inner).aside(write)
+        }
         None => write(),
     }
+}
+
+fn set_live(live: Option<Live>) {
+    *LIVE.write().unwrap_or_else(PoisonError::into_inner) = live;
 }
 
 /// Shows a job's counters until it is dropped.
@@ -32,21 +63,32 @@ pub(crate) struct Status {
 }
 
 impl Status {
-    /// Starts to show the counters.
-    pub(crate) fn show(metrics: Arc<Metrics>) -> Self {
-        let is_live = std::io::stderr().is_terminal();
-        if is_live {
-            let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
-                line.set_style(style);
+    /// Starts to show the counters, and what else the display shows.
+    pub(crate) fn show(metrics: Arc<Metrics>, display: &Display) -> Self {
+        let interval = match display {
+            Display::Picture(picture) => {
+                set_live(Some(Live::Picture(picture.clone(), Mutex::new(Screen::new()))));
+                PICTURE_INTERVAL
             }
-            *LINE.write().unwrap_or_else(PoisonError::into_inner) = Some(line);
-        }
+            Display::Counters if std::io::stderr().is_terminal() => {
+                set_live(Some(Live::Line(line())));
+                LINE_INTERVAL
+            }
+            Display::Counters => LOG_INTERVAL,
+        };
         let over = Arc::new((Mutex::new(false), Condvar::new()));
         let watched = over.clone();
-        let thread = std::thread::spawn(move || draw(is_live, &metrics, &watched));
+        let thread = std::thread::spawn(move || draw(interval, &metrics, &watched));
         Status { over, thread: Some(thread) }
     }
+}
+
+fn line() -> ProgressBar {
+    let line = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {msg}") {
+        line.set_style(style);
+    }
+    line
 }
 
 impl Drop for Status {
@@ -56,34 +98,71 @@ impl Drop for Status {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
-        if let Some(line) = LINE.write().unwrap_or_else(PoisonError::into_inner).take() {
+        if let Some(Live::Line(line)) = &*LIVE.read().unwrap_or_else(PoisonError::into_inner) {
             line.finish_and_clear();
         }
+        set_live(None);
     }
 }
 
-fn draw(is_live: bool, metrics: &Metrics, over: &(Mutex<bool>, Condvar)) {
-    let interval = if is_live { DRAW_INTERVAL } else { LOG_INTERVAL };
-    let mut before = (Instant::now(), 0);
+fn draw(interval: Duration, metrics: &Metrics, over: &(Mutex<bool>, Condvar)) {
+    let mut pace = Pace::new(Instant::now());
+    let mut shown = Instant::now();
     let mut is_over = over.0.lock().unwrap_or_else(PoisonError::into_inner);
     while !*is_over {
         let waited = over.1.wait_timeout(is_over, interval);
         is_over = waited.unwrap_or_else(PoisonError::into_inner).0;
-        let elapsed = before.0.elapsed();
-        if *is_over || elapsed < interval {
+        if !*is_over && shown.elapsed() < interval {
             continue;
         }
+        shown = Instant::now();
         let totals = metrics.totals();
-        let rows = totals.rows_in.saturating_sub(before.1);
-        before = (Instant::now(), totals.rows_in);
-        let line = describe(&totals, rows as f64 / elapsed.as_secs_f64());
-        match LINE.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            Some(live) => {
-                live.set_message(line);
-                live.tick();
+        let rows_per_second = pace.after(shown, totals.rows_in);
+        match LIVE.read().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            Some(Live::Picture(picture, screen)) => {
+                let mut screen = screen.lock().unwrap_or_else(PoisonError::into_inner);
+                // Between the wish to stop and the end the terminal is left alone: a second
+                // signal ends the process at any moment.
+                if *is_over || !picture.is_stopping() {
+                    let size = Screen::size();
+                    let lines = if *is_over {
+                        size.lines - LINES_BELOW.min(size.lines)
+                    } else {
+                        size.lines
+                    };
+                    let room = Size { lines, ..size };
+                    screen.draw(picture.lines(&totals, rows_per_second, room), size);
+                }
+                if *is_over || picture.is_stopping() {
+                    screen.leave();
+                }
             }
-            None => tracing::info!("{line}"),
+            Some(Live::Line(line)) if !*is_over => {
+                line.set_message(describe(&totals, rows_per_second));
+                line.tick();
+            }
+            None if !*is_over => tracing::info!("{}", describe(&totals, rows_per_second)),
+            Some(Live::Line(_)) | None => {}
         }
+    }
+}
+
+/// How fast rows have come in lately.
+struct Pace(VecDeque<(Instant, u64)>);
+
+impl Pace {
+    fn new(started: Instant) -> Self {
+        Pace(VecDeque::from([(started, 0)]))
+    }
+
+    /// Rows per second, so many having come in by `now`.
+    fn after(&mut self, now: Instant, rows: u64) -> f64 {
+        while self.0.len() > 1 && now.duration_since(self.0[1].0) >= PACE_SPAN {
+            self.0.pop_front();
+        }
+        let (since, before) = self.0[0];
+        self.0.push_back((now, rows));
+        rows.saturating_sub(before) as f64 / now.duration_since(since).as_secs_f64().max(1e-3)
     }
 }
 
@@ -138,7 +217,7 @@ pub(crate) fn bytes(bytes: u64) -> String {
 }
 
 /// A watermark as time of day and date in UTC.
-fn instant(watermark: Watermark) -> String {
+pub(crate) fn instant(watermark: Watermark) -> String {
     use arrow::temporal_conversions::timestamp_ms_to_datetime;
     match watermark {
         Watermark::MAX => "end".to_owned(),
@@ -167,6 +246,17 @@ mod tests {
             describe(&totals, 0.0),
             "in 1,234,567  out 12  0/s  watermark 2026-01-05 08:00:00  late 3  state 3.0 MiB"
         );
+    }
+
+    #[test]
+    fn the_pace_is_that_of_the_last_seconds() {
+        let started = Instant::now();
+        let at = |ms| started + Duration::from_millis(ms);
+        let mut pace = Pace::new(started);
+        assert_eq!(pace.after(at(500), 100), 200.0);
+        assert_eq!(pace.after(at(1000), 200), 200.0);
+        assert_eq!(pace.after(at(3000), 1000), 400.0, "since the first second");
+        assert_eq!(pace.after(at(13_000), 1000), 0.0);
     }
 
     #[test]

@@ -78,7 +78,7 @@ impl Outside for Verification<'_> {
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(self.written(&spec.table.name).tee(self.inner.sink(spec)?)))
+        Ok(self.written(&spec.table.name).tee(self.inner.sink(spec)?))
     }
 }
 

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use tidemill_connectors::open_sink;
 use tidemill_connectors::sink::{WriteSpec, Writer};
+use tidemill_connectors::{Feed, open_sink};
 use tidemill_formats::Table;
 use tidemill_jobs::{Job, Record, Settings};
 use tidemill_operators::Batch;
@@ -32,7 +32,7 @@ pub(crate) struct GenerateArguments {
     #[arg(long, value_name = "N", default_value_t = EVENTS_DEFAULT)]
     events: u64,
     /// How many records a second; as fast as it goes without.
-    #[arg(long, value_name = "R")]
+    #[arg(long, value_name = "R", value_parser = rate)]
     rate: Option<f64>,
     /// The seed: the same gives the same records.
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
@@ -69,6 +69,14 @@ pub(crate) fn execute(arguments: &GenerateArguments) -> Result<(), Failure> {
     send(records, arguments.rate, target.as_mut(), &AtomicBool::new(false))
 }
 
+/// A rate as the command line has it: it must be one that gets somewhere.
+pub(crate) fn rate(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(rate) if rate > 0.0 && f64::is_finite(rate) => Ok(rate),
+        _ => Err("write a number of records a second, greater than zero".to_owned()),
+    }
+}
+
 /// The shipped job of this name.
 pub(crate) fn find(name: &str) -> Result<&'static Job, Failure> {
     tidemill_jobs::find(name).ok_or_else(|| {
@@ -82,6 +90,9 @@ pub(crate) fn find(name: &str) -> Result<&'static Job, Failure> {
 pub(crate) trait Target {
     /// Takes records, in order.
     fn take(&mut self, records: &[Record]) -> Result<(), Failure>;
+
+    /// All records there are have been taken. Not said if somebody stopped the sending.
+    fn end(&mut self) {}
 
     /// Makes everything durable.
     fn finish(&mut self) -> Result<(), Failure>;
@@ -110,6 +121,7 @@ pub(crate) fn send(
         }
         let batch: Vec<Record> = records.by_ref().take(due).collect();
         if batch.is_empty() {
+            target.end();
             break;
         }
         target.take(&batch)?;
@@ -148,6 +160,40 @@ impl Target for Files {
 
     fn finish(&mut self) -> Result<(), Failure> {
         self.0.values_mut().try_for_each(|file| Ok(file.flush()?))
+    }
+}
+
+/// Feeds of a job in this process, one for each topic. Clones are the same feeds.
+#[derive(Clone)]
+pub(crate) struct Feeds(BTreeMap<&'static str, Feed>);
+
+impl Feeds {
+    /// Feeds for the inputs of a job.
+    pub(crate) fn of(job: &Job) -> Self {
+        Feeds(job.inputs.iter().map(|topic| (topic.name, Feed::default())).collect())
+    }
+
+    /// The feed of a topic.
+    pub(crate) fn topic(&self, name: &str) -> Option<&Feed> {
+        self.0.get(name)
+    }
+}
+
+impl Target for Feeds {
+    fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
+        for (&topic, feed) in &self.0 {
+            let of_topic = records.iter().filter(|record| record.topic == topic);
+            feed.push(of_topic.map(|record| record.value.clone()));
+        }
+        Ok(())
+    }
+
+    fn end(&mut self) {
+        self.0.values().for_each(Feed::end);
+    }
+
+    fn finish(&mut self) -> Result<(), Failure> {
+        Ok(())
     }
 }
 
@@ -248,6 +294,27 @@ mod tests {
             .map(|path| fs::read(path).unwrap().iter().filter(|&&byte| byte == b'\n').count())
             .sum();
         assert_eq!(lines, 2500);
+    }
+
+    #[test]
+    fn feeds_end_when_all_records_are_sent_and_not_when_somebody_stops() {
+        let job = find("inventory").unwrap();
+        let is_over = |feeds: &Feeds| feeds.0.values().all(Feed::is_over);
+        let records = || (job.generator)(Settings::default()).take(2500);
+        let mut feeds = Feeds::of(job);
+        send(records(), None, &mut feeds, &AtomicBool::new(true)).unwrap();
+        assert!(!is_over(&feeds));
+        send(records(), None, &mut feeds, &AtomicBool::new(false)).unwrap();
+        assert!(is_over(&feeds));
+        assert_eq!(feeds.0.values().map(Feed::waiting).sum::<usize>(), 2500);
+    }
+
+    #[test]
+    fn a_rate_gets_somewhere() {
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "inf", "NaN", "fast"] {
+            assert!(rate(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! `tidemill run`: a job in the foreground.
 
 use crate::console::StandardOutput;
+use crate::exposition::Exposition;
 use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
 use crate::signals;
-use crate::status::{Status, grouped};
+use crate::status::{Display, Status, grouped};
 use anyhow::Context;
 use clap::Args;
 use std::path::{Path, PathBuf};
@@ -48,6 +49,12 @@ pub(crate) struct JobArguments {
     /// Write a summary of the run to this file, as one JSON object.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
+    /// Serve metrics for Prometheus at http://ADDR/metrics; port 0 takes any free one.
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics: Option<String>,
+    /// What is shown meanwhile.
+    #[arg(skip)]
+    pub(crate) display: Display,
 }
 
 impl JobArguments {
@@ -86,6 +93,8 @@ pub(crate) fn run_job(
         return Ok(None);
     }
     let metrics = Arc::new(Metrics::new(plan, workers));
+    let serve = |address: &String| Exposition::serve(address, name, metrics.clone());
+    let exposition = arguments.metrics.as_ref().map(serve).transpose()?;
     let options = RunOptions {
         workers,
         dead_letters: home.directory.dead_letters(),
@@ -95,9 +104,9 @@ pub(crate) fn run_job(
         metrics: metrics.clone(),
     };
     let started = Instant::now();
-    let status = Status::show(metrics.clone());
+    let status = Status::show(metrics.clone(), &arguments.display);
     let outcome = tidemill_runtime::run(plan, options, outside);
-    drop(status);
+    drop((status, exposition));
     let summary = match &outcome {
         Ok(summary) => summary.clone(),
         Err(_) => failed(&metrics, started.elapsed()),

@@ -1,6 +1,8 @@
 //! The binary as users meet it: exit statuses, what goes where, what stays behind.
 
 use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -184,4 +186,77 @@ fn sigterm_stops_an_endless_job_cleanly_and_nobody_else_runs_it_meanwhile() {
     let summary = setting.summary();
     assert_eq!(summary["exit"], "stopped");
     assert_eq!(summary["rows_in"], summary["rows_out"]);
+}
+
+/// The answer to a request, status line and all.
+fn http(address: &str, request: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("somebody listens");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("text");
+    answer
+}
+
+#[test]
+fn metrics_are_served_while_a_job_runs() {
+    let setting = Setting::new();
+    let demo = ["demo", "inventory", "--rate", "5000", "--metrics", "127.0.0.1:0"];
+    let mut command = setting.command(&demo);
+    let mut running =
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
+    let mut said = BufReader::new(running.stderr.take().expect("piped")).lines();
+    let address = loop {
+        let line = said.next().expect("it says where").expect("text");
+        if let Some((_, rest)) = line.split_once("metrics are at http://") {
+            break rest.trim_end_matches("/metrics").to_owned();
+        }
+    };
+    let said = std::thread::spawn(move || said.count());
+    let page = || http(&address, "GET /metrics HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n");
+    let value = |page: &str, name: &str, step: &str| -> Option<f64> {
+        let series = format!("{name}{{job=\"demo-inventory\",step=\"{step}\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&series))?.parse().ok()
+    };
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let page = loop {
+        let page = page();
+        let written = value(&page, "tidemill_rows_in_total", "sink stock_positions");
+        if written.is_some_and(|rows| rows > 0.0) || Instant::now() > deadline {
+            break page;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert!(page.starts_with("HTTP/1.1 200"), "{page}");
+    assert!(page.contains("text/plain; version=0.0.4"), "{page}");
+    for (name, step, at_least) in [
+        ("tidemill_rows_out_total", "source pos_transactions", 1.0),
+        ("tidemill_source_bytes_total", "source pos_transactions", 1.0),
+        ("tidemill_bad_records_total", "source items", 0.0),
+        ("tidemill_source_lag_records", "source items", 0.0),
+        ("tidemill_rows_in_total", "sink stock_positions", 1.0),
+        ("tidemill_watermark_seconds", "window aggregate 16", 1.7e9),
+    ] {
+        let found = value(&page, name, step);
+        assert!(found.is_some_and(|value| value >= at_least), "{name} {step}: {found:?} in {page}");
+    }
+    assert!(page.contains("process_resident_memory_bytes{job=\"demo-inventory\"}"), "{page}");
+    let missing = http(&address, "GET / HTTP/1.1\r\nHost: it\r\nConnection: close\r\n\r\n");
+    assert!(missing.starts_with("HTTP/1.1 404"), "{missing}");
+    let killed = Command::new("kill").arg(running.id().to_string()).status().expect("kill");
+    assert!(killed.success());
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
+    said.join().expect("read to the end");
+}
+
+#[test]
+fn an_address_where_nobody_can_listen_is_a_wrong_command_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    let setting = Setting::new();
+    for address in ["nonsense", "127.0.0.1", "256.0.0.1:80", &taken] {
+        let output = setting.run(&["run", "tables.sql", "query.sql", "--metrics", address]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{address}: {said}");
+        assert!(said.contains(address) && said.contains("HOST:PORT"), "{said}");
+    }
 }

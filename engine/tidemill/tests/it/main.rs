@@ -7,3 +7,4 @@ mod kafka;
 mod mutations;
 mod readme;
 mod support;
+mod terminal;
