@@ -3,6 +3,7 @@
 #[path = "../../../../connectors/tests/kafka/broker.rs"]
 mod broker;
 mod demo;
+mod exactly_once;
 mod outages;
 mod results;
 mod shipped_jobs;
@@ -29,9 +30,14 @@ struct Job {
 impl Job {
     /// A job file of this text, run by two workers.
     fn new(sql: &str) -> Job {
+        Job::with_workers_from_session(sql).define("parallelism.default", "2")
+    }
+
+    /// A job file of this text.
+    fn with_workers_from_session(sql: &str) -> Job {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("job.sql"), sql).expect("a job file");
-        Job { folder, arguments: ["run", "job.sql", "--workers", "2"].map(String::from).into() }
+        Job { folder, arguments: ["run", "job.sql"].map(String::from).into() }
     }
 
     /// One of the jobs that are shipped.
@@ -73,9 +79,22 @@ impl Job {
 
     /// Starts a job that does not end by itself.
     fn start(&self) -> Running {
+        self.start_as(self.command())
+    }
+
+    /// Starts it with so many workers, lingering for so long at the places in a checkpoint's
+    /// commit where a death matters most.
+    fn start_slow(&self, workers: u64, slow_ms: u64) -> Running {
+        let mut command = self.command();
+        command.args(["-D", &format!("parallelism.default={workers}")]);
+        command.env("TIDEMILL_TEST_SLOW_MS", slow_ms.to_string());
+        self.start_as(command)
+    }
+
+    fn start_as(&self, mut command: Command) -> Running {
         let path = self.path("stderr");
         let stderr = File::create(&path).expect("a file");
-        let child = self.command().stdout(Stdio::null()).stderr(stderr).spawn().expect("a job");
+        let child = command.stdout(Stdio::null()).stderr(stderr).spawn().expect("a job");
         Running { child, said: path }
     }
 
@@ -132,6 +151,18 @@ impl Running {
         };
         assert_eq!(status.code(), Some(0), "{}", self.said());
         self.said()
+    }
+
+    /// Sends SIGKILL.
+    fn kill(&mut self) {
+        self.child.kill().expect("a signal");
+        self.child.wait().expect("a status");
+    }
+
+    /// Fails if it has ended.
+    fn assert_running(&mut self) {
+        let status = self.child.try_wait().expect("a status");
+        assert!(status.is_none(), "the job ended with {status:?}: {}", self.said());
     }
 
     fn said(&self) -> String {

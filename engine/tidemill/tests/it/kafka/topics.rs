@@ -2,11 +2,12 @@
 
 use super::broker::{create_topic, create_topic_with};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(60);
@@ -79,31 +80,35 @@ impl Topic {
         self.send(records.map(|(i, v)| (i as i32 % self.partitions, None, Some(v.to_string()))));
     }
 
-    /// Everything that is in the topic now, partition by partition.
+    /// Everything that is visible in the topic now, partition by partition.
     pub fn records(&self) -> Vec<Record> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", "check")
-            .set("enable.partition.eof", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
             .create()
             .expect("a consumer");
         let mut list = TopicPartitionList::new();
-        let mut missing = 0;
         for partition in 0..self.partitions {
-            let (low, high) =
-                consumer.fetch_watermarks(&self.name, partition, WAIT).expect("offsets");
-            missing += high - low;
             list.add_partition_offset(&self.name, partition, Offset::Beginning).expect("an offset");
         }
         consumer.assign(&list).expect("an assignment");
-        let mut records = BTreeMap::new();
-        while records.len() < missing as usize {
-            let message = consumer.poll(WAIT).expect("a record in time").expect("a record");
-            let record = Record {
-                key: message.key().map(<[u8]>::to_vec),
-                value: message.payload().map(<[u8]>::to_vec),
-            };
-            records.insert((message.partition(), message.offset()), record);
+        let (mut records, mut read) = (BTreeMap::new(), BTreeSet::new());
+        while read.len() < self.partitions as usize {
+            match consumer.poll(WAIT).expect("a record in time") {
+                Err(KafkaError::PartitionEOF(partition)) => {
+                    read.insert(partition);
+                }
+                message => {
+                    let message = message.expect("a record");
+                    let record = Record {
+                        key: message.key().map(<[u8]>::to_vec),
+                        value: message.payload().map(<[u8]>::to_vec),
+                    };
+                    records.insert((message.partition(), message.offset()), record);
+                }
+            }
         }
         records.into_values().collect()
     }
