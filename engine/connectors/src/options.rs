@@ -13,6 +13,7 @@ use tidemill_formats::{OptionError, Table};
 const ENGINE_OPTIONS: &[&str] = &[
     "connector",
     "scan.bad-records",
+    "scan.bad-records.topic",
     "scan.parallelism",
     "sink.parallelism",
     "scan.watermark.alignment.group",

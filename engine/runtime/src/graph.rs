@@ -2,11 +2,12 @@
 
 use crate::checkpoint::Part;
 use crate::error::JobError;
-use crate::input::SourceDriver;
+use crate::gate::GatedWriter;
+use crate::input::{BadRecords, SourceDriver};
 use crate::job::Shared;
 use crate::metrics::Role;
 use crate::options::{self, Policy};
-use crate::output::{SinkDriver, SinkHandle, Written};
+use crate::output::{SinkDriver, SinkHandle};
 use crate::worker::Readers;
 use arrow::datatypes::SchemaRef;
 use std::cell::RefCell;
@@ -14,7 +15,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tidemill_connectors::sink::Writer;
 use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream, Worker,
@@ -98,7 +98,8 @@ struct Parts<'a> {
     index: usize,
     shared: &'a Arc<Shared>,
     readers: BTreeMap<NodeId, Box<dyn Reader>>,
-    writers: BTreeMap<NodeId, Box<dyn Writer>>,
+    writers: BTreeMap<NodeId, GatedWriter>,
+    letter_topics: BTreeMap<NodeId, GatedWriter>,
     maps: BTreeMap<NodeId, Map>,
     operators: BTreeMap<NodeId, (Box<dyn Operator>, Watermark)>,
     sources: Vec<SourceDriver>,
@@ -113,6 +114,7 @@ impl<'a> Parts<'a> {
             shared,
             readers: readers.into_iter().collect(),
             writers: BTreeMap::new(),
+            letter_topics: BTreeMap::new(),
             maps: BTreeMap::new(),
             operators: BTreeMap::new(),
             sources: Vec::new(),
@@ -120,7 +122,11 @@ impl<'a> Parts<'a> {
             sinks: Vec::new(),
         };
         for (&id, sink) in &shared.sinks {
-            parts.writers.insert(id, sink.writer(index, shared.workers)?);
+            parts.writers.insert(id, GatedWriter::open(sink.as_ref(), index, shared.workers)?);
+        }
+        for (&id, sink) in &shared.letter_topics {
+            let gate = GatedWriter::open(sink.as_ref(), index, shared.workers)?;
+            parts.letter_topics.insert(id, gate);
         }
         for (id, node) in shared.plan.nodes.iter().enumerate() {
             let failed = |error| shared.operator_error(id, error);
@@ -154,9 +160,12 @@ impl<'a> Parts<'a> {
                 let (input, rows) = graph.source();
                 let reader = self.readers.remove(&id).expect("opened before");
                 let policy = shared.bad_records.get(&id).copied().unwrap_or_default();
+                let letters = self.letter_topics.remove(&id);
+                let bad_records = BadRecords { policy, topic: letters };
                 let restored_ms = shared.restored.lane_watermarks_ms(node.operator_id);
                 let time = (restored_ms, shared.alignments.get(&id).cloned());
-                let driver = SourceDriver::new(self.index, id, plan, reader, input, policy, time);
+                let driver =
+                    SourceDriver::new(self.index, id, plan, reader, input, bad_records, time);
                 self.sources.push(driver);
                 Some(rows)
             }
@@ -187,10 +196,8 @@ impl<'a> Parts<'a> {
             NodeKind::Sink(plan) => {
                 let rows = inputs.pop().expect("a sink has an input");
                 let input = shared.plan.nodes[node.inputs[0]].changelog;
-                let writer = self.writers.remove(&id).expect("opened before");
-                let has_transaction = shared.sinks[&id].transaction().is_some();
-                let written = Written { writer, has_transaction, input };
-                let driver = SinkDriver::new(id, plan, written, shared.clone());
+                let gate = self.writers.remove(&id).expect("opened before");
+                let driver = SinkDriver::new(id, plan, input, gate, shared.clone());
                 let driver = Rc::new(RefCell::new(driver));
                 self.sinks.push(driver.clone());
                 let step = Box::new(SinkHandle(driver));

@@ -10,7 +10,9 @@
 use crate::alignment::Alignment;
 use crate::checkpoint::SourceCut;
 use crate::error::JobError;
+use crate::gate::GatedWriter;
 use crate::job::Shared;
+use crate::letter_topic;
 use crate::options::Policy;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::{cast, max};
@@ -18,7 +20,7 @@ use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tidemill_connectors::source::{Lane, LaneRows, LaneState, Poll, Reader};
+use tidemill_connectors::source::{ConnectorError, Lane, LaneRows, LaneState, Poll, Reader};
 use tidemill_operators::dataflow::{Input, News, Report, processing_time_ms};
 use tidemill_operators::{Batch, Epoch, Expression, Watermark};
 use tidemill_sql::plan::{NodeId, SourcePlan};
@@ -35,7 +37,7 @@ pub(crate) struct SourceDriver {
     /// None once the source has ended on this worker.
     input: Option<Input>,
     watermark: Option<Arc<dyn Expression>>,
-    bad_records: Policy,
+    bad_records: BadRecords,
     lanes: BTreeMap<Lane, LaneNews>,
     /// The watermarks that lanes had where the job goes on, by their names, in milliseconds.
     restored_ms: BTreeMap<String, i64>,
@@ -46,6 +48,13 @@ pub(crate) struct SourceDriver {
     worker: usize,
     rows: u64,
     bad_rows: u64,
+}
+
+/// What becomes of records that can't be decoded.
+pub(crate) struct BadRecords {
+    pub policy: Policy,
+    /// The topic that they go to, if their table names one.
+    pub topic: Option<GatedWriter>,
 }
 
 /// What is known of a lane here, and whether everybody knows it already.
@@ -70,7 +79,7 @@ impl SourceDriver {
         plan: &SourcePlan,
         reader: Box<dyn Reader>,
         input: Input,
-        bad_records: Policy,
+        bad_records: BadRecords,
         (restored_ms, alignment): (BTreeMap<String, i64>, Option<Arc<Alignment>>),
     ) -> Self {
         SourceDriver {
@@ -91,17 +100,35 @@ impl SourceDriver {
         }
     }
 
-    /// Where this worker's share of the source stands.
-    pub(crate) fn cut(&self) -> SourceCut {
+    /// A checkpoint cuts here: says where this worker's share of the source stands.
+    pub(crate) fn cut(&mut self, checkpoint: u64, shared: &Shared) -> Result<SourceCut, JobError> {
+        if let Some(topic) = &mut self.bad_records.topic {
+            topic.seal(checkpoint, &shared.coordinator)?;
+        }
         let known = self.lanes.iter().filter(|(_, lane)| lane.watermark != Watermark::MIN);
-        SourceCut {
+        Ok(SourceCut {
             positions: self.reader.positions(),
             watermarks_ms: known
                 .map(|(&number, lane)| (self.reader.lane_name(number), lane.watermark.0))
                 .collect(),
             rows: self.rows,
             bad_records: self.bad_rows,
-        }
+        })
+    }
+
+    /// Writes bad records that waited for a checkpoint that now stands; says how many bytes wait
+    /// or have not arrived.
+    pub(crate) fn catch_up(&mut self, shared: &Shared) -> Result<usize, JobError> {
+        let Some(topic) = &mut self.bad_records.topic else { return Ok(0) };
+        topic.catch_up(&shared.coordinator)?;
+        topic.flush()?;
+        Ok(topic.pending_bytes())
+    }
+
+    /// Makes durable what was written beside the rows.
+    pub(crate) fn finish(&mut self) -> Result<(), JobError> {
+        let topic = self.bad_records.topic.as_mut();
+        Ok(topic.map_or(Ok(()), GatedWriter::finish)?)
     }
 
     /// What is known of a lane, from here or from where the job goes on.
@@ -239,13 +266,21 @@ impl SourceDriver {
         shared.coordinator.changed();
         let metrics = &shared.metrics.nodes[self.node];
         metrics.bad_records.fetch_add(bad.count, Ordering::Relaxed);
-        match self.bad_records {
-            Policy::Skip => {}
-            Policy::DeadLetter => {
+        match (self.bad_records.policy, &mut self.bad_records.topic) {
+            (Policy::Skip, _) => {}
+            (Policy::DeadLetter, Some(topic)) => {
+                let rows = letter_topic::rows(&self.table, &bad.records);
+                let rows = rows.map_err(|error| ConnectorError {
+                    what: format!("keeping bad records of {}", self.table),
+                    cause: error.to_string(),
+                })?;
+                topic.write(epoch, vec![rows], &shared.coordinator)?;
+            }
+            (Policy::DeadLetter, None) => {
                 let letters = &shared.dead_letters;
                 bad.records.iter().for_each(|bad| letters.bad(&self.table, epoch, bad));
             }
-            Policy::Fail => {
+            (Policy::Fail, _) => {
                 let first = bad.records.into_iter().next();
                 return Err(JobError::bad_record(&self.table, first));
             }

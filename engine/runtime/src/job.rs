@@ -18,6 +18,7 @@ use crate::coordinator::{Coordinator, CutPlan, End, wall_clock_epoch};
 use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::{JobError, Poison};
 use crate::graph;
+use crate::letter_topic;
 use crate::metrics::Metrics;
 use crate::options::{self, Policy};
 use crate::outside::Outside;
@@ -32,6 +33,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
 use tidemill_connectors::source::{ReadSpec, Source};
+use tidemill_formats::Table;
 use tidemill_operators::OperatorError;
 use tidemill_operators::dataflow::seats;
 use tidemill_operators::key::KEY_GROUPS;
@@ -96,6 +98,8 @@ pub(crate) struct Shared {
     pub metrics: Arc<Metrics>,
     pub dead_letters: DeadLetters,
     pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
+    /// The topics of sources' bad records.
+    pub letter_topics: BTreeMap<NodeId, Arc<dyn Sink>>,
     pub bad_records: BTreeMap<NodeId, Policy>,
     pub late_rows: Policy,
     pub alignments: BTreeMap<NodeId, Arc<Alignment>>,
@@ -190,8 +194,8 @@ impl Attempt<'_> {
             (graph::bad_record_policies(plan)?, options::late_rows(&plan.options)?);
         self.shut_out_replaced()?;
         let identity = options.state.as_ref().map(|state| state.identity.as_str());
-        let sinks = open_sinks(plan, self.outside, &options.console, identity)?;
-        let recovery = self.recover(&sinks)?;
+        let Sinks { sinks, letter_topics } = self.open_sinks(identity)?;
+        let recovery = self.recover(&sinks, &letter_topics)?;
         let sources = open_sources(plan, self.outside, &recovery.restored)?;
         let is_bounded = sources.values().all(|source| source.is_bounded());
         let strategy = restart::strategy(&plan.options, is_bounded)?;
@@ -206,6 +210,7 @@ impl Attempt<'_> {
             metrics: options.metrics.clone(),
             dead_letters: recovery.dead_letters,
             sinks,
+            letter_topics,
             bad_records,
             late_rows,
             alignments: alignments(&sources),
@@ -236,14 +241,41 @@ impl Attempt<'_> {
     fn shut_out_replaced(&self) -> Result<(), JobError> {
         let replaced = self.options.state.as_ref().and_then(|state| state.replaced.as_deref());
         let Some(replaced) = replaced else { return Ok(()) };
-        let sinks = open_sinks(self.plan, self.outside, &self.options.console, Some(replaced))?;
-        let outputs = SinkOutputs::new(replaced, self.plan, &sinks)?;
+        let Sinks { sinks, letter_topics } = self.open_sinks(Some(replaced))?;
+        let outputs = SinkOutputs::new(replaced, self.plan, &sinks, &letter_topics)?;
         outputs.recover()?;
         Ok(())
     }
 
+    /// Opens everything that is written, for a job of this identity.
+    fn open_sinks(&self, job: Option<&str>) -> Result<Sinks, JobError> {
+        let mut opened = Sinks::default();
+        let open = |table: Table| -> Result<Arc<dyn Sink>, JobError> {
+            let console = self.options.console.clone();
+            Ok(self.outside.sink(&WriteSpec { table, console, job: job.map(Arc::from) })?.into())
+        };
+        for (id, node) in self.plan.nodes.iter().enumerate() {
+            match &node.kind {
+                NodeKind::Sink(sink) => {
+                    opened.sinks.insert(id, open(sink.table.clone())?);
+                }
+                NodeKind::Source(source) => {
+                    if let Some(table) = letter_topic::table(&source.table)? {
+                        opened.letter_topics.insert(id, open(table)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(opened)
+    }
+
     /// Finds out what to go on from.
-    fn recover(&self, sinks: &BTreeMap<NodeId, Arc<dyn Sink>>) -> Result<Recovery, JobError> {
+    fn recover(
+        &self,
+        sinks: &BTreeMap<NodeId, Arc<dyn Sink>>,
+        letter_topics: &BTreeMap<NodeId, Arc<dyn Sink>>,
+    ) -> Result<Recovery, JobError> {
         let folder = self.options.dead_letters.clone();
         let letters_failed = |error: std::io::Error| JobError::State {
             path: self.options.dead_letters.clone(),
@@ -260,7 +292,7 @@ impl Attempt<'_> {
             });
         };
         let checkpoints = options::checkpoints(&self.plan.options)?;
-        let outputs = Arc::new(SinkOutputs::new(&state.identity, self.plan, sinks)?);
+        let outputs = Arc::new(SinkOutputs::new(&state.identity, self.plan, sinks, letter_topics)?);
         if checkpoints.interval.is_none() && !outputs.transactions().is_empty() {
             return Err(JobError::NoCheckpoints);
         }
@@ -312,6 +344,14 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// Everything that is written.
+#[derive(Default)]
+struct Sinks {
+    sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
+    /// By the source whose bad records they take.
+    letter_topics: BTreeMap<NodeId, Arc<dyn Sink>>,
 }
 
 /// What a start goes on with.
@@ -371,26 +411,6 @@ fn open_sources(
         }
     }
     Ok(sources)
-}
-
-fn open_sinks(
-    plan: &Plan,
-    outside: &dyn Outside,
-    console: &Arc<dyn Console>,
-    job: Option<&str>,
-) -> Result<BTreeMap<NodeId, Arc<dyn Sink>>, JobError> {
-    let mut sinks: BTreeMap<NodeId, Arc<dyn Sink>> = BTreeMap::new();
-    for (id, node) in plan.nodes.iter().enumerate() {
-        if let NodeKind::Sink(sink) = &node.kind {
-            let spec = WriteSpec {
-                table: sink.table.clone(),
-                console: console.clone(),
-                job: job.map(Arc::from),
-            };
-            sinks.insert(id, outside.sink(&spec)?.into());
-        }
-    }
-    Ok(sinks)
 }
 
 /// Each worker's readers of all sources; none if the job was asked to stop before they were there.

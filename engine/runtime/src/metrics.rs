@@ -122,6 +122,8 @@ pub struct Totals {
     pub epochs: u64,
     /// Checkpoints taken since the process was started.
     pub checkpoints: u64,
+    /// How long ago the last checkpoint came to stand.
+    pub checkpoint_age: Option<Duration>,
     /// How often the job was started again after a failure.
     pub restarts: u64,
     /// Records not yet read, where sources know.
@@ -194,7 +196,9 @@ impl Metrics {
         let epochs = self.epochs.load(Ordering::Relaxed);
         let checkpoints = self.checkpoints.load(Ordering::Relaxed);
         let restarts = self.restarts.load(Ordering::Relaxed);
-        let mut totals = Totals { epochs, checkpoints, restarts, ..Totals::default() };
+        let checkpoint_age = self.checkpoint().map(|checkpoint| checkpoint.at.elapsed());
+        let mut totals =
+            Totals { epochs, checkpoints, checkpoint_age, restarts, ..Totals::default() };
         for node in &self.nodes {
             match node.role {
                 Role::Source => totals.rows_in += node.rows_out.load(Ordering::Relaxed),

@@ -2,21 +2,16 @@
 //!
 //! A writer is handed complete epochs. For an upserting table they are consolidated by primary
 //! key first; all rows of a key meet at one worker, so the outcome is the whole truth about it.
-//!
-//! Where a checkpoint cuts, the writer is sealed. If its rows become visible by a transaction,
-//! rows from beyond the cut wait here until the checkpoint stands: a transaction takes in all that
-//! is written before it is committed.
 
 use crate::checkpoint::Part;
 use crate::consolidate;
 use crate::error::JobError;
+use crate::gate::GatedWriter;
 use crate::job::Shared;
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use tidemill_connectors::sink::Writer;
 use tidemill_connectors::source::ConnectorError;
 use tidemill_formats::Changelog;
 use tidemill_operators::dataflow::SinkStep;
@@ -27,87 +22,35 @@ use tidemill_sql::plan::{NodeId, SinkPlan};
 pub(crate) struct SinkDriver {
     node: NodeId,
     table: String,
-    writer: Box<dyn Writer>,
+    gate: GatedWriter,
     /// The primary key, if epochs are consolidated by it.
     keys: Option<Vec<usize>>,
     input_is_append_only: bool,
     ambiguous_keys: usize,
-    shared: Arc<Shared>,
-    /// Whether rows of different checkpoints must not be written together.
-    has_transaction: bool,
-    /// The checkpoint that the writer was sealed for last.
-    sealed: Option<u64>,
-    /// Epochs that belong to a later checkpoint than the one that is undecided.
-    waiting: VecDeque<(Epoch, Vec<Batch>)>,
-    waiting_bytes: usize,
     rows: u64,
-}
-
-/// What a sink is made of on one worker.
-pub(crate) struct Written {
-    pub writer: Box<dyn Writer>,
-    pub has_transaction: bool,
-    /// What kind of rows it is given.
-    pub input: Changelog,
+    shared: Arc<Shared>,
 }
 
 impl SinkDriver {
+    /// The driver of a sink whose rows are of the kind `input`.
     pub(crate) fn new(
         node: NodeId,
         plan: &SinkPlan,
-        written: Written,
+        input: Changelog,
+        gate: GatedWriter,
         shared: Arc<Shared>,
     ) -> Self {
-        let Written { writer, has_transaction, input } = written;
         let keys = (plan.changelog == Changelog::Upsert).then(|| plan.table.primary_key.clone());
         SinkDriver {
             node,
             table: plan.table.name.clone(),
-            writer,
+            gate,
             keys,
             input_is_append_only: input == Changelog::AppendOnly,
             ambiguous_keys: 0,
-            shared,
-            has_transaction,
-            sealed: None,
-            waiting: VecDeque::new(),
-            waiting_bytes: 0,
             rows: 0,
+            shared,
         }
-    }
-
-    /// Writes one complete epoch, at once or when it may be written.
-    ///
-    /// # Errors
-    /// If the rows can't be consolidated; what the writer itself says is told to the job.
-    pub(crate) fn write(&mut self, epoch: Epoch, rows: Vec<Batch>) -> Result<(), OperatorError> {
-        if rows.iter().all(Batch::is_empty) {
-            return Ok(());
-        }
-        self.release()?;
-        if self.has_to_wait() {
-            self.waiting_bytes += rows.iter().map(Batch::bytes).sum::<usize>();
-            self.waiting.push_back((epoch, rows));
-            return Ok(());
-        }
-        self.put(epoch, rows)
-    }
-
-    /// Whether the transaction is that of an earlier checkpoint still.
-    fn has_to_wait(&self) -> bool {
-        let is_undecided = |sealed| !self.shared.coordinator.is_decided(sealed);
-        self.has_transaction && self.sealed.is_some_and(is_undecided)
-    }
-
-    /// Writes what has waited, if it has waited long enough.
-    fn release(&mut self) -> Result<(), OperatorError> {
-        if self.waiting.is_empty() || self.has_to_wait() {
-            return Ok(());
-        }
-        self.waiting_bytes = 0;
-        std::mem::take(&mut self.waiting)
-            .into_iter()
-            .try_for_each(|(epoch, rows)| self.put(epoch, rows))
     }
 
     /// A checkpoint cuts here: hands over what is left to be done when it stands.
@@ -115,10 +58,8 @@ impl SinkDriver {
     /// # Errors
     /// If what waited can't be written; what the writer itself says is told to the job.
     pub(crate) fn seal(&mut self, checkpoint: u64) -> Result<(), OperatorError> {
-        self.release()?;
-        debug_assert!(self.waiting.is_empty(), "only one checkpoint is undecided");
-        let staged = self.writer.seal().map_err(|error| self.give_up(error))?;
-        self.sealed = Some(checkpoint);
+        let staged = self.gate.seal(checkpoint, &self.shared.coordinator);
+        let staged = staged.map_err(|error| self.give_up(error))?;
         self.shared.hand_over(Part::Sink(self.node, staged, self.rows));
         Ok(())
     }
@@ -128,7 +69,11 @@ impl SinkDriver {
         OperatorError::Data(format!("sink {} gave up", self.table))
     }
 
-    fn put(&mut self, epoch: Epoch, rows: Vec<Batch>) -> Result<(), OperatorError> {
+    /// Writes one complete epoch, at once or when it may be written.
+    ///
+    /// # Errors
+    /// If the rows can't be consolidated; what the writer itself says is told to the job.
+    pub(crate) fn write(&mut self, epoch: Epoch, rows: Vec<Batch>) -> Result<(), OperatorError> {
         let rows = match &self.keys {
             Some(keys) if !rows.is_empty() => {
                 let schema = rows[0].schema();
@@ -142,10 +87,9 @@ impl SinkDriver {
         if written == 0 {
             return Ok(());
         }
-        let result = self.writer.write(epoch, &rows).and_then(|()| self.writer.flush());
+        let result = self.gate.write(epoch, rows, &self.shared.coordinator);
         result.map_err(|error| self.give_up(error))?;
         self.rows += written as u64;
-        self.shared.coordinator.changed();
         let metrics = &self.shared.metrics.nodes[self.node];
         metrics.rows_in.fetch_add(written as u64, Ordering::Relaxed);
         Ok(())
@@ -165,25 +109,21 @@ impl SinkDriver {
 
     /// Pushes out what waits and notices failures.
     pub(crate) fn flush(&mut self) -> Result<(), JobError> {
-        Ok(self.writer.flush()?)
+        Ok(self.gate.flush()?)
     }
 
     /// Writes what waited for a checkpoint that now stands.
-    ///
-    /// # Errors
-    /// If it can't be written.
     pub(crate) fn catch_up(&mut self) -> Result<(), JobError> {
-        self.release().map_err(|error| self.shared.operator_error(self.node, error))
+        Ok(self.gate.catch_up(&self.shared.coordinator)?)
     }
 
-    /// Bytes that wait here, or have not arrived outside.
     pub(crate) fn pending_bytes(&self) -> usize {
-        self.writer.pending_bytes() + self.waiting_bytes
+        self.gate.pending_bytes()
     }
 
     /// Makes everything accepted durable and visible.
     pub(crate) fn finish(&mut self) -> Result<(), JobError> {
-        Ok(self.writer.finish()?)
+        Ok(self.gate.finish()?)
     }
 }
 

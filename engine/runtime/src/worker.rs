@@ -132,10 +132,8 @@ impl Running {
             worker.step(PATIENCE_MAX);
             self.do_chores(shared)?;
         }
-        for sink in &self.sinks {
-            sink.borrow_mut().finish()?;
-        }
-        Ok(())
+        self.sources.iter_mut().try_for_each(SourceDriver::finish)?;
+        self.sinks.iter().try_for_each(|sink| sink.borrow_mut().finish())
     }
 
     /// Whether this worker may leave the epochs: it reads no more, and has entered the one that
@@ -165,7 +163,7 @@ impl Running {
             self.leave_epoch();
             let before = self.epoch;
             self.enter(epoch);
-            self.cut(before, shared);
+            self.cut(before, shared)?;
             shared.metrics.set_epoch(epoch);
         }
         if !self.is_reading {
@@ -198,17 +196,21 @@ impl Running {
     /// If a checkpoint cuts between the last epoch and this one, hands over where sources stand,
     /// and tells everybody of the cut. Whoever published its epoch has entered exactly that one,
     /// so somebody tells it under the right epoch.
-    fn cut(&mut self, before: Epoch, shared: &Shared) {
-        let Some(cut) = shared.coordinator.cut() else { return };
+    fn cut(&mut self, before: Epoch, shared: &Shared) -> Result<(), JobError> {
+        let Some(cut) = shared.coordinator.cut() else { return Ok(()) };
         if cut.epoch <= before || cut.epoch > self.epoch {
-            return;
+            return Ok(());
         }
-        let sources = self.sources.iter().map(|source| (source.node, source.cut())).collect();
+        let mut sources = Vec::with_capacity(self.sources.len());
+        for source in &mut self.sources {
+            sources.push((source.node, source.cut(cut.checkpoint, shared)?));
+        }
         shared.hand_over(Part::Sources(cut, sources));
         if let Some(reports) = self.reports.as_mut().filter(|_| cut.epoch == self.epoch) {
             reports.cut(cut.checkpoint);
         }
         self.last_cut = cut.last.map(|_| cut.checkpoint);
+        Ok(())
     }
 
     fn enter(&mut self, epoch: Epoch) {
@@ -228,6 +230,9 @@ impl Running {
             }
         }
         let mut pending_bytes = 0;
+        for source in &mut self.sources {
+            pending_bytes += source.catch_up(shared)?;
+        }
         for sink in &self.sinks {
             let mut sink = sink.borrow_mut();
             sink.catch_up()?;

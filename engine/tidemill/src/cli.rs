@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use crate::commands::checkpoints::CheckpointsArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::generate::GenerateArguments;
 use crate::commands::run::RunArguments;
@@ -58,6 +59,11 @@ pub(crate) enum Command {
         tidemill generate leaderboard --events 100000 --to /tmp/catches\n  \
         tidemill generate inventory --rate 1000 --brokers localhost:9092")]
     Generate(GenerateArguments),
+    /// Show the checkpoints that a state directory holds.
+    #[command(after_help = "Examples:\n  \
+        tidemill checkpoints tidemill-state/live\n  \
+        tidemill checkpoints tidemill-state/live --verify")]
+    Checkpoints(CheckpointsArguments),
 }
 
 #[cfg(test)]

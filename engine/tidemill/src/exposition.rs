@@ -1,9 +1,9 @@
 //! [`Exposition`]: a job's counters, served to Prometheus at `/metrics`.
 //!
 //! Nothing is counted here. A scrape reads the counters that the workers add to anyway, so it
-//! costs the job nothing, and two scrapes never disturb each other. A new group of metrics (of
-//! checkpoints, say) is one function beside [`Scrape::steps`], called in [`Scrape::encode`], and
-//! its rows in the README's table.
+//! costs the job nothing, and two scrapes never disturb each other. A new group of metrics
+//! is one function beside [`Scrape::steps`], called in [`Scrape::encode`], and its rows in the
+//! README's table.
 
 use crate::failure::Failure;
 use prometheus_client::collector::Collector;
@@ -161,6 +161,21 @@ impl Scrape {
         one(to, "tidemill_uptime_seconds", "Since the job was started", uptime)
     }
 
+    fn checkpoints(&self, to: &mut DescriptorEncoder<'_>) -> Written {
+        let totals = self.metrics.totals();
+        one(to, "tidemill_checkpoints", "Checkpoints that stand", count(totals.checkpoints))?;
+        let restarts = count(totals.restarts);
+        one(to, "tidemill_restarts", "Starts after a failure, in this process", restarts)?;
+        let Some(last) = self.metrics.checkpoint() else { return Ok(()) };
+        let (age, took) = (last.at.elapsed().as_secs_f64(), last.took.as_secs_f64());
+        let help = "Since the last checkpoint came to stand";
+        one(to, "tidemill_checkpoint_age_seconds", help, gauge(age))?;
+        let help = "From the last worker's part of it until its output was visible";
+        one(to, "tidemill_checkpoint_duration_seconds", help, gauge(took))?;
+        let help = "Bytes of changed state written for it";
+        one(to, "tidemill_checkpoint_bytes", help, gauge(last.bytes as f64))
+    }
+
     /// Under the names that Prometheus's own clients use.
     fn process(&self, to: &mut DescriptorEncoder<'_>) -> Written {
         let usage = Usage::now();
@@ -178,6 +193,7 @@ impl Collector for Scrape {
     fn encode(&self, mut to: DescriptorEncoder<'_>) -> Written {
         self.rows(&mut to)?;
         self.state(&mut to)?;
+        self.checkpoints(&mut to)?;
         self.progress(&mut to)?;
         self.process(&mut to)
     }

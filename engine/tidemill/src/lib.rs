@@ -30,6 +30,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Demo(arguments) => commands::demo::execute(arguments),
         Command::Jobs => commands::jobs::execute(),
         Command::Generate(arguments) => commands::generate::execute(&arguments),
+        Command::Checkpoints(arguments) => commands::checkpoints::execute(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -185,6 +185,12 @@ fn describe(totals: &Totals, rows_per_second: f64) -> String {
     if totals.state_bytes > 0 {
         parts.push(format!("state {}", bytes(totals.state_bytes)));
     }
+    if let Some(age) = totals.checkpoint_age {
+        parts.push(format!("checkpoint {:.1} s ago", age.as_secs_f64()));
+    }
+    if totals.restarts > 0 {
+        parts.push(format!("restarts {}", grouped(totals.restarts)));
+    }
     parts.join("  ")
 }
 

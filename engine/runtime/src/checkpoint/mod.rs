@@ -19,10 +19,12 @@
 //! | `chain` | the objects of the state, and their compaction |
 //! | `outputs` | the job's sinks, as the protocol sees them |
 //! | `restored` | what a plan's parts go on with |
+//! | `inspect` | what a store holds, for people |
 
 mod chain;
 mod committer;
 pub(crate) mod decision;
+mod inspect;
 pub(crate) mod manifest;
 mod object;
 mod outputs;
@@ -34,6 +36,7 @@ mod store;
 
 pub(crate) use committer::now_ms;
 pub(crate) use committer::{Committer, Part, SourceCut};
+pub use inspect::{CheckpointInfo, Inspection, inspect};
 pub use manifest::{LetterFileState, Manifest, ObjectRef, SinkState, SourceState, StepState};
 pub use object::{Role, Section, index as object_index};
 pub(crate) use outputs::SinkOutputs;

@@ -6,6 +6,7 @@ use super::protocol::Outputs;
 use crate::error::JobError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use tidemill_connectors::sink::{Marker, Sink, Transaction};
 use tidemill_connectors::source::ConnectorError;
 use tidemill_sql::plan::{NodeId, Plan};
@@ -14,9 +15,11 @@ use tidemill_sql::plan::{NodeId, Plan};
 pub(crate) struct SinkOutputs {
     /// By the operator's id in the plan.
     sinks: BTreeMap<u64, Arc<dyn Sink>>,
+    /// What is written and has no part in a checkpoint but to be flushed before.
+    others: Vec<Arc<dyn Sink>>,
     transaction: Option<Arc<dyn Transaction>>,
     job: String,
-    generation: std::sync::atomic::AtomicU64,
+    generation: AtomicU64,
 }
 
 impl SinkOutputs {
@@ -29,9 +32,10 @@ impl SinkOutputs {
         job: &str,
         plan: &Plan,
         sinks: &BTreeMap<NodeId, Arc<dyn Sink>>,
+        letter_topics: &BTreeMap<NodeId, Arc<dyn Sink>>,
     ) -> Result<Self, JobError> {
         let mut transaction: Option<Arc<dyn Transaction>> = None;
-        for sink in sinks.values() {
+        for sink in sinks.values().chain(letter_topics.values()) {
             let Some(its) = sink.transaction() else { continue };
             match &transaction {
                 Some(first) if first.id() != its.id() => return Err(JobError::TwoTransactions),
@@ -42,15 +46,16 @@ impl SinkOutputs {
             |(&node, sink): (&NodeId, &Arc<dyn Sink>)| (plan.nodes[node].operator_id, sink.clone());
         Ok(SinkOutputs {
             sinks: sinks.iter().map(by_id).collect(),
+            others: letter_topics.values().cloned().collect(),
             transaction,
             job: job.to_owned(),
-            generation: std::sync::atomic::AtomicU64::new(0),
+            generation: AtomicU64::new(0),
         })
     }
 
     /// Says which start of the job this is.
     pub(crate) fn set_generation(&self, generation: u64) {
-        self.generation.store(generation, std::sync::atomic::Ordering::Relaxed);
+        self.generation.store(generation, Ordering::Relaxed);
     }
 }
 
@@ -75,12 +80,12 @@ impl Outputs for SinkOutputs {
     }
 
     fn flush(&self) -> Result<(), ConnectorError> {
-        self.sinks.values().try_for_each(|sink| sink.settle())?;
+        self.sinks.values().chain(&self.others).try_for_each(|sink| sink.settle())?;
         self.transaction.as_ref().map_or(Ok(()), |transaction| transaction.flush())
     }
 
     fn commit(&self, checkpoint: u64) -> Result<(), ConnectorError> {
-        let generation = self.generation.load(std::sync::atomic::Ordering::Relaxed);
+        let generation = self.generation.load(Ordering::Relaxed);
         let marker = Marker { job: self.job.clone(), checkpoint, generation };
         self.transaction.as_ref().map_or(Ok(()), |transaction| transaction.commit(&marker))
     }

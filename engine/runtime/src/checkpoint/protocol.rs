@@ -127,13 +127,13 @@ struct Known {
 
 /// What stands in the place of a manifest whose number is not to be used: by whoever comes after
 /// the process that would have used it.
-const FENCE: &[u8] = b"fence\n";
+pub(super) const FENCE: &[u8] = b"fence\n";
 
-fn manifest_name(number: u64) -> String {
+pub(super) fn manifest_name(number: u64) -> String {
     format!("manifests/{number:012}")
 }
 
-fn note_name(note: &str, number: u64) -> String {
+pub(super) fn note_name(note: &str, number: u64) -> String {
     format!("{note}/{number:012}")
 }
 
@@ -142,7 +142,7 @@ fn fenced(number: u64) -> Found {
     Found { number, condition: Condition::Damaged, is_committed: false, is_aborted: true }
 }
 
-fn number_in(name: &str) -> Option<u64> {
+pub(super) fn number_in(name: &str) -> Option<u64> {
     name.rsplit('/').next()?.parse().ok()
 }
 

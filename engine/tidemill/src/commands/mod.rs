@@ -1,6 +1,7 @@
 //! The subcommands, one file each.
 
 pub(crate) mod check;
+pub(crate) mod checkpoints;
 pub(crate) mod demo;
 pub(crate) mod explain;
 pub(crate) mod generate;

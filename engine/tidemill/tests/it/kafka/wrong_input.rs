@@ -93,3 +93,25 @@ fn an_expression_that_fails_on_a_row_fails_the_job_with_one_message() {
     assert!(errors[0].to_lowercase().contains("zero"), "{said}");
     assert_eq!(job.summary()["exit"], "failed");
 }
+
+#[test]
+fn bad_records_go_once_to_the_topic_that_their_table_names() {
+    let Some(brokers) = brokers() else { return };
+    let input = Topic::create(brokers, "wrong-told", 1);
+    let output = Topic::create(brokers, "wrong-told-out", 1);
+    let bad = Topic::create(brokers, "wrong-told-bad", 1);
+    let values = [r#"{"n":1,"s":"a"}"#, "no JSON", r#"{"n":2,"s":"b"}"#, r#"{"n":"x"}"#];
+    input.send(values.map(|value| (0, None, Some(value))));
+    let job = job(&input, &output, "SELECT n, s FROM numbers");
+    let path = job.path("job.sql");
+    let text = std::fs::read_to_string(&path).expect("the job");
+    let named = "'topic' = 'wrong-told', 'scan.bad-records.topic' = 'wrong-told-bad',";
+    std::fs::write(&path, text.replacen("'topic' = 'wrong-told',", named, 1)).expect("a job");
+    job.run(0);
+    assert_eq!(output.values().len(), 2);
+    let records = bad.records();
+    let told: Vec<&[u8]> = records.iter().filter_map(|record| record.value.as_deref()).collect();
+    assert_eq!(told, [values[1].as_bytes(), values[3].as_bytes()]);
+    assert_eq!(job.dead_letters("numbers").len(), 0);
+    assert_eq!(job.summary()["bad_rows"], 2);
+}

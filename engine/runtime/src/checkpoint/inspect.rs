@@ -1,0 +1,55 @@
+//! [`inspect`]: what checkpoints a store holds, for people.
+
+use super::manifest::{Manifest, ManifestError};
+use super::protocol::{FENCE, manifest_name, note_name, number_in, read_object};
+use super::store::{Store, StoreError};
+
+/// How closely to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Inspection {
+    /// At what manifests say.
+    Manifests,
+    /// At every byte that they name.
+    Objects,
+}
+
+/// A checkpoint in a store.
+#[derive(Clone, Debug)]
+pub struct CheckpointInfo {
+    /// Its number.
+    pub number: u64,
+    /// Whether its output is visible for certain.
+    pub is_committed: bool,
+    /// What it consists of, if that can be read.
+    pub manifest: Option<Manifest>,
+    /// What is damaged, if anything was found to be.
+    pub problem: Option<String>,
+}
+
+/// Lists the checkpoints of a store, oldest first.
+///
+/// # Errors
+/// If the store can't be read.
+pub fn inspect(store: &dyn Store, depth: Inspection) -> Result<Vec<CheckpointInfo>, StoreError> {
+    let mut found = Vec::new();
+    for number in store.list("manifests")?.iter().filter_map(|name| number_in(name)) {
+        let bytes = store.get(&manifest_name(number))?.unwrap_or_default();
+        if bytes == FENCE {
+            continue;
+        }
+        let (manifest, mut problem) = match Manifest::decode(&bytes) {
+            Ok(manifest) => (Some(manifest), None),
+            Err(error @ (ManifestError::Damaged(_) | ManifestError::TooNew { .. })) => {
+                (None, Some(error.to_string()))
+            }
+        };
+        if let (Some(manifest), Inspection::Objects) = (&manifest, depth) {
+            for object in &manifest.objects {
+                problem = problem.or(read_object(store, object)?.err());
+            }
+        }
+        let is_committed = store.get(&note_name("committed", number))?.is_some();
+        found.push(CheckpointInfo { number, is_committed, manifest, problem });
+    }
+    Ok(found)
+}

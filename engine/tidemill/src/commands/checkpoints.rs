@@ -1,0 +1,97 @@
+//! `tidemill checkpoints`: what a state directory holds.
+
+use crate::console::StandardOutput;
+use crate::failure::Failure;
+use crate::status::grouped;
+use anyhow::{Context, anyhow};
+use clap::Args;
+use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
+use tidemill_connectors::sink::Console;
+use tidemill_runtime::checkpoint::{CheckpointInfo, Inspection, LocalStore, inspect};
+
+/// The arguments of `tidemill checkpoints`.
+#[derive(Debug, Args)]
+pub(crate) struct CheckpointsArguments {
+    /// The state directory of a job.
+    #[arg(value_name = "DIR")]
+    directory: PathBuf,
+    /// Read every object and check its sums.
+    #[arg(long)]
+    verify: bool,
+}
+
+pub(crate) fn execute(arguments: CheckpointsArguments) -> Result<(), Failure> {
+    let folder = arguments.directory.join("checkpoints");
+    if !arguments.directory.join("job").is_file() {
+        let path = arguments.directory.display();
+        return Err(Failure::CommandLine(format!("{path} is no state directory of a job")));
+    }
+    let depth = if arguments.verify { Inspection::Objects } else { Inspection::Manifests };
+    let found = inspect(&LocalStore::new(folder), depth).context("reading checkpoints")?;
+    StandardOutput.write(text(&found).as_bytes())?;
+    let damaged = found.iter().filter(|checkpoint| checkpoint.problem.is_some()).count();
+    if damaged > 0 {
+        return Err(anyhow!("{damaged} of {} checkpoints are damaged", found.len()).into());
+    }
+    Ok(())
+}
+
+fn text(found: &[CheckpointInfo]) -> String {
+    if found.is_empty() {
+        return "no checkpoints\n".to_owned();
+    }
+    let mut text = String::new();
+    for checkpoint in found {
+        text.push_str(&describe(checkpoint));
+    }
+    text
+}
+
+fn describe(checkpoint: &CheckpointInfo) -> String {
+    let CheckpointInfo { number, is_committed, manifest, problem } = checkpoint;
+    let standing = if *is_committed { "committed" } else { "not committed" };
+    let mut text = format!("checkpoint {number}: {standing}");
+    if let Some(manifest) = manifest {
+        let state: u64 = manifest.objects.iter().map(|object| object.bytes).sum();
+        let held: u64 = manifest.steps.iter().map(|step| step.bytes).sum();
+        text.push_str(&format!(
+            ", {} old, {} workers, {} bytes in {} objects ({} in memory)\n",
+            age(manifest.created_ms),
+            manifest.workers,
+            grouped(state),
+            manifest.objects.len(),
+            grouped(held),
+        ));
+        for source in &manifest.sources {
+            text.push_str(&format!("  {}: {} rows\n", source.name, grouped(source.rows)));
+            for (place, position) in &source.positions {
+                text.push_str(&format!("    {place} at {position}\n"));
+            }
+        }
+        for step in &manifest.steps {
+            text.push_str(&format!("  {}: {} bytes\n", step.name, grouped(step.bytes)));
+        }
+        for sink in &manifest.sinks {
+            text.push_str(&format!("  {}: {} rows\n", sink.name, grouped(sink.rows)));
+        }
+    } else {
+        text.push('\n');
+    }
+    if let Some(problem) = problem {
+        text.push_str(&format!("  DAMAGED: {problem}\n"));
+    }
+    text
+}
+
+/// How long ago a moment was, to a sensible precision.
+fn age(created_ms: i64) -> String {
+    let now_ms = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let seconds = (now_ms as i64 - created_ms).max(0) / 1000;
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
