@@ -8,6 +8,7 @@
 //! cargo run --release -p tidemill-benches -- clickstream    six queries: DuckDB, a plain Rust loop
 //! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
+//! cargo run --release -p tidemill-benches -- join           the join against differential's
 //! ```
 
 mod answer;
@@ -15,6 +16,7 @@ mod baseline;
 mod clickstream;
 mod consumer;
 mod events;
+mod join;
 mod kafka;
 mod latency;
 mod process;
@@ -40,6 +42,8 @@ enum Suite {
     Kafka(kafka::Arguments),
     /// How old an updating count is
     Latency(latency::Arguments),
+    /// The join of two changing inputs, beside differential dataflow's
+    Join(join::Arguments),
     /// One of the six queries as a plain loop
     #[command(hide = true)]
     Loop(baseline::Arguments),
@@ -49,6 +53,9 @@ enum Suite {
     /// A copy from topic to topic
     #[command(hide = true)]
     Copy(latency::CopyArguments),
+    /// One of the joins
+    #[command(hide = true)]
+    JoinContestant(join::ContestantArguments),
 }
 
 fn main() -> anyhow::Result<()> {
@@ -62,6 +69,8 @@ fn main() -> anyhow::Result<()> {
         Suite::Clickstream(arguments) => clickstream::execute(&arguments),
         Suite::Kafka(arguments) => kafka::execute(&arguments),
         Suite::Latency(arguments) => latency::execute(&arguments),
+        Suite::Join(arguments) => join::execute(&arguments),
+        Suite::JoinContestant(arguments) => join::contestant(&arguments),
         Suite::Loop(arguments) => baseline::execute(&arguments),
         Suite::Consume(arguments) => kafka::consume(&arguments),
         Suite::Copy(arguments) => latency::copy(&arguments),
