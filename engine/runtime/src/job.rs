@@ -254,13 +254,19 @@ impl Attempt<'_> {
             let console = self.options.console.clone();
             Ok(self.outside.sink(&WriteSpec { table, console, job: job.map(Arc::from) })?.into())
         };
+        let written = || {
+            self.plan.nodes.iter().filter_map(|node| match &node.kind {
+                NodeKind::Sink(sink) => Some(&sink.table),
+                _ => None,
+            })
+        };
         for (id, node) in self.plan.nodes.iter().enumerate() {
             match &node.kind {
                 NodeKind::Sink(sink) => {
                     opened.sinks.insert(id, open(sink.table.clone())?);
                 }
                 NodeKind::Source(source) => {
-                    if let Some(table) = letter_topic::table(&source.table)? {
+                    if let Some(table) = letter_topic::table(&source.table, written())? {
                         opened.letter_topics.insert(id, open(table)?);
                     }
                 }

@@ -1,8 +1,9 @@
 //! Records that can't be decoded go to a Kafka topic, if their table says so
 //! (`'scan.bad-records.topic'`): as they were read, with what is wrong with them in the headers.
 //!
-//! The topic is written like a result, by the job's own transaction, with the brokers and the
-//! `properties.*` of the table that it belongs to: a bad record is there exactly once.
+//! The topic is written like a result, by the job's own transaction: a bad record is there exactly
+//! once. It is on the brokers of the table that it belongs to. If the job writes a result there, it
+//! has that one's `properties.*`, for a transaction takes one producer; else those of the table.
 
 use crate::error::JobError;
 use crate::options::wrong;
@@ -16,22 +17,31 @@ use tidemill_operators::Batch;
 
 const TOPIC: &str = "scan.bad-records.topic";
 
+const BROKERS: &str = "properties.bootstrap.servers";
+
 /// What of a table's options the topic of its bad records has too.
 fn is_shared(option: &str) -> bool {
     option.starts_with("properties.") || option.starts_with("sink.")
 }
 
-/// The topic of a table's bad records as a table, if it has one.
+/// The topic of a table's bad records as a table, if it has one, in a job that writes `sinks`.
 ///
 /// # Errors
 /// If the table is not read from Kafka.
-pub(crate) fn table(source: &Table) -> Result<Option<Table>, JobError> {
+pub(crate) fn table<'a>(
+    source: &'a Table,
+    sinks: impl IntoIterator<Item = &'a Table>,
+) -> Result<Option<Table>, JobError> {
     let Some(topic) = source.option(TOPIC) else { return Ok(None) };
     if !source.option("connector").is_some_and(|connector| connector.ends_with("kafka")) {
         let expected = "only a table that is read from Kafka has a topic for its bad records";
         return Err(wrong(TOPIC, topic, expected));
     }
-    let shared = source.options.iter().filter(|(option, _)| is_shared(option));
+    let brokers = source.option(BROKERS);
+    let beside =
+        sinks.into_iter().find(|sink| brokers.is_some() && sink.option(BROKERS) == brokers);
+    let model = &beside.unwrap_or(source).options;
+    let shared = model.iter().filter(|(option, _)| is_shared(option));
     let mut options: std::collections::BTreeMap<String, String> =
         shared.map(|(option, value)| (option.clone(), value.clone())).collect();
     for (option, value) in [("connector", "kafka"), ("format", "raw"), ("topic", topic)] {
@@ -112,14 +122,17 @@ mod tests {
             ("properties.bootstrap.servers", "here:9092"),
             ("scan.bad-records.topic", "bad"),
         ];
-        let letters = table(&source(&kafka)).unwrap().unwrap();
+        let letters = table(&source(&kafka), []).unwrap().unwrap();
         let option = |name| letters.option(name);
         assert_eq!((option("topic"), option("format")), (Some("bad"), Some("raw")));
         assert_eq!(option("properties.bootstrap.servers"), Some("here:9092"));
         assert_eq!(option("scan.bad-records.topic"), None);
-        assert!(table(&source(&kafka[..4])).unwrap().is_none());
+        let written = source(&[kafka[0], kafka[3], ("properties.linger.ms", "1")]);
+        let letters = table(&source(&kafka), [&written]).unwrap().unwrap();
+        assert_eq!(letters.option("properties.linger.ms"), Some("1"), "one producer for both");
+        assert!(table(&source(&kafka[..4]), []).unwrap().is_none());
         let files = [("connector", "filesystem"), ("scan.bad-records.topic", "bad")];
-        assert!(table(&source(&files)).unwrap_err().to_string().contains("Kafka"));
+        assert!(table(&source(&files), []).unwrap_err().to_string().contains("Kafka"));
     }
 
     #[test]

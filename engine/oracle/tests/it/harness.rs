@@ -1,4 +1,8 @@
 //! One job, run by the engine and computed in batch, on random input.
+//!
+//! Many runs fail on the way, at any write or commit, and go on from their last checkpoint with
+//! another number of workers, as often as it takes. What was written and not committed is lost
+//! then, as it would be outside.
 
 use crate::data::{Data, TABLES, data};
 use proptest::prelude::*;
@@ -9,11 +13,15 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use tidemill_connectors::sink::{Console, Sink, WriteSpec};
+use tidemill_connectors::sink::{Console, Marker, Sink, Transaction, WriteSpec, Writer};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
 use tidemill_connectors::{Registry, open_source};
+use tidemill_operators::{Batch, Epoch};
 use tidemill_oracle::{Capture, Excluded, difference, recompute};
-use tidemill_runtime::{Metrics, Outside, RunOptions, run};
+use tidemill_runtime::checkpoint::CheckpointError;
+use tidemill_runtime::{
+    Fit, JobError, Metrics, Outside, RunOptions, Start, StateDirectory, Summary, run,
+};
 use tidemill_sql::plan::{NodeKind, Plan};
 use tidemill_sql::{SourceText, plan_session};
 
@@ -33,10 +41,12 @@ pub enum Input {
 }
 
 /// How the engine runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Run {
     workers: usize,
     epoch_rows_max: usize,
+    /// After so many writes and commits each attempt but the last one fails.
+    failures: Vec<u16>,
 }
 
 /// Checks that the engine's answer to `job` is the batch answer, whatever the input, the number
@@ -49,8 +59,9 @@ pub fn check(job: &str, input: Input) {
         failure_persistence: None,
         ..Config::default()
     };
-    let run = (1usize..=4, prop_oneof![10usize..200, 200usize..2000])
-        .prop_map(|(workers, epoch_rows_max)| Run { workers, epoch_rows_max });
+    let failures = prop::collection::vec(1u16..40, 0..5);
+    let run = (1usize..=4, prop_oneof![10usize..200, 200usize..2000], failures)
+        .prop_map(|(workers, epoch_rows_max, failures)| Run { workers, epoch_rows_max, failures });
     let rows_compared = Cell::new(0);
     let mut runner = TestRunner::new(config);
     let outcome = runner.run(&(data(), run), |(data, run)| {
@@ -75,7 +86,7 @@ fn compare(job: &str, input: Input, data: &Data, options: Run) -> Result<usize, 
     data.write(folder.path());
     let plan = plan(job, folder.path(), options.epoch_rows_max)?;
     let outside = Captured::default();
-    let excluded = run_on(&plan, options.workers, folder.path(), &outside)?;
+    let excluded = run_on(&plan, &options, folder.path(), &outside)?;
     if input != Input::Late && !excluded.is_empty() {
         return Err(format!("{} late rows, {options:?}", excluded.len()));
     }
@@ -100,29 +111,50 @@ fn plan(job: &str, folder: &Path, epoch_rows_max: usize) -> Result<Plan, String>
     let variables = [
         ("DATA".to_owned(), folder.display().to_string()),
         ("tidemill.epoch.max-rows".to_owned(), epoch_rows_max.to_string()),
+        ("execution.checkpointing.interval".to_owned(), "2 ms".to_owned()),
+        ("restart-strategy.type".to_owned(), "none".to_owned()),
     ];
     let planned = plan_session(vec![text], &BTreeMap::from(variables), &Registry);
     Ok(planned.map_err(|error| error.to_string())?.plan)
 }
 
 /// Runs the job and says what it dropped as late.
-fn run_on(
-    plan: &Plan,
-    workers: usize,
-    folder: &Path,
-    outside: &Captured,
-) -> Result<Excluded, String> {
-    let dead_letters = folder.join("dead-letters");
-    let metrics = Arc::new(Metrics::new(plan, workers));
-    let options = RunOptions {
-        workers,
-        dead_letters: dead_letters.clone(),
-        state: None,
-        stop: Arc::default(),
-        console: Arc::new(Silence),
-        metrics: metrics.clone(),
+fn run_on(plan: &Plan, how: &Run, folder: &Path, outside: &Captured) -> Result<Excluded, String> {
+    let dead_letters = folder.join("state/dead-letters");
+    let metrics = Arc::new(Metrics::new(plan, 4));
+    let attempt = |workers: usize| -> Result<Summary, JobError> {
+        let directory = StateDirectory::open(&folder.join("state"), Start::Resume)?;
+        let options = RunOptions {
+            workers,
+            dead_letters: directory.dead_letters(),
+            state: Some(directory.job_state(&plan.options, Fit::Exact)?),
+            stop: Arc::default(),
+            console: Arc::new(Silence),
+            metrics: metrics.clone(),
+        };
+        run(plan, options, outside)
     };
-    let summary = run(plan, options, outside).map_err(|error| error.to_string())?;
+    let mut finished = None;
+    for (i, &writes) in how.failures.iter().enumerate() {
+        outside.0.lock().expect("nobody panicked").fuse = Some(writes);
+        match attempt(1 + (how.workers + i) % 4) {
+            // It had less to write than that.
+            Ok(summary) => {
+                finished = Some(summary);
+                break;
+            }
+            Err(
+                JobError::Connector(error)
+                | JobError::Checkpoint(CheckpointError::Connector(error)),
+            ) if error.cause == FAILURE => {}
+            Err(error) => return Err(error.to_string()),
+        }
+    }
+    outside.0.lock().expect("nobody panicked").fuse = None;
+    let summary = match finished {
+        Some(summary) => summary,
+        None => attempt(how.workers).map_err(|error| error.to_string())?,
+    };
     let mut excluded = Excluded::default();
     if summary.late_rows > 0 {
         let text = fs::read_to_string(dead_letters.join("late.jsonl"));
@@ -148,16 +180,39 @@ impl Console for Silence {
     }
 }
 
-/// Real sources, and a capture in place of each sink.
+/// The cause of failures that are made.
+const FAILURE: &str = "the fuse has burnt down";
+
+/// Real sources, and a world of its own for what is written.
+#[derive(Clone, Debug, Default)]
+struct Captured(Arc<Mutex<World>>);
+
+/// What was written, and whether it is committed.
 #[derive(Debug, Default)]
-struct Captured {
-    by_table: Mutex<BTreeMap<String, Capture>>,
+struct World {
+    committed: BTreeMap<String, Capture>,
+    open: Vec<(String, Vec<Batch>)>,
+    marker: Option<Marker>,
+    /// Writes and commits until one fails.
+    fuse: Option<u16>,
+}
+
+impl World {
+    /// One step more; the last one fails.
+    fn burn(&mut self) -> Result<(), ConnectorError> {
+        let Some(left) = &mut self.fuse else { return Ok(()) };
+        *left = left.saturating_sub(1);
+        match *left {
+            0 => Err(ConnectorError { what: "a test".to_owned(), cause: FAILURE.to_owned() }),
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Captured {
     fn captured(&self, table: &str) -> Capture {
-        let mut by_table = self.by_table.lock().expect("nobody panicked");
-        by_table.entry(table.to_owned()).or_default().clone()
+        let mut world = self.0.lock().expect("nobody panicked");
+        world.committed.entry(table.to_owned()).or_default().clone()
     }
 }
 
@@ -167,6 +222,71 @@ impl Outside for Captured {
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(Box::new(self.captured(&spec.table.name)))
+        Ok(Box::new(Table { name: spec.table.name.clone(), outside: self.clone() }))
+    }
+}
+
+/// A table that is written, by all workers or by one of them.
+#[derive(Clone)]
+struct Table {
+    name: String,
+    outside: Captured,
+}
+
+impl Sink for Table {
+    fn writer(&self, _: usize, _: usize) -> Result<Box<dyn Writer>, ConnectorError> {
+        Ok(Box::new(self.clone()))
+    }
+
+    fn transaction(&self) -> Option<Arc<dyn Transaction>> {
+        Some(Arc::new(self.outside.clone()))
+    }
+}
+
+impl Writer for Table {
+    fn write(&mut self, _: Epoch, rows: &[Batch]) -> Result<(), ConnectorError> {
+        let mut world = self.outside.0.lock().expect("nobody panicked");
+        world.burn()?;
+        world.open.push((self.name.clone(), rows.to_vec()));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+
+    fn pending_bytes(&self) -> usize {
+        0
+    }
+
+    fn finish(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
+impl Transaction for Captured {
+    fn id(&self) -> String {
+        "world".to_owned()
+    }
+
+    fn recover(&self) -> Result<Option<Marker>, ConnectorError> {
+        let mut world = self.0.lock().expect("nobody panicked");
+        world.open.clear();
+        Ok(world.marker.clone())
+    }
+
+    fn flush(&self) -> Result<(), ConnectorError> {
+        self.0.lock().expect("nobody panicked").burn()
+    }
+
+    fn commit(&self, marker: &Marker) -> Result<(), ConnectorError> {
+        let mut world = self.0.lock().expect("nobody panicked");
+        world.burn()?;
+        for (table, rows) in std::mem::take(&mut world.open) {
+            world.committed.entry(table).or_default().write(0, &rows)?;
+        }
+        world.marker = Some(marker.clone());
+        // Done, and the answer is lost.
+        world.burn()
     }
 }
