@@ -154,8 +154,13 @@ impl Demo<'_> {
         let rate = Some(self.arguments.rate.unwrap_or(RATE_DEFAULT));
         let stop = self.stop.as_ref();
         thread::scope(|threads| {
-            let sending =
-                threads.spawn(move || generate::send(records, rate, target()?.as_mut(), stop));
+            let sending = threads.spawn(move || {
+                let sent = target()
+                    .and_then(|mut target| generate::send(records, rate, target.as_mut(), stop));
+                // Without input there is nothing to wait for.
+                stop.fetch_or(sent.is_err(), Ordering::AcqRel);
+                sent
+            });
             let outcome = run();
             stop.store(true, Ordering::Release);
             let sent = sending.join().unwrap_or(Ok(()));

@@ -22,6 +22,8 @@ use tidemill_operators::Batch;
 pub(crate) const EVENTS_DEFAULT: u64 = 100_000;
 /// A writer is given so many records at once.
 const RECORDS_PER_BATCH: usize = 1024;
+/// A feed in which so many records wait gets no more: the job is slower than the generator.
+const FEED_RECORDS_MAX: usize = 100_000;
 
 /// The arguments of `tidemill generate`.
 #[derive(Debug, Args)]
@@ -91,6 +93,11 @@ pub(crate) trait Target {
     /// Takes records, in order.
     fn take(&mut self, records: &[Record]) -> Result<(), Failure>;
 
+    /// Whether it has no room at the moment.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// All records there are have been taken. Not said if somebody stopped the sending.
     fn end(&mut self) {}
 
@@ -115,7 +122,7 @@ pub(crate) fn send(
                 due.saturating_sub(sent).min(RECORDS_PER_BATCH)
             }
         };
-        if due == 0 {
+        if due == 0 || target.is_full() {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
@@ -186,6 +193,10 @@ impl Target for Feeds {
             feed.push(of_topic.map(|record| record.value.clone()));
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.values().any(|feed| feed.waiting() > FEED_RECORDS_MAX)
     }
 
     fn end(&mut self) {
