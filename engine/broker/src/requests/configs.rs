@@ -2,7 +2,7 @@
 //! options too, given at its start; they are shown and can't be changed.
 
 use super::errors::{Code, NONE};
-use super::{Context, text};
+use super::{Context, Effect, text};
 use crate::config::AutoCreate;
 use crate::node::NODE_ID;
 use crate::topics::catalog::{Topic, TopicError};
@@ -165,7 +165,7 @@ fn apply<'a>(
     (resource_type, name): (i8, &str),
     base: impl FnOnce(&Topic) -> TopicConfig,
     changes: impl Iterator<Item = Change<'a>>,
-    validate_only: bool,
+    effect: Effect,
 ) -> Result<(), AlterError> {
     if resource_type != TOPIC {
         return Err(AlterError::Resource(resource_type));
@@ -179,7 +179,10 @@ fn apply<'a>(
             _ => return Err(AlterError::NoList(change.name.to_owned())),
         }
     }
-    if validate_only { Ok(()) } else { Ok(topic.reconfigure(config)?) }
+    match effect {
+        Effect::Apply => Ok(topic.reconfigure(config)?),
+        Effect::JudgeOnly => Ok(()),
+    }
 }
 
 /// Replaces all options of a topic.
@@ -193,7 +196,7 @@ pub(super) fn alter(context: &Context<'_>, request: AlterConfigsRequest) -> Alte
         let place = (resource.resource_type, &*resource.resource_name);
         let base = |_: &Topic| TopicConfig::default();
         let (error_code, error_message) =
-            told(apply(context, place, base, changes, request.validate_only));
+            told(apply(context, place, base, changes, Effect::of(request.validate_only)));
         alter_configs_response::AlterConfigsResourceResponse::default()
             .with_error_code(error_code)
             .with_error_message(error_message)
@@ -217,7 +220,7 @@ pub(super) fn alter_incrementally(
         let place = (resource.resource_type, &*resource.resource_name);
         let base = |topic: &Topic| TopicConfig::clone(&topic.config());
         let (error_code, error_message) =
-            told(apply(context, place, base, changes, request.validate_only));
+            told(apply(context, place, base, changes, Effect::of(request.validate_only)));
         incremental_alter_configs_response::AlterConfigsResourceResponse::default()
             .with_error_code(error_code)
             .with_error_message(error_message)

@@ -84,6 +84,19 @@ impl Context<'_> {
     }
 }
 
+/// Whether a change is made, or only judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    Apply,
+    JudgeOnly,
+}
+
+impl Effect {
+    fn of(validate_only: bool) -> Effect {
+        if validate_only { Effect::JudgeOnly } else { Effect::Apply }
+    }
+}
+
 /// A text for a message.
 fn text(text: impl ToString) -> StrBytes {
     StrBytes::from_string(text.to_string())

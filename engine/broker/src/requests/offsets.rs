@@ -93,6 +93,14 @@ fn commit_all(context: &Context<'_>, request: &OffsetCommitRequest) -> Result<()
     })
 }
 
+/// Which offsets the client can do with.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    /// None that a transaction under way is about to change.
+    Stable,
+}
+
 /// Which partitions of a group are asked for.
 enum Asked {
     All,
@@ -106,13 +114,13 @@ struct Answered {
 }
 
 pub(super) fn fetch(context: &Context<'_>, request: OffsetFetchRequest) -> OffsetFetchResponse {
-    let stable_only = request.require_stable;
+    let wanted = if request.require_stable { Wanted::Stable } else { Wanted::Any };
     if context.version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
             let asked = group.topics.map_or(Asked::All, |topics| {
                 Asked::These(topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect())
             });
-            let topics = look_up(context, &group.group_id, asked, stable_only);
+            let topics = look_up(context, &group.group_id, asked, wanted);
             OffsetFetchResponseGroup::default()
                 .with_topics(topics.into_iter().map(in_group).collect())
                 .with_group_id(group.group_id)
@@ -122,7 +130,7 @@ pub(super) fn fetch(context: &Context<'_>, request: OffsetFetchRequest) -> Offse
     let asked = request.topics.map_or(Asked::All, |topics| {
         Asked::These(topics.into_iter().map(|t| (t.name, t.partition_indexes)).collect())
     });
-    let topics = look_up(context, &request.group_id, asked, stable_only);
+    let topics = look_up(context, &request.group_id, asked, wanted);
     OffsetFetchResponse::default().with_topics(topics.into_iter().map(alone).collect())
 }
 
@@ -130,7 +138,7 @@ fn look_up(
     context: &Context<'_>,
     group: &str,
     asked: Asked,
-    stable_only: bool,
+    wanted: Wanted,
 ) -> Vec<(TopicName, Vec<Answered>)> {
     let coordinator = &context.node.coordinator;
     let topics = match asked {
@@ -146,7 +154,9 @@ fn look_up(
     let answer = |topic: &TopicName, partition| {
         let place = TopicPartition { topic: topic.to_string(), partition };
         let result = match coordinator.stability(group, &place) {
-            Stability::Undecided if stable_only => Err(ResponseError::UnstableOffsetCommit),
+            Stability::Undecided if wanted == Wanted::Stable => {
+                Err(ResponseError::UnstableOffsetCommit)
+            }
             _ => Ok(coordinator.committed(group, &place)),
         };
         Answered { partition, result }

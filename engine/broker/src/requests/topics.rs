@@ -1,7 +1,7 @@
 //! `CreateTopics`, `DeleteTopics`, `CreatePartitions`, `DeleteRecords`.
 
 use super::errors::{Code, NONE, code_of};
-use super::{Context, text};
+use super::{Context, Effect, text};
 use crate::topics::catalog::{Topic, TopicError};
 use crate::topics::config::{ConfigError, TopicConfig};
 use kafka_protocol::ResponseError;
@@ -50,7 +50,7 @@ impl Code for CreateError {
 pub(super) fn create(context: &Context<'_>, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let result = |wanted: CreatableTopic| {
         let result = CreatableTopicResult::default().with_name(wanted.name.clone());
-        match create_one(context, &wanted, request.validate_only) {
+        match create_one(context, &wanted, Effect::of(request.validate_only)) {
             Ok(made) => describe_made(result, made),
             Err(error) => result
                 .with_error_code(error.code())
@@ -72,7 +72,7 @@ struct Made {
 fn create_one(
     context: &Context<'_>,
     wanted: &CreatableTopic,
-    validate_only: bool,
+    effect: Effect,
 ) -> Result<Made, CreateError> {
     // -1 is as many as the broker thinks fit.
     if !matches!(wanted.replication_factor, -1 | 1) {
@@ -95,7 +95,7 @@ fn create_one(
             config.set(&option.name, value)?;
         }
     }
-    if validate_only {
+    if effect == Effect::JudgeOnly {
         context.node.catalog.check_new(&wanted.name, partitions)?;
         return Ok(Made { topic: None, partitions, config });
     }
@@ -149,7 +149,7 @@ pub(super) fn grow(
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
     let result = |wanted: CreatePartitionsTopic| {
-        let grown = grow_one(context, &wanted, request.validate_only);
+        let grown = grow_one(context, &wanted, Effect::of(request.validate_only));
         CreatePartitionsTopicResult::default()
             .with_error_code(code_of(&grown))
             .with_error_message(grown.err().map(text))
@@ -162,13 +162,16 @@ pub(super) fn grow(
 fn grow_one(
     context: &Context<'_>,
     wanted: &CreatePartitionsTopic,
-    validate_only: bool,
+    effect: Effect,
 ) -> Result<(), TopicError> {
     let unknown = || TopicError::Unknown(wanted.name.to_string());
     let topic = context.node.catalog.by_name(&wanted.name).ok_or_else(unknown)?;
     let invalid = |_| TopicError::Partitions(i64::from(wanted.count));
     let count = u32::try_from(wanted.count).map_err(invalid)?;
-    if validate_only { topic.check_growth(count) } else { topic.grow(count) }
+    match effect {
+        Effect::Apply => topic.grow(count),
+        Effect::JudgeOnly => topic.check_growth(count),
+    }
 }
 
 pub(super) fn delete_records(

@@ -155,7 +155,9 @@ impl Catalog {
             let path = entry?.path();
             match fs::read(path.join(DESCRIPTION_FILE)) {
                 Ok(text) => topics.insert(Arc::new(open_topic(&path, &text)?)),
-                Err(_) => fs::remove_dir_all(&path)?,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => fs::remove_dir_all(&path)?,
+                // Anything else may pass; nothing is to be lost by it.
+                Err(error) => return Err(error),
             }
         }
         Ok(Catalog { directory: directory.to_owned(), topics: RwLock::new(topics) })

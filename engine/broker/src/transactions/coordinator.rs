@@ -64,6 +64,7 @@ pub(crate) enum Stability {
 #[derive(Debug)]
 pub(crate) struct Coordinator {
     catalog: Arc<Catalog>,
+    flush: Flush,
     state: Mutex<State>,
 }
 
@@ -153,7 +154,7 @@ impl Coordinator {
         };
         entries.into_iter().for_each(|entry| state.apply(entry));
         state.next_producer_id = state.reserved_producer_ids;
-        let coordinator = Coordinator { catalog, state: Mutex::new(state) };
+        let coordinator = Coordinator { catalog, flush, state: Mutex::new(state) };
         coordinator.carry_on()?;
         Ok(coordinator)
     }
@@ -294,6 +295,10 @@ impl Coordinator {
             let Some(partition) = topic.partition(*partition) else { continue };
             let rules = topic.config().append_rules();
             partition.end_transaction(decided.producer(), outcome, rules, now_ms())?;
+            if self.flush == Flush::Always {
+                // Once it counts as done, nobody would write a marker that was lost.
+                partition.flush()?;
+            }
         }
         state.enter(Entry::Transaction { id: id.to_owned(), state: decided.finished() })
     }

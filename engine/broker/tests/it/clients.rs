@@ -65,6 +65,8 @@ impl TestBroker {
                 ("group.id", "reader"),
                 ("enable.auto.commit", "false"),
                 ("enable.partition.eof", "true"),
+                // The end is told once a fetch has waited for more.
+                ("fetch.wait.max.ms", "10"),
                 ("isolation.level", isolation),
             ])
             .create()

@@ -183,6 +183,8 @@ fn read(address: SocketAddr, topic: &str, partition: i32) -> Vec<u64> {
     let options = [
         ("group.id", "reader"),
         ("enable.partition.eof", "true"),
+        // The end is told once a fetch has waited for more.
+        ("fetch.wait.max.ms", "10"),
         ("isolation.level", "read_committed"),
         ("check.crcs", "true"),
     ];
