@@ -20,7 +20,7 @@ const CONNECTIONS_MAX: usize = 1_000;
 /// How often members and transactions are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
-/// How often summaries of full segments are written.
+/// How often summaries of logs are written.
 const SUMMARY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// How often old segments are deleted, as in Apache Kafka.

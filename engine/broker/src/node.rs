@@ -102,9 +102,9 @@ impl Node {
         }
     }
 
-    /// Writes summaries of full segments, so that a start needn't read these.
+    /// Writes summaries, so that a start needn't read what they cover.
     pub(crate) fn summarise(&self) {
-        self.for_each_partition(|_, partition| partition.write_sealed());
+        self.for_each_partition(|_, partition| partition.write_summaries());
     }
 
     /// Deletes what is too old or too much, and forgets producers that don't come back.

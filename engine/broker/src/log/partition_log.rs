@@ -19,6 +19,9 @@ use thiserror::Error;
 
 const START_FILE: &str = "start-offset";
 
+/// A start after a crash reads at most about this much of a segment that is being written.
+const UNSUMMARISED_BYTES_MAX: u32 = 8 << 20;
+
 /// Which records a reader wants to see.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Isolation {
@@ -96,7 +99,7 @@ pub(crate) enum ReadError {
     Io(#[from] io::Error),
 }
 
-/// A segment that takes no more batches and whose summary is to be written.
+/// A segment, or what there is of it, whose summary is to be written.
 #[derive(Debug)]
 pub(crate) struct Sealed {
     directory: PathBuf,
@@ -122,6 +125,8 @@ pub(crate) struct PartitionLog {
     producers: Producers,
     start_offset: i64,
     sealed: Vec<Sealed>,
+    /// How much of the active segment its last summary covers.
+    summarised_bytes: u32,
 }
 
 impl PartitionLog {
@@ -141,6 +146,7 @@ impl PartitionLog {
             producers,
             start_offset: first.max(recorded).min(end),
             sealed: Vec::new(),
+            summarised_bytes: 0,
         }
     }
 
@@ -230,12 +236,19 @@ impl PartitionLog {
             summary,
         });
         self.segments.push_back(next);
+        self.summarised_bytes = 0;
         Ok(())
     }
 
-    /// Segments whose summaries are to be written, each told once.
-    pub(crate) fn take_sealed(&mut self) -> Vec<Sealed> {
-        std::mem::take(&mut self.sealed)
+    /// Summaries that are to be written, each told once: those of full segments, and that of the
+    /// active one if it has grown much.
+    pub(crate) fn take_due(&mut self) -> Vec<Sealed> {
+        let mut due = std::mem::take(&mut self.sealed);
+        if self.active().size - self.summarised_bytes >= UNSUMMARISED_BYTES_MAX {
+            self.summarised_bytes = self.active().size;
+            due.push(self.checkpoint());
+        }
+        due
     }
 
     /// The summary of the active segment as it is now: with it, the next start reads nothing.

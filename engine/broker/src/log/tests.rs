@@ -84,7 +84,7 @@ fn a_restart_finds_everything_with_and_without_summaries() {
     log.checkpoint().write().unwrap();
     let mut log = open(&directory);
     append(&mut log, &[2000]);
-    for sealed in log.take_sealed() {
+    for sealed in log.take_due() {
         sealed.write().unwrap();
     }
     let log = open(&directory);
@@ -114,6 +114,24 @@ fn a_torn_tail_is_cut_wherever_it_is_torn() {
     torn[last] ^= 1;
     fs::write(&path, &torn).unwrap();
     assert_eq!(open(&directory).bounds().end, 2, "a changed byte");
+}
+
+#[test]
+fn a_segment_that_is_being_written_is_summarised_as_it_grows() {
+    let directory = TempDir::new().unwrap();
+    let mut log = open(&directory);
+    let rules = AppendRules { segment_bytes: 1 << 30, ..RULES };
+    let mut batch = sent(None, Kind::Plain, &[1]).to_vec();
+    // As if it were a large one; nobody looks into it.
+    batch.resize(1 << 20, 0);
+    batch[8..12].copy_from_slice(&((1i32 << 20) - 12).to_be_bytes());
+    let header = Header::read(&batch).unwrap();
+    let mut summaries = Vec::new();
+    for _ in 0..20 {
+        log.append(&header, &batch, rules, NOW_MS).unwrap();
+        summaries.push(log.take_due().len());
+    }
+    assert_eq!(summaries.iter().sum::<usize>(), 2, "{summaries:?}");
 }
 
 #[test]

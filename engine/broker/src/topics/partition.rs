@@ -137,11 +137,11 @@ impl Partition {
         if *flushed >= wanted {
             return Ok(());
         }
-        let (end, file, sealed) = {
+        let (end, file, due) = {
             let mut log = self.log();
-            (log.bounds().end, log.active_file(), log.take_sealed())
+            (log.bounds().end, log.active_file(), log.take_due())
         };
-        sealed.iter().try_for_each(Sealed::write)?;
+        due.iter().try_for_each(Sealed::write)?;
         file.sync_data()?;
         *flushed = end;
         Ok(())
@@ -157,21 +157,21 @@ impl Partition {
         self.log().producers_mut().expire(before_ms);
     }
 
-    /// Writes summaries of full segments. That takes as long as the disk: the log is free
+    /// Writes the summaries that are due. That takes as long as the disk: the log is free
     /// meanwhile, but a flush waits, for it counts on full segments being on the disk.
-    pub(crate) fn write_sealed(&self) -> io::Result<()> {
+    pub(crate) fn write_summaries(&self) -> io::Result<()> {
         let _flushed = self.flushed.lock().unwrap_or_else(PoisonError::into_inner);
-        let sealed = self.log().take_sealed();
-        sealed.iter().try_for_each(Sealed::write)
+        let due = self.log().take_due();
+        due.iter().try_for_each(Sealed::write)
     }
 
     /// Leaves a summary of everything, so that the next start reads nothing else.
     pub(crate) fn close(&self) -> io::Result<()> {
-        let (sealed, last) = {
+        let (due, last) = {
             let mut log = self.log();
-            (log.take_sealed(), log.checkpoint())
+            (log.take_due(), log.checkpoint())
         };
-        sealed.iter().chain([&last]).try_for_each(Sealed::write)
+        due.iter().chain([&last]).try_for_each(Sealed::write)
     }
 
     /// Has a reader told, once, of the next change. It is told of nothing after it was dropped.

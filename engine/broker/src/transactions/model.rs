@@ -446,7 +446,7 @@ impl History {
         let topic = self.catalog.by_name(TOPIC).unwrap();
         let retention = topic.config().retention();
         for partition in topic.partitions() {
-            partition.write_sealed().unwrap();
+            partition.write_summaries().unwrap();
             partition.apply_retention(retention, 0).unwrap();
         }
     }
