@@ -38,7 +38,7 @@ pub(super) fn list(context: &Context<'_>, request: ListOffsetsRequest) -> ListOf
                 Ok(timed) => response
                     .with_offset(timed.offset)
                     .with_timestamp(timed.timestamp_ms)
-                    .with_leader_epoch(LEADER_EPOCH),
+                    .with_leader_epoch(if context.version >= 4 { LEADER_EPOCH } else { -1 }),
                 Err(error) => response
                     .with_error_code(error.code())
                     .with_offset(NOTHING)

@@ -231,3 +231,49 @@ fn decode<M: Decodable>(body: &mut Bytes, key: ApiKey, version: i16) -> Result<M
         RequestError::Decode { key, version, reason }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::topics::config::TopicConfig;
+    use crate::wire::apis::{APIS, Api};
+    use crate::wire::layout::tests::example;
+    use tempfile::TempDir;
+
+    fn request(api: &Api, version: i16) -> Bytes {
+        let mut frame = Vec::new();
+        frame.extend_from_slice(&(api.key as i16).to_be_bytes());
+        frame.extend_from_slice(&version.to_be_bytes());
+        frame.extend_from_slice(&[0, 0, 0, 7, 0, 1, b'c']);
+        if api.key.request_header_version(version) == 2 {
+            frame.push(0);
+        }
+        frame.extend_from_slice(&example(api.fields, version, api.encoding(version)));
+        Bytes::from(frame)
+    }
+
+    /// The library refuses to encode fields that a version doesn't have.
+    #[tokio::test]
+    async fn every_request_is_answered_in_each_of_its_versions() {
+        let peer = Peer {
+            client_host: "/127.0.0.1".to_owned(),
+            advertised_host: "localhost".to_owned(),
+            advertised_port: 9092,
+        };
+        for api in APIS {
+            for version in api.oldest..=api.newest {
+                let directory = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+                let node = Node::open(&Config::new(directory.path())).unwrap();
+                node.catalog.create("x", 1, TopicConfig::default()).unwrap();
+                let answered = answer(&node, &peer, request(api, version)).await;
+                let is_right = match api.key {
+                    // Nothing is asked for, and nothing comes that could be taken.
+                    ApiKey::Produce => matches!(answered, Err(RequestError::Unheard)),
+                    _ => matches!(answered, Ok(Answer::Reply(_))),
+                };
+                assert!(is_right, "{:?} {version}: {answered:?}", api.key);
+            }
+        }
+    }
+}

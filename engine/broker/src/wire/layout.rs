@@ -163,8 +163,59 @@ impl Walk<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// A request of this layout: all numbers 0, all texts "x", one element in each array.
+    pub(crate) fn example(fields: &[Field], version: i16, encoding: Encoding) -> Vec<u8> {
+        let mut body = Vec::new();
+        put_structure(&mut body, fields, version, encoding);
+        body
+    }
+
+    fn put_structure(to: &mut Vec<u8>, fields: &[Field], version: i16, encoding: Encoding) {
+        for field in fields.iter().filter(|f| (f.since..=f.until).contains(&version)) {
+            put_field(to, &field.shape, version, encoding);
+        }
+        if encoding == Encoding::Flexible {
+            to.push(0);
+        }
+    }
+
+    fn put_field(to: &mut Vec<u8>, shape: &Shape, version: i16, encoding: Encoding) {
+        match shape {
+            Shape::Fixed(bytes) => to.resize(to.len() + bytes, 0),
+            Shape::Text => put_text(to, encoding),
+            Shape::Blob => put_length(to, 0, 4, encoding),
+            Shape::Fixeds(bytes) => {
+                put_length(to, 1, 4, encoding);
+                to.resize(to.len() + bytes, 0);
+            }
+            Shape::Texts => {
+                put_length(to, 1, 4, encoding);
+                put_text(to, encoding);
+            }
+            Shape::Structs(fields) => {
+                put_length(to, 1, 4, encoding);
+                put_structure(to, fields, version, encoding);
+            }
+        }
+    }
+
+    fn put_text(to: &mut Vec<u8>, encoding: Encoding) {
+        put_length(to, 1, 2, encoding);
+        to.push(b'x');
+    }
+
+    fn put_length(to: &mut Vec<u8>, length: u8, classic_bytes: usize, encoding: Encoding) {
+        match encoding {
+            Encoding::Flexible => to.push(length + 1),
+            Encoding::Classic => {
+                to.resize(to.len() + classic_bytes - 1, 0);
+                to.push(length);
+            }
+        }
+    }
 
     const FIELDS: &[Field] = &[
         Field { since: 0, until: 9, shape: Shape::Text },
