@@ -66,6 +66,11 @@ fn describe(checkpoint: &CheckpointInfo) -> String {
         for source in &manifest.sources {
             text.push_str(&format!("  {}: {} rows\n", source.name, grouped(source.rows)));
             for (place, position) in &source.positions {
+                // What is read to its end stays known, at the greatest position there is.
+                let position = match *position {
+                    i64::MAX => "its end".to_owned(),
+                    position => position.to_string(),
+                };
                 text.push_str(&format!("    {place} at {position}\n"));
             }
         }
