@@ -28,6 +28,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Demo(arguments) => commands::demo::execute(arguments),
         Command::Jobs => commands::jobs::execute(),
         Command::Generate(arguments) => commands::generate::execute(&arguments),
+        Command::Broker(arguments) => commands::broker::execute(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
