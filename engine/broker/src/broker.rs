@@ -70,7 +70,9 @@ impl Broker {
 
     fn end(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            // A runtime can't be waited for from within another one, where this may be dropped.
+            let ended = std::thread::spawn(move || runtime.shutdown_timeout(SHUTDOWN_TIMEOUT));
+            let _ = ended.join();
             self.node.close();
         }
     }

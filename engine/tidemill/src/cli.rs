@@ -1,5 +1,6 @@
 //! The command line, as clap reads it.
 
+use crate::commands::broker::BrokerArguments;
 use crate::commands::checkpoints::CheckpointsArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::generate::GenerateArguments;
@@ -64,6 +65,12 @@ pub(crate) enum Command {
         tidemill checkpoints tidemill-state/live\n  \
         tidemill checkpoints tidemill-state/live --verify")]
     Checkpoints(CheckpointsArguments),
+    /// Run a Kafka-compatible broker of one node, for development and tests.
+    #[command(after_help = "Examples:\n  \
+        tidemill broker\n  \
+        tidemill broker --listen 127.0.0.1:0 --data /tmp/topics\n  \
+        tidemill broker --listen 0.0.0.0:9092 --expose --advertise kafka:9092")]
+    Broker(BrokerArguments),
 }
 
 #[cfg(test)]

@@ -31,6 +31,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Jobs => commands::jobs::execute(),
         Command::Generate(arguments) => commands::generate::execute(&arguments),
         Command::Checkpoints(arguments) => commands::checkpoints::execute(arguments),
+        Command::Broker(arguments) => commands::broker::execute(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

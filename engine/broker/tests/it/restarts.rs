@@ -11,6 +11,13 @@ fn a_second_broker_on_a_directory_is_refused() {
     assert!(matches!(second, Err(BrokerError::InUse { .. })));
 }
 
+#[tokio::test]
+async fn a_broker_can_be_held_and_dropped_by_those_who_have_a_runtime_of_their_own() {
+    let mut broker = TestBroker::start();
+    broker.restart();
+    drop(broker);
+}
+
 #[test]
 fn producers_and_readers_outlive_a_restart() {
     let mut broker = TestBroker::start();

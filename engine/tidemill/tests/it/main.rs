@@ -1,5 +1,6 @@
 //! Tests of the `tidemill` binary as its users run it: real files, real processes.
 
+mod broker;
 mod cli;
 mod conformance;
 mod errors;
