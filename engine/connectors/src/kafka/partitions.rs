@@ -161,11 +161,9 @@ impl Scout {
             let end = positions.and_then(|p| p.get(&end_name(&partition.name())).copied());
             let stop = |place| end.unwrap_or_else(|| stop(place, number, facts));
             partition.stop = self.settings.stop.as_ref().map(stop);
-            let start = partition.start.unwrap_or(facts.low);
-            if partition.stop.is_some_and(|stop| start >= stop) {
-                // Known to be finished now rather than when the broker next answers.
-                partition.start = Some(start);
-            }
+            // Known now rather than when the broker next answers: librdkafka would ask for the
+            // beginning half a second after it has found that it isn't connected yet.
+            partition.start = partition.start.or(Some(facts.low));
         }
         Ok(partitions)
     }

@@ -138,11 +138,18 @@ impl Transaction for TopicTransaction {
     }
 
     fn recover(&self) -> Result<Option<Marker>, ConnectorError> {
+        // librdkafka looks for a coordinator at once, and if it isn't connected to any broker yet
+        // only half a second later: so for a transaction, and so for a group.
+        self.producer.partitions(&self.topic, &self.settings)?;
         let producer = self.producer.inner();
         self.step("taking over the job's transaction", STARTUP_TIMEOUT, || {
             producer.init_transactions(REQUEST_TIMEOUT)
         })?;
         let asker = self.asker()?;
+        retry(Instant::now() + STARTUP_TIMEOUT, &self.settings, || {
+            let connected = asker.fetch_metadata(Some(&self.topic), REQUEST_TIMEOUT);
+            connected.map(drop).map_err(|error| error.to_string())
+        })?;
         let marker = self.read_marker(&asker)?;
         *self.group.lock().unwrap_or_else(PoisonError::into_inner) = asker.group_metadata();
         self.begin()?;
