@@ -179,8 +179,9 @@ impl Operator for GroupAggregate {
         let keys = self.layout.keys.len();
         let changes = changes(&touched, &old, &new, keys, self.spec.emit_retractions)?;
         output.rows.extend(emit(&self.schema, &old, &new, &changes)?);
-        let rows = |&g: &u32| self.groups.accumulators().rows(g) == 0;
-        let gone: Vec<u32> = touched.iter().copied().filter(rows).collect();
+        // Of what was forgotten for being idle more may be taken back than there is.
+        let is_gone = |&g: &u32| self.groups.accumulators().rows(g) <= 0;
+        let gone: Vec<u32> = touched.iter().copied().filter(is_gone).collect();
         self.forget(&gone)
     }
 

@@ -44,16 +44,4 @@ impl Writer for Nothing {
     fn write(&mut self, _epoch: Epoch, _rows: &[Batch]) -> Result<(), ConnectorError> {
         Ok(())
     }
-
-    fn flush(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
-    fn pending_bytes(&self) -> usize {
-        0
-    }
-
-    fn finish(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
 }

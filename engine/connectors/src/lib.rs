@@ -6,7 +6,6 @@
 
 mod blackhole;
 mod datagen;
-pub mod feed;
 mod filesystem;
 mod kafka;
 mod options;
@@ -19,8 +18,7 @@ pub mod tee;
 #[cfg(test)]
 mod testing;
 
-pub use feed::Feed;
-pub use options::parse_duration;
+pub use kafka::{Admin, PartitionFacts, Tail, TailFrom, TailRecord, TopicFacts};
 pub use registry::{Registry, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
 pub use source::{

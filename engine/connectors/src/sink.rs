@@ -6,7 +6,7 @@ use tidemill_formats::Table;
 use tidemill_operators::{Batch, Epoch};
 
 /// One worker's hand on a sink. Batches come in the order of epochs, consolidated as the sink's
-/// changelog kind asks for.
+/// changelog kind asks for. What has a default is what a sink does that holds nothing back.
 pub trait Writer {
     /// Takes the rows of one epoch. Must not block for long; buffers are bounded and flushed by
     /// [`Writer::flush`].
@@ -14,10 +14,14 @@ pub trait Writer {
 
     /// Called once after each epoch in which there was something to write, and regularly
     /// otherwise: pushes out what latency asks for, notices delivery failures.
-    fn flush(&mut self) -> Result<(), ConnectorError>;
+    fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 
     /// Bytes accepted and not yet acknowledged outside, for backpressure.
-    fn pending_bytes(&self) -> usize;
+    fn pending_bytes(&self) -> usize {
+        0
+    }
 
     /// A checkpoint cuts here: what was written so far belongs to it, what comes next does not.
     /// Says what is left to be done once the checkpoint stands, for [`Sink::commit`]; by then it
@@ -29,7 +33,9 @@ pub trait Writer {
 
     /// The stream ended or the job stops: everything accepted becomes durable and visible. With
     /// checkpoints it comes after the last one was committed.
-    fn finish(&mut self) -> Result<(), ConnectorError>;
+    fn finish(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
 }
 
 /// A sink that has been checked and is ready to be opened.

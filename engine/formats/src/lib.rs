@@ -19,7 +19,9 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 mod text;
+mod units;
 
 pub use record::{BadRecord, Decoder, Encoded, Encoder};
 pub use registry::{FormatInfo, FormatRole, check, decoder, encoder};
 pub use table::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};
+pub use units::{parse_bytes, parse_duration};

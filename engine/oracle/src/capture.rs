@@ -55,18 +55,6 @@ impl Writer for Capture {
         self.see(rows);
         Ok(())
     }
-
-    fn flush(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
-    fn pending_bytes(&self) -> usize {
-        0
-    }
-
-    fn finish(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
 }
 
 impl Sink for Capture {

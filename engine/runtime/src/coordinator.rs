@@ -4,7 +4,9 @@
 //! All workers stamp what they read with the published number, so that they never drift apart. A
 //! number is published when the last one has been open long enough or is full, *and* few enough
 //! epochs are in flight. As a full epoch takes no more rows, that bounds everything under way:
-//! epochs in flight times rows in an epoch.
+//! epochs in flight times rows in an epoch. When a worker has read all there is and no earlier
+//! epoch is under way, nobody is served by waiting, and the next number comes at once: epochs are
+//! short while the job keeps up, and grow with what it has to do.
 //!
 //! Numbers are microseconds since 1970 and only ever rise; see
 //! [`processing_time_ms`](tidemill_operators::dataflow::processing_time_ms).
@@ -44,6 +46,18 @@ impl Default for Limits {
             sink_bytes_max: 64 << 20,
         }
     }
+}
+
+/// An epoch is open for so long at least, unless it is full.
+const EARLY_MIN: Duration = Duration::from_millis(1);
+
+/// What a worker found when it last read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Supply {
+    /// There may be more.
+    More,
+    /// It has read all there is: whoever waits for more rows makes those that came wait.
+    Exhausted,
 }
 
 /// A checkpoint, announced: it holds everything before an epoch.
@@ -137,17 +151,23 @@ impl Coordinator {
 
     /// The number to stamp rows with. Publishes the next one if it is time; `frontier` is how
     /// far the caller saw the sinks come.
-    pub(crate) fn epoch(&self, frontier: Option<Epoch>) -> Epoch {
+    pub(crate) fn epoch(&self, frontier: Option<Epoch>, supply: Supply) -> Epoch {
         let published = self.published.load(Ordering::Acquire);
         let Ok(mut opened) = self.opened.try_lock() else { return published };
         let published = self.published.load(Ordering::Acquire);
         let is_full = self.rows_left() == 0;
         let due = self.due(opened.cut_at);
         let is_last = matches!(due, Some(Some(_)));
-        if !is_full && !is_last && opened.at.elapsed() < self.limits.epoch_interval {
+        let open_for = opened.at.elapsed();
+        let is_time = open_for >= self.limits.epoch_interval;
+        let may_be_early = supply == Supply::Exhausted && open_for >= EARLY_MIN && self.has_rows();
+        if !is_full && !is_last && !is_time && !may_be_early {
             return published;
         }
         retire(&mut opened.in_flight, frontier);
+        if !is_full && !is_last && !is_time && opened.in_flight.len() > 1 {
+            return published;
+        }
         if opened.in_flight.len() >= self.limits.epochs_in_flight_max {
             return published;
         }
@@ -232,6 +252,11 @@ impl Coordinator {
         Some(if is_stopped { End::Stopped } else { End::Finished })
     }
 
+    /// Whether anything was read under the published epoch.
+    fn has_rows(&self) -> bool {
+        self.rows.load(Ordering::Relaxed) > 0
+    }
+
     /// Rows that may still be read under the published epoch.
     pub(crate) fn rows_left(&self) -> usize {
         if self.bytes.load(Ordering::Relaxed) >= self.limits.epoch_bytes_max {
@@ -296,17 +321,17 @@ mod tests {
     #[test]
     fn a_checkpoint_is_announced_with_its_epoch_if_there_is_news_and_none_is_undecided() {
         let coordinator = cutting();
-        coordinator.epoch(None);
+        coordinator.epoch(None, Supply::More);
         assert_eq!(coordinator.cut(), None, "nothing has happened");
         coordinator.changed();
-        let epoch = coordinator.epoch(None);
+        let epoch = coordinator.epoch(None, Supply::More);
         let cut = Cut { checkpoint: 8, epoch, last: None };
         assert_eq!(coordinator.cut(), Some(cut));
         coordinator.changed();
-        coordinator.epoch(None);
+        coordinator.epoch(None, Supply::More);
         assert_eq!(coordinator.cut(), Some(cut), "it is not decided yet");
         coordinator.decide(8);
-        let epoch = coordinator.epoch(None);
+        let epoch = coordinator.epoch(None, Supply::More);
         assert_eq!(coordinator.cut(), Some(Cut { checkpoint: 9, epoch, last: None }));
     }
 
@@ -314,37 +339,37 @@ mod tests {
     fn the_last_checkpoint_comes_when_nobody_reads_any_more_and_only_once() {
         let coordinator = cutting();
         coordinator.stop_reading(0, End::Finished);
-        coordinator.epoch(None);
+        coordinator.epoch(None, Supply::More);
         assert_eq!((coordinator.cut(), coordinator.end()), (None, None));
         coordinator.stop_reading(1, End::Stopped);
-        let epoch = coordinator.epoch(None);
+        let epoch = coordinator.epoch(None, Supply::More);
         let last = Cut { checkpoint: 8, epoch, last: Some(End::Stopped) };
         assert_eq!(coordinator.cut(), Some(last));
         coordinator.decide(8);
-        coordinator.epoch(None);
+        coordinator.epoch(None, Supply::More);
         assert_eq!(coordinator.cut(), Some(last));
     }
 
     #[test]
     fn a_full_epoch_is_followed_at_once_and_takes_no_more_rows() {
         let coordinator = coordinator(Duration::from_secs(3600));
-        assert_eq!(coordinator.epoch(Some(0)), 1);
+        assert_eq!(coordinator.epoch(Some(0), Supply::More), 1);
         coordinator.read(7, 70);
-        assert_eq!((coordinator.epoch(Some(0)), coordinator.rows_left()), (1, 3));
+        assert_eq!((coordinator.epoch(Some(0), Supply::More), coordinator.rows_left()), (1, 3));
         coordinator.read(7, 70);
         assert_eq!(coordinator.rows_left(), 0);
-        assert!(coordinator.epoch(Some(0)) > 1);
+        assert!(coordinator.epoch(Some(0), Supply::More) > 1);
         assert_eq!(coordinator.rows_left(), 10);
     }
 
     #[test]
     fn numbers_stop_while_too_many_epochs_are_in_flight() {
         let coordinator = coordinator(Duration::ZERO);
-        let second = coordinator.epoch(Some(0));
-        let third = coordinator.epoch(Some(0));
+        let second = coordinator.epoch(Some(0), Supply::More);
+        let third = coordinator.epoch(Some(0), Supply::More);
         assert!(1 < second && second < third);
-        assert_eq!(coordinator.epoch(Some(1)), third);
-        assert!(coordinator.epoch(Some(second)) > third);
+        assert_eq!(coordinator.epoch(Some(1), Supply::More), third);
+        assert!(coordinator.epoch(Some(second), Supply::More) > third);
     }
 
     #[test]
@@ -354,5 +379,20 @@ mod tests {
         assert!(!coordinator.sinks_are_behind());
         coordinator.sinks_hold(1, 40 << 20);
         assert!(coordinator.sinks_are_behind());
+    }
+
+    #[test]
+    fn an_epoch_ends_early_if_all_is_read_and_no_other_is_under_way() {
+        let coordinator = coordinator(Duration::from_secs(3600));
+        std::thread::sleep(EARLY_MIN);
+        assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), 1, "it has no rows");
+        coordinator.read(1, 10);
+        assert_eq!(coordinator.epoch(Some(1), Supply::More), 1);
+        let second = coordinator.epoch(Some(1), Supply::Exhausted);
+        assert!(second > 1);
+        coordinator.read(1, 10);
+        std::thread::sleep(EARLY_MIN);
+        assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), second, "1 is under way");
+        assert!(coordinator.epoch(Some(second), Supply::Exhausted) > second);
     }
 }

@@ -66,7 +66,7 @@ impl DeadLetters {
         let mut files = BTreeMap::new();
         for name in kept_files(&folder)? {
             let state = lengths.get(&name).copied().unwrap_or_default();
-            let path = folder.join(format!("{name}.jsonl"));
+            let path = letter_file(&folder, &name);
             if state.letters == 0 {
                 fs::remove_file(&path)?;
                 continue;
@@ -92,7 +92,7 @@ impl DeadLetters {
     pub(crate) fn lengths(folder: &Path) -> io::Result<Lengths> {
         let mut lengths = Lengths::new();
         for name in kept_files(folder)? {
-            let bytes = fs::read(folder.join(format!("{name}.jsonl")))?;
+            let bytes = fs::read(letter_file(folder, &name))?;
             let letters = memchr::memchr_iter(b'\n', &bytes).count() as u64;
             lengths.insert(name, LetterFileState { bytes: bytes.len() as u64, letters });
         }
@@ -182,7 +182,7 @@ impl LetterFile {
             Some(out) => out,
             None => {
                 fs::create_dir_all(folder)?;
-                let path = folder.join(format!("{name}.jsonl"));
+                let path = letter_file(folder, name);
                 let file = File::options().create(true).append(true).open(path)?;
                 self.out.insert(BufWriter::new(file))
             }
@@ -200,6 +200,11 @@ fn write_out(out: &mut BufWriter<File>) -> io::Result<()> {
     }
     out.flush()?;
     out.get_ref().sync_data()
+}
+
+/// The file of a table's letters, or of the `late` ones.
+pub(crate) fn letter_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.jsonl"))
 }
 
 /// The names of the files of dead letters in a folder, without their ending.

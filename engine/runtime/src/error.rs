@@ -57,6 +57,20 @@ pub enum JobError {
         /// The watermark in force, milliseconds since 1970.
         watermark_ms: i64,
     },
+    /// The job needs more memory than it may use.
+    #[error(
+        "the job holds {used_bytes} bytes of memory, {state_bytes} of them state, and stays near \
+         its limit of {limit_bytes}: raise --memory-limit, or give the state a bound (a window, a \
+         join bounded in time, 'table.exec.state.ttl')"
+    )]
+    Memory {
+        /// What it may use.
+        limit_bytes: u64,
+        /// What the process holds.
+        used_bytes: u64,
+        /// What its operators hold.
+        state_bytes: u64,
+    },
     /// A bug: a thread of the job panicked.
     #[error("{place} panicked: {message} (this is a bug in Tidemill)")]
     Panic {

@@ -19,6 +19,7 @@ use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::{JobError, Poison};
 use crate::graph;
 use crate::letter_topic;
+use crate::memory::MemoryLimit;
 use crate::metrics::Metrics;
 use crate::options::{self, Policy};
 use crate::outside::Outside;
@@ -52,6 +53,9 @@ pub struct RunOptions {
     /// Where the job's state is kept. Without it there are no checkpoints: every start is the
     /// first, and output becomes visible as it is written.
     pub state: Option<JobState>,
+    /// The memory, in bytes, that the process should not exceed: near it nothing is read, and a
+    /// job that stays there fails.
+    pub memory_limit: Option<u64>,
     /// Set from outside to stop the job: what was read is worked off, sinks are finished, but no
     /// input is taken to have ended.
     pub stop: Arc<AtomicBool>,
@@ -104,6 +108,7 @@ pub(crate) struct Shared {
     pub late_rows: Policy,
     pub alignments: BTreeMap<NodeId, Arc<Alignment>>,
     pub restored: Restored,
+    pub memory: Option<MemoryLimit>,
     parts: Sender<Part>,
     stop: Arc<AtomicBool>,
     exits: Barrier,
@@ -214,6 +219,7 @@ impl Attempt<'_> {
             bad_records,
             late_rows,
             alignments: alignments(&sources),
+            memory: options.memory_limit.map(MemoryLimit::new),
             restored: recovery.restored,
             parts,
             stop: options.stop.clone(),

@@ -88,6 +88,9 @@ pub struct Metrics {
     epoch: AtomicU64,
     epochs: AtomicU64,
     checkpoints: AtomicU64,
+    /// Of all checkpoints together.
+    checkpoint_micros: AtomicU64,
+    checkpoint_bytes: AtomicU64,
     checkpoint: Mutex<Option<CheckpointMetrics>>,
     restarts: AtomicU64,
 }
@@ -122,6 +125,10 @@ pub struct Totals {
     pub epochs: u64,
     /// Checkpoints taken since the process was started.
     pub checkpoints: u64,
+    /// How long each of them took, on average.
+    pub checkpoint_mean: Duration,
+    /// Bytes of changed state that each of them wrote, on average.
+    pub checkpoint_bytes: u64,
     /// How long ago the last checkpoint came to stand.
     pub checkpoint_age: Option<Duration>,
     /// How often the job was started again after a failure.
@@ -144,6 +151,8 @@ impl Metrics {
             epoch: AtomicU64::new(0),
             epochs: AtomicU64::new(0),
             checkpoints: AtomicU64::new(0),
+            checkpoint_micros: AtomicU64::new(0),
+            checkpoint_bytes: AtomicU64::new(0),
             checkpoint: Mutex::new(None),
             restarts: AtomicU64::new(0),
         }
@@ -151,6 +160,8 @@ impl Metrics {
 
     pub(crate) fn checkpointed(&self, number: u64, took: Duration, bytes: u64) {
         self.checkpoints.fetch_add(1, Ordering::Relaxed);
+        self.checkpoint_micros.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+        self.checkpoint_bytes.fetch_add(bytes, Ordering::Relaxed);
         let news = CheckpointMetrics { number, took, bytes, at: Instant::now() };
         *self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner) = Some(news);
     }
@@ -197,8 +208,16 @@ impl Metrics {
         let checkpoints = self.checkpoints.load(Ordering::Relaxed);
         let restarts = self.restarts.load(Ordering::Relaxed);
         let checkpoint_age = self.checkpoint().map(|checkpoint| checkpoint.at.elapsed());
-        let mut totals =
-            Totals { epochs, checkpoints, checkpoint_age, restarts, ..Totals::default() };
+        let mean = |sum: &AtomicU64| sum.load(Ordering::Relaxed) / checkpoints.max(1);
+        let mut totals = Totals {
+            epochs,
+            checkpoints,
+            checkpoint_mean: Duration::from_micros(mean(&self.checkpoint_micros)),
+            checkpoint_bytes: mean(&self.checkpoint_bytes),
+            checkpoint_age,
+            restarts,
+            ..Totals::default()
+        };
         for node in &self.nodes {
             match node.role {
                 Role::Source => totals.rows_in += node.rows_out.load(Ordering::Relaxed),

@@ -5,8 +5,7 @@ use crate::error::JobError;
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
-use tidemill_connectors::parse_duration;
-use tidemill_formats::Table;
+use tidemill_formats::{Table, parse_duration};
 
 /// What becomes of input that can't be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]

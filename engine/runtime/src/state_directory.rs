@@ -92,7 +92,7 @@ impl StateDirectory {
         fit: Fit,
     ) -> Result<JobState, JobError> {
         let store: Arc<dyn Store> = match options.get("state.checkpoints.dir") {
-            None => Arc::new(LocalStore::new(self.path.join("checkpoints"))),
+            None => Arc::new(LocalStore::new(checkpoints(&self.path))),
             Some(place) => checkpoint::open_store(place, &self.identity.job)?,
         };
         Ok(JobState {
@@ -106,7 +106,7 @@ impl StateDirectory {
 
     /// Where dead letters go.
     pub fn dead_letters(&self) -> PathBuf {
-        self.path.join("dead-letters")
+        dead_letters(&self.path)
     }
 
     /// Whether the job came to its end in an earlier run.
@@ -126,9 +126,35 @@ impl StateDirectory {
     }
 }
 
+/// Where a directory's checkpoints are, unless they are kept elsewhere.
+pub(crate) fn checkpoints(directory: &Path) -> PathBuf {
+    directory.join("checkpoints")
+}
+
+/// Where a directory's dead letters are.
+pub(crate) fn dead_letters(directory: &Path) -> PathBuf {
+    directory.join("dead-letters")
+}
+
+fn identity_file(directory: &Path) -> PathBuf {
+    directory.join("job")
+}
+
+/// The identity of the job whose state directory this is.
+pub(crate) fn identity(directory: &Path) -> io::Result<String> {
+    let text = fs::read_to_string(identity_file(directory))?;
+    Ok(serde_json::from_str::<Identity>(&text)?.job)
+}
+
+/// Makes `target` a state directory of the same job.
+pub(crate) fn copy_identity(directory: &Path, target: &Path) -> io::Result<()> {
+    fs::copy(identity_file(directory), identity_file(target))?;
+    File::open(identity_file(target))?.sync_all()
+}
+
 /// Takes over what a directory says of its job, or makes a new one of it.
 fn prepare(path: &Path, start: Start) -> io::Result<(Identity, Option<String>)> {
-    let file = path.join("job");
+    let file = identity_file(path);
     let known = match fs::read_to_string(&file) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         text => Some(text?),
@@ -141,7 +167,7 @@ fn prepare(path: &Path, start: Start) -> io::Result<(Identity, Option<String>)> 
     if start == Start::Fresh {
         clear(path)?;
     }
-    let dead_letters = DeadLetters::lengths(&path.join("dead-letters"))?;
+    let dead_letters = DeadLetters::lengths(&dead_letters(path))?;
     let identity = Identity { job: new_identity(), dead_letters };
     let text = serde_json::to_string(&identity)?;
     // Whole or not at all: a directory without it is a new one.
@@ -159,7 +185,7 @@ fn clear(path: &Path) -> io::Result<()> {
         _ => Ok(()),
     };
     gone(fs::remove_file(path.join("finished")))?;
-    gone(fs::remove_dir_all(path.join("checkpoints")))
+    gone(fs::remove_dir_all(checkpoints(path)))
 }
 
 /// A name that no other job has: the moment and chance.

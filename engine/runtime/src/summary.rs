@@ -37,6 +37,10 @@ pub struct Summary {
     pub peak_rss_bytes: u64,
     /// Checkpoints taken.
     pub checkpoints: u64,
+    /// How long each took, on average, until its output was visible.
+    pub checkpoint_seconds: f64,
+    /// Bytes of changed state that each wrote, on average.
+    pub checkpoint_bytes: u64,
     /// State held at the end.
     pub state_bytes: u64,
     /// Epochs that the rows were read in.
@@ -62,6 +66,8 @@ impl Summary {
             rows_per_second: totals.rows_in as f64 / seconds.max(1e-9),
             peak_rss_bytes: usage.peak_rss_bytes,
             checkpoints: totals.checkpoints,
+            checkpoint_seconds: totals.checkpoint_mean.as_secs_f64(),
+            checkpoint_bytes: totals.checkpoint_bytes,
             state_bytes: totals.state_bytes,
             epochs: totals.epochs,
             exit,
@@ -140,6 +146,8 @@ mod tests {
             "rows_per_second",
             "peak_rss_bytes",
             "checkpoints",
+            "checkpoint_seconds",
+            "checkpoint_bytes",
             "state_bytes",
             "epochs",
             "exit",

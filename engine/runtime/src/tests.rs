@@ -226,14 +226,6 @@ impl Writer for World {
         Ok(())
     }
 
-    fn flush(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
-    fn pending_bytes(&self) -> usize {
-        0
-    }
-
     fn finish(&mut self) -> Result<(), ConnectorError> {
         *self.finished.lock().unwrap() += 1;
         Ok(())
@@ -271,6 +263,7 @@ impl Job {
             workers,
             dead_letters: folder.to_owned(),
             state: None,
+            memory_limit: None,
             stop: self.stop.clone(),
             console: Arc::new(Silence),
             metrics: Arc::new(Metrics::new(&self.plan, workers)),

@@ -11,12 +11,14 @@
 //! epoch that is only half fed, and the peer would take it for complete.
 
 use crate::checkpoint::Part;
-use crate::coordinator::End;
+use crate::coordinator::{End, Supply};
 use crate::error::{JobError, panic_message};
 use crate::graph::{self, Built};
 use crate::input::SourceDriver;
 use crate::job::Shared;
+use crate::memory::{MemoryLimit, Room};
 use crate::output::SinkDriver;
+use crate::summary::Usage;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -27,9 +29,9 @@ use tidemill_operators::Epoch;
 use tidemill_operators::dataflow::{Probe, Report, ReportInput, Seat, Worker};
 use tidemill_sql::plan::NodeId;
 
-/// A worker with nothing to do looks again after this time, doubled each time …
-const PATIENCE_MIN: Duration = Duration::from_micros(500);
-/// … up to this: well within an epoch, so that an idle job costs little and wakes soon.
+/// A worker with nothing to do looks again after this time, which grows by a quarter each time …
+const PATIENCE_MIN: Duration = Duration::from_micros(200);
+/// … up to this: after some 15 ms without a row an idle job costs little, and wakes soon.
 const PATIENCE_MAX: Duration = Duration::from_millis(4);
 /// Sinks and dead letters are looked after this often even if nothing is written.
 const CHORES_INTERVAL: Duration = Duration::from_millis(100);
@@ -108,17 +110,18 @@ impl Running {
     }
 
     fn run(&mut self, worker: &mut Worker, shared: &Shared) -> Result<(), JobError> {
-        let mut patience = PATIENCE_MIN;
+        let (mut patience, mut supply) = (PATIENCE_MIN, Supply::More);
         while !self.has_read_all(shared) {
             if shared.poison.has_failed() {
                 return Ok(());
             }
-            if self.turn(shared)? > 0 {
+            supply = self.turn(supply, shared)?;
+            if supply == Supply::More {
                 patience = PATIENCE_MIN;
                 worker.step(Duration::ZERO);
             } else {
                 worker.step(patience);
-                patience = (patience * 2).min(PATIENCE_MAX);
+                patience = (patience + patience / 4).min(PATIENCE_MAX);
             }
             self.do_chores(shared)?;
         }
@@ -156,9 +159,10 @@ impl Running {
         self.last_cut.is_none_or(|checkpoint| shared.coordinator.is_decided(checkpoint))
     }
 
-    /// Moves on with the epoch and reads what may be read. Says how many rows.
-    fn turn(&mut self, shared: &Shared) -> Result<usize, JobError> {
-        let epoch = shared.coordinator.epoch(self.probe.frontier());
+    /// Moves on with the epoch and reads what may be read. `supply` is what it found the last
+    /// time; says what it found this time.
+    fn turn(&mut self, supply: Supply, shared: &Shared) -> Result<Supply, JobError> {
+        let epoch = shared.coordinator.epoch(self.probe.frontier(), supply);
         if epoch > self.epoch {
             self.leave_epoch();
             let before = self.epoch;
@@ -166,8 +170,9 @@ impl Running {
             self.cut(before, shared)?;
             shared.metrics.set_epoch(epoch);
         }
-        if !self.is_reading {
-            return Ok(0);
+        let is_paused = shared.memory.as_ref().is_some_and(MemoryLimit::is_paused);
+        if !self.is_reading || is_paused {
+            return Ok(Supply::Exhausted);
         }
         let mut rows = 0;
         for source in &mut self.sources {
@@ -181,7 +186,7 @@ impl Running {
         if self.sources.len() > 1 {
             self.sources.rotate_left(1);
         }
-        Ok(rows)
+        Ok(if rows > 0 { Supply::More } else { Supply::Exhausted })
     }
 
     /// Tells everybody what the epoch brought.
@@ -225,8 +230,11 @@ impl Running {
         let is_time = self.chores_done.elapsed() >= CHORES_INTERVAL;
         if is_time {
             self.chores_done = Instant::now();
-            if self.index == 0 && !shared.coordinator.has_cuts() {
-                shared.dead_letters.settle(Epoch::MAX);
+            if self.index == 0 {
+                check_memory(shared)?;
+                if !shared.coordinator.has_cuts() {
+                    shared.dead_letters.settle(Epoch::MAX);
+                }
             }
         }
         let mut pending_bytes = 0;
@@ -243,5 +251,26 @@ impl Running {
         }
         shared.coordinator.sinks_hold(self.index, pending_bytes);
         Ok(())
+    }
+}
+
+/// Looks at how much memory the process holds, if that is limited.
+fn check_memory(shared: &Shared) -> Result<(), JobError> {
+    let Some(limit) = &shared.memory else { return Ok(()) };
+    let was_paused = limit.is_paused();
+    let used_bytes = Usage::now().rss_bytes;
+    let state_bytes = shared.metrics.totals().state_bytes;
+    match limit.holds(used_bytes, Instant::now()) {
+        Room::Exhausted => {
+            Err(JobError::Memory { limit_bytes: limit.bytes(), used_bytes, state_bytes })
+        }
+        Room::Pause if !was_paused => {
+            let limit_bytes = limit.bytes();
+            tracing::warn!(
+                "{used_bytes} of {limit_bytes} bytes of memory are used: reading pauses"
+            );
+            Ok(())
+        }
+        Room::Pause | Room::Enough => Ok(()),
     }
 }

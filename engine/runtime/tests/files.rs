@@ -91,6 +91,7 @@ fn options(plan: &Plan, workers: usize, folder: &Path) -> RunOptions {
         workers,
         dead_letters: folder.join("dead-letters"),
         state: None,
+        memory_limit: None,
         stop: Arc::default(),
         console: Arc::new(Silence),
         metrics: Arc::new(Metrics::new(plan, workers)),

@@ -2,6 +2,7 @@
 
 use crate::plan::{Node, NodeId, NodeKind, Plan};
 use std::fmt::Write;
+use std::time::Duration;
 use tidemill_formats::Changelog;
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::map::MapSpec;
@@ -38,6 +39,14 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
     }
 }
 
+/// How long a key is kept that no row comes for.
+fn until(ttl_ms: Option<i64>) -> String {
+    match ttl_ms {
+        Some(ttl_ms) => format!(" until it is idle for {:?}", Duration::from_millis(ttl_ms as u64)),
+        None => String::new(),
+    }
+}
+
 fn describe(plan: &Plan, node: &Node) -> String {
     let input = |port: usize| &plan.nodes[node.inputs[port]].schema;
     let name = |port: usize, column: usize| input(port).field(column).name().clone();
@@ -69,12 +78,13 @@ fn describe(plan: &Plan, node: &Node) -> String {
             calls(&spec.aggregates, &|c| name(0, c)),
         ),
         NodeKind::GroupAggregate(spec) if spec.aggregates.is_empty() => {
-            format!("Distinct ({}): keeps each key", names(0, &spec.keys))
+            format!("Distinct ({}): keeps each key{}", names(0, &spec.keys), until(spec.ttl_ms))
         }
         NodeKind::GroupAggregate(spec) => format!(
-            "Group aggregate by ({}): {}; keeps a row for each key",
+            "Group aggregate by ({}): {}; keeps a row for each key{}",
             names(0, &spec.keys),
             calls(&spec.aggregates, &|c| name(0, c)),
+            until(spec.ttl_ms),
         ),
         NodeKind::TopN(spec) => {
             let order: Vec<String> = (spec.order.iter())

@@ -5,11 +5,12 @@ use crate::error::{At, ErrorKind, Planned as PlannedOr, Refusal, SqlError, did_y
 use crate::explain;
 use crate::parser::{Show, Statement, StatementKind, parse};
 use crate::plan::Plan;
-use crate::planner::{BoundInsert, Planner, lower};
+use crate::planner::{BoundInsert, Planner, STATE_TTL, lower};
 use crate::text::{SourceText, Text};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
-use tidemill_formats::Connectors;
+use std::collections::btree_map::Entry::Vacant;
+use tidemill_formats::{Connectors, Table, parse_duration};
 
 /// A planned session.
 #[derive(Debug)]
@@ -39,6 +40,40 @@ pub fn plan_session(
     variables: &BTreeMap<String, String>,
     connectors: &dyn Connectors,
 ) -> Result<Planned, SqlError> {
+    let texts = substituted(files, variables)?;
+    let mut session = Session::new(variables, connectors);
+    session.run(&texts).map_err(|refusal| locate(*refusal, &texts))
+}
+
+/// What reads back the tables that a session writes.
+#[derive(Debug)]
+pub struct Results {
+    /// A sink for each of these tables, of the same name, that is given the table's changelog.
+    /// Kafka topics are read from where the table's options say.
+    pub plan: Plan,
+    /// The tables that are written and can't be read, such as those that are printed.
+    pub unreadable: Vec<String>,
+}
+
+/// Plans to read the tables that the statements of `files` write, without those statements.
+///
+/// # Errors
+/// As [`plan_session`].
+pub fn plan_results(
+    files: Vec<SourceText>,
+    variables: &BTreeMap<String, String>,
+    connectors: &dyn Connectors,
+) -> Result<Results, SqlError> {
+    let texts = substituted(files, variables)?;
+    let mut session = Session::new(variables, connectors);
+    session.read_back(&texts).map_err(|refusal| locate(*refusal, &texts))
+}
+
+/// The texts of a session, with their variables replaced.
+fn substituted(
+    files: Vec<SourceText>,
+    variables: &BTreeMap<String, String>,
+) -> Result<Vec<Text>, SqlError> {
     let mut texts: Vec<Text> = Vec::new();
     for (number, file) in files.into_iter().enumerate() {
         let original = file.clone();
@@ -51,8 +86,7 @@ pub fn plan_session(
             }
         }
     }
-    let mut session = Session::new(variables, connectors);
-    session.run(&texts).map_err(|refusal| locate(*refusal, &texts))
+    Ok(texts)
 }
 
 /// Leads a refusal's place back to what the user wrote.
@@ -75,6 +109,7 @@ fn error(refusal: Refusal, file: String, line: usize, column: usize, text: Strin
 
 struct Session<'a> {
     planner: Planner<'a>,
+    connectors: &'a dyn Connectors,
     options: BTreeMap<String, String>,
     inserts: Vec<BoundInsert>,
     outputs: Vec<String>,
@@ -85,6 +120,7 @@ impl<'a> Session<'a> {
         let options = variables.iter().filter(|(name, _)| name.contains('.'));
         Session {
             planner: Planner::new(connectors),
+            connectors,
             options: options.map(|(k, v)| (k.clone(), v.clone())).collect(),
             inserts: Vec::new(),
             outputs: Vec::new(),
@@ -92,8 +128,52 @@ impl<'a> Session<'a> {
     }
 
     fn run(&mut self, texts: &[Text]) -> PlannedOr<Planned> {
-        for key in self.options.keys() {
+        self.statements(texts)?;
+        let inserts = std::mem::take(&mut self.inserts);
+        let plan = lower(inserts, &self.planner.windows, self.options.clone())?;
+        Ok(Planned { plan, outputs: std::mem::take(&mut self.outputs) })
+    }
+
+    fn read_back(&mut self, texts: &[Text]) -> PlannedOr<Results> {
+        self.statements(texts)?;
+        let (mut reads, mut unreadable) = (BTreeMap::new(), Vec::new());
+        for insert in std::mem::take(&mut self.inserts) {
+            let table = insert.table;
+            let described = self.connectors.describe(&table).ok();
+            if described.is_none_or(|known| known.source.is_none()) {
+                unreadable.push(table.name);
+            } else if let Vacant(unread) = reads.entry(table.name.clone()) {
+                unread.insert(self.read_all(&table, texts.len())?);
+            }
+        }
+        unreadable.sort();
+        unreadable.dedup();
+        let reads = reads.into_values().collect();
+        let plan = lower(reads, &self.planner.windows, self.options.clone())?;
+        Ok(Results { plan, unreadable })
+    }
+
+    /// A query of all columns that are written of a table, as file `number` of the session.
+    fn read_all(&mut self, table: &Table, number: usize) -> PlannedOr<BoundInsert> {
+        let quoted = |name: &str| format!("`{}`", name.replace('`', "``"));
+        let columns: Vec<String> =
+            table.schema.fields().iter().map(|field| quoted(field.name())).collect();
+        let query = format!("SELECT {} FROM {}", columns.join(", "), quoted(&table.name));
+        let parsed = parse(&query, number)?;
+        self.planner.types.truncate(number);
+        self.planner.types.push(parsed.types);
+        for statement in parsed.statements {
+            self.statement(statement)?;
+        }
+        let mut read = self.inserts.pop().expect("a query is an insert into what is printed");
+        read.table.name = table.name.clone();
+        Ok(read)
+    }
+
+    fn statements(&mut self, texts: &[Text]) -> PlannedOr<()> {
+        for (key, value) in &self.options {
             check_key(key, At::default())?;
+            check_value(key, value, At::default())?;
         }
         if let Some(zone) = self.options.get("table.local-time-zone").cloned() {
             self.set_zone(&zone, At::default())?;
@@ -111,9 +191,7 @@ impl<'a> Session<'a> {
                 })?;
             }
         }
-        let inserts = std::mem::take(&mut self.inserts);
-        let plan = lower(inserts, &self.planner.windows, self.options.clone())?;
-        Ok(Planned { plan, outputs: std::mem::take(&mut self.outputs) })
+        Ok(())
     }
 
     fn statement(&mut self, statement: Statement) -> PlannedOr<()> {
@@ -154,6 +232,7 @@ impl<'a> Session<'a> {
             }
             StatementKind::Set { key, value, at } => {
                 check_key(&key, at)?;
+                check_value(&key, &value, at)?;
                 if key == "table.local-time-zone" {
                     self.set_zone(&value, at)?;
                 }
@@ -257,6 +336,16 @@ fn check_key(key: &str, at: At) -> PlannedOr<()> {
         Some(near) => refusal.hint(format!("did you mean '{near}'?")),
         None => refusal.hint(format!("there are: {}", OPTIONS.join(", "))),
     })
+}
+
+/// Refuses values of options that the planner itself reads.
+fn check_value(key: &str, value: &str, at: At) -> PlannedOr<()> {
+    if key != STATE_TTL || parse_duration(value).is_some() {
+        return Ok(());
+    }
+    let message = format!("'{value}' is no duration");
+    Err(Refusal::new(ErrorKind::BadOption, at, message)
+        .hint("write a number and a unit, such as '36 h' or '7 d'"))
 }
 
 /// `GMT+2`, `UTC-05:00`: a fixed distance in whole hours.

@@ -1,7 +1,7 @@
 //! Sessions and the plans that come of them.
 
 use crate::plan::{NodeKind, Plan};
-use crate::{ErrorKind, Planned, SourceText, SqlError, plan_session};
+use crate::{ErrorKind, Planned, SourceText, SqlError, plan_results, plan_session};
 use std::collections::BTreeMap;
 use tidemill_formats::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};
 
@@ -244,4 +244,43 @@ fn an_operator_keeps_its_id_when_a_query_elsewhere_reads_more_of_its_table() {
     assert!(both.contains(&alone[0]), "{alone:?} {both:?}");
     let another = query.replace("COUNT(*)", "COUNT(DISTINCT usr)");
     assert_ne!(ids(&plan(&another)), alone);
+}
+
+#[test]
+fn what_a_session_writes_can_be_read_back() {
+    let files = vec![
+        SourceText { name: "tables.sql".into(), text: TABLES.into() },
+        SourceText {
+            name: "job.sql".into(),
+            text: "SELECT usr FROM clicks;
+                   INSERT INTO out_upsert SELECT usr, COUNT(*) FROM clicks GROUP BY usr;
+                   INSERT INTO out_append SELECT usr, 1 FROM clicks;
+                   INSERT INTO out_append SELECT kind, 2 FROM clicks;"
+                .into(),
+        },
+    ];
+    let results = plan_results(files, &BTreeMap::new(), &Fake).unwrap_or_else(|e| panic!("{e}"));
+    let (mut read, mut shown) = (Vec::new(), Vec::new());
+    for node in &results.plan.nodes {
+        match &node.kind {
+            NodeKind::Source(source) => read.push(source.table.name.as_str()),
+            NodeKind::Sink(sink) => shown.push((sink.table.name.as_str(), sink.changelog)),
+            _ => {}
+        }
+    }
+    read.sort_unstable();
+    assert_eq!(read, ["out_append", "out_upsert"]);
+    let expected = [("out_append", Changelog::AppendOnly), ("out_upsert", Changelog::Retract)];
+    assert_eq!(shown, expected);
+    assert_eq!(results.unreadable, ["query"], "nobody can read what was printed");
+}
+
+#[test]
+fn idle_keys_are_kept_as_long_as_the_session_says() {
+    let count = "INSERT INTO out_upsert SELECT usr, COUNT(*) FROM clicks GROUP BY usr;";
+    let text = explained(&format!("SET 'table.exec.state.ttl' = '36 h'; {count}"));
+    assert!(text.contains("keeps a row for each key until it is idle for 129600s"), "{text}");
+    assert!(explained(count).contains("keeps a row for each key ["), "for ever");
+    let (kind, line, column) = refused("\nSET 'table.exec.state.ttl' = 'a while';");
+    assert_eq!((kind, line, column), (ErrorKind::BadOption, 2, 5));
 }

@@ -163,18 +163,6 @@ impl Writer for Printed {
         }
         Ok(())
     }
-
-    fn flush(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
-
-    fn pending_bytes(&self) -> usize {
-        0
-    }
-
-    fn finish(&mut self) -> Result<(), ConnectorError> {
-        Ok(())
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! [`inspect`]: what checkpoints a store holds, for people.
 
 use super::manifest::{Manifest, ManifestError};
-use super::protocol::{FENCE, manifest_name, note_name, number_in, read_object};
+use super::protocol::{
+    COMMITTED, CheckpointError, FENCE, checked_bytes, manifest_name, note_name, number_in,
+    read_object,
+};
 use super::store::{Store, StoreError};
 
 /// How closely to look.
@@ -52,4 +55,26 @@ pub fn inspect(store: &dyn Store, depth: Inspection) -> Result<Vec<CheckpointInf
         found.push(CheckpointInfo { number, is_committed, manifest, problem });
     }
     Ok(found)
+}
+
+/// Copies the newest checkpoint that stands for good, whole, into an empty store. `None` if there
+/// is none.
+pub(crate) fn copy_newest(
+    from: &dyn Store,
+    to: &dyn Store,
+) -> Result<Option<Manifest>, CheckpointError> {
+    let found = inspect(from, Inspection::Manifests)?;
+    let newest = found.into_iter().rfind(|checkpoint| checkpoint.is_committed);
+    let Some(newest) = newest else { return Ok(None) };
+    let damaged = |problem| CheckpointError::Damaged { number: newest.number, problem };
+    let manifest = match (newest.manifest, newest.problem) {
+        (Some(manifest), None) => manifest,
+        (_, problem) => return Err(damaged(problem.unwrap_or_default())),
+    };
+    for object in &manifest.objects {
+        to.put(&object.name, &checked_bytes(from, object)?.map_err(damaged)?)?;
+    }
+    to.put(&manifest_name(manifest.number), &manifest.encode())?;
+    to.put(&note_name("committed", manifest.number), COMMITTED)?;
+    Ok(Some(manifest))
 }

@@ -13,7 +13,8 @@
 //! | `decision` | what to go on from, what to keep, what to merge: pure |
 //! | `manifest` | a checkpoint as one small value |
 //! | `object` | the state of many operators as one object |
-//! | `store` | where both are kept |
+//! | `store` | where both are kept: a directory |
+//! | `remote_store` | … or a bucket of an object store |
 //! | `protocol` | the order of steps, over traits |
 //! | `committer` | gathers the workers' parts and runs the protocol |
 //! | `chain` | the objects of the state, and their compaction |
@@ -29,6 +30,7 @@ pub(crate) mod manifest;
 mod object;
 mod outputs;
 mod protocol;
+mod remote_store;
 mod restored;
 #[cfg(test)]
 mod simulation;
@@ -36,6 +38,7 @@ mod store;
 
 pub(crate) use committer::now_ms;
 pub(crate) use committer::{Committer, Part, SourceCut};
+pub(crate) use inspect::copy_newest;
 pub use inspect::{CheckpointInfo, Inspection, inspect};
 pub use manifest::{LetterFileState, Manifest, ObjectRef, SinkState, SourceState, StepState};
 pub use object::{Role, Section, index as object_index};

@@ -82,6 +82,14 @@ pub enum CheckpointError {
         /// Where.
         place: String,
     },
+    /// A checkpoint that is needed is not as it was written.
+    #[error("checkpoint {number}: {problem}")]
+    Damaged {
+        /// Its number.
+        number: u64,
+        /// What is wrong.
+        problem: String,
+    },
     /// A checkpoint was made by a newer binary.
     #[error("checkpoint {number}: {error}")]
     TooNew {
@@ -128,6 +136,9 @@ struct Known {
 /// What stands in the place of a manifest whose number is not to be used: by whoever comes after
 /// the process that would have used it.
 pub(super) const FENCE: &[u8] = b"fence\n";
+
+/// What the note says that a checkpoint's output is visible.
+pub(super) const COMMITTED: &[u8] = b"committed\n";
 
 pub(super) fn manifest_name(number: u64) -> String {
     format!("manifests/{number:012}")
@@ -323,7 +334,7 @@ impl Protocol {
     }
 
     fn note_committed(&mut self, number: u64) -> Result<(), StoreError> {
-        self.store.put(&note_name("committed", number), b"committed\n")?;
+        self.store.put(&note_name("committed", number), COMMITTED)?;
         if let Some(known) = self.known.get_mut(&number) {
             known.found.is_committed = true;
         }
@@ -370,6 +381,19 @@ pub(crate) fn read_object(
     store: &dyn Store,
     object: &ObjectRef,
 ) -> Result<Result<Snapshots, String>, StoreError> {
+    let bytes = match checked_bytes(store, object)? {
+        Ok(bytes) => bytes,
+        Err(problem) => return Ok(Err(problem)),
+    };
+    let name = &object.name;
+    Ok(object::decode(&bytes).map_err(|error| format!("its object {name}: {error}")))
+}
+
+/// The bytes of an object, if they are those that were written.
+pub(super) fn checked_bytes(
+    store: &dyn Store,
+    object: &ObjectRef,
+) -> Result<Result<Vec<u8>, String>, StoreError> {
     let name = &object.name;
     let Some(bytes) = store.get(name)? else {
         return Ok(Err(format!("its object {name} is missing")));
@@ -377,7 +401,7 @@ pub(crate) fn read_object(
     if bytes.len() as u64 != object.bytes || crc32fast::hash(&bytes) != object.checksum {
         return Ok(Err(format!("its object {name} is damaged")));
     }
-    Ok(object::decode(&bytes).map_err(|error| format!("its object {name}: {error}")))
+    Ok(Ok(bytes))
 }
 
 /// Test builds linger at the places where a death matters most, if they are asked to:

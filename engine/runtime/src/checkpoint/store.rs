@@ -10,6 +10,7 @@
 //! The invariant: **an object is there whole or not at all**, whatever dies while it is written,
 //! and [`Store::create`] never replaces one.
 
+use super::remote_store::RemoteStore;
 use crate::error::JobError;
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -176,22 +177,26 @@ impl Store for LocalStore {
     }
 }
 
-/// The store at a place that a person named: a directory, or its URL. Each job has a folder of
-/// its own there.
+/// The store at a place that a person named: a directory, or a URL. Each job has a folder of its
+/// own there.
 ///
 /// # Errors
-/// If it is another kind of place.
+/// If nobody knows that kind of place.
 pub(crate) fn open_store(place: &str, job: &str) -> Result<Arc<dyn Store>, JobError> {
     let path = match place.split_once("://") {
         None => place,
         Some(("file", path)) => path,
-        Some((scheme, _)) => {
-            return Err(JobError::State {
+        Some(_) => {
+            let url = format!("{}/{job}", place.trim_end_matches('/'));
+            let store = RemoteStore::new(&url);
+            let store = store.map_err(|problem| JobError::State {
                 path: PathBuf::from(place),
                 problem: format!(
-                    "checkpoints in '{scheme}://' are not supported yet: name a directory"
+                    "no place for checkpoints: {problem}; name a directory, or a URL such as \
+                     s3://BUCKET/FOLDER"
                 ),
             });
+            return Ok(Arc::new(store?));
         }
     };
     Ok(Arc::new(LocalStore::new(Path::new(path).join(job))))

@@ -17,7 +17,7 @@ pub(crate) mod scope;
 mod sink;
 mod typing;
 
-pub(crate) use lower::lower;
+pub(crate) use lower::{STATE_TTL, lower};
 pub(crate) use sink::BoundInsert;
 
 use crate::catalog::{Catalog, CatalogTable};

@@ -40,7 +40,7 @@ impl Lowering<'_> {
             updating: input.updating,
             emit_retractions: retractions,
             arrival: lowered.arrival.filter(|_| wants_arrival),
-            ttl_ms: None,
+            ttl_ms: self.state_ttl_ms,
         };
         let fields: Vec<Field> = (0..keys.len())
             .chain(used.iter().map(|n| keys.len() + n))

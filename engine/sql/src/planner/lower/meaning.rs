@@ -6,7 +6,7 @@
 //! rows it gives, for the state is the same at another address of its brokers.
 
 use crate::plan::{Node, NodeKind};
-use std::fmt::Write;
+use std::fmt::{Debug, Write};
 use std::sync::Arc;
 use tidemill_formats::Table;
 use tidemill_operators::Expression;
@@ -61,12 +61,13 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
             port(0).optional(spec.arrival),
         ),
         NodeKind::GroupAggregate(spec) => format!(
-            "group aggregate by {} {} {} {} {:?}",
+            "group aggregate by {} {} {} {} {}",
             port(0).names(&spec.keys),
             port(0).calls(&spec.aggregates),
             spec.updating,
             port(0).optional(spec.arrival),
-            spec.ttl_ms,
+            // For how long may change; whether decides what is remembered of a key.
+            spec.ttl_ms.is_some(),
         ),
         NodeKind::TopN(spec) => {
             let order: Vec<String> = (spec.order.iter())
@@ -88,34 +89,24 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 types(&inputs[0].schema),
             )
         }
-        NodeKind::Join(spec) => format!("join {}", join(spec, inputs)),
+        NodeKind::Join(spec) => format!("join {}", equi_join(spec, inputs)),
         NodeKind::IntervalJoin(spec) => format!(
-            "interval join {:?} {} {} times {} {} within {} {} and {} of {} {}",
-            spec.kind,
-            port(0).names(&spec.left_keys),
-            port(1).names(&spec.right_keys),
+            "interval join {} times {} {} within {} and {}",
+            join(&spec.kind, [&spec.left_keys, &spec.right_keys], spec.residual.as_ref(), inputs),
             port(0).name(spec.left_time),
             port(1).name(spec.right_time),
             spec.lower_ms,
             spec.upper_ms,
-            described(spec.residual.as_ref()),
-            types(&inputs[0].schema),
-            types(&inputs[1].schema),
         ),
         NodeKind::TemporalJoin(spec) => format!(
-            "temporal join {:?} {} {} times {} {} and {} of {} {}",
-            spec.kind,
-            port(0).names(&spec.left_keys),
-            port(1).names(&spec.right_keys),
+            "temporal join {} times {} {}",
+            join(&spec.kind, [&spec.left_keys, &spec.right_keys], spec.residual.as_ref(), inputs),
             port(0).name(spec.left_time),
             port(1).name(spec.right_time),
-            described(spec.residual.as_ref()),
-            types(&inputs[0].schema),
-            types(&inputs[1].schema),
         ),
         NodeKind::WindowJoin(spec) => format!(
             "window join {} ends {} {} {:?}",
-            join(&spec.join, inputs),
+            equi_join(&spec.join, inputs),
             port(0).name(spec.left_window_end),
             port(1).name(spec.right_window_end),
             spec.zone,
@@ -136,13 +127,22 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
     }
 }
 
-fn join(spec: &JoinSpec, inputs: &[&Node]) -> String {
+fn equi_join(spec: &JoinSpec, inputs: &[&Node]) -> String {
+    join(&spec.kind, [&spec.left_keys, &spec.right_keys], spec.residual.as_ref(), inputs)
+}
+
+/// What all joins have in common: they hold whole rows of both sides by key.
+fn join(
+    kind: &dyn Debug,
+    [left_keys, right_keys]: [&[usize]; 2],
+    residual: Option<&Arc<dyn Expression>>,
+    inputs: &[&Node],
+) -> String {
     format!(
-        "{:?} {} {} and {} of {} {}",
-        spec.kind,
-        Columns(inputs[0]).names(&spec.left_keys),
-        Columns(inputs[1]).names(&spec.right_keys),
-        described(spec.residual.as_ref()),
+        "{kind:?} {} {} and {} of {} {}",
+        Columns(inputs[0]).names(left_keys),
+        Columns(inputs[1]).names(right_keys),
+        described(residual),
         types(&inputs[0].schema),
         types(&inputs[1].schema),
     )

@@ -22,7 +22,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rank::runs_with_time;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use tidemill_formats::Changelog;
+use tidemill_formats::{Changelog, parse_duration};
 use tidemill_operators::Expression;
 use tidemill_operators::map::{MapSpec, WindowUnfold};
 use tidemill_operators::window::WindowKind;
@@ -40,14 +40,29 @@ pub(crate) fn lower(
     let mut needs = BTreeMap::new();
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let mut lowering =
-            Lowering { windows, needs, nodes: Vec::new(), lags: Vec::new(), known: HashMap::new() };
+        let mut lowering = Lowering {
+            windows,
+            state_ttl_ms: state_ttl_ms(&options),
+            needs,
+            nodes: Vec::new(),
+            lags: Vec::new(),
+            known: HashMap::new(),
+        };
         for insert in &inserts {
             lowering.insert(insert)?;
         }
         (needs, nodes) = (lowering.needs, lowering.nodes);
     }
     Ok(Plan { nodes, options })
+}
+
+/// The option that says how long state is kept of keys that no row comes for.
+pub(crate) const STATE_TTL: &str = "table.exec.state.ttl";
+
+/// What [`STATE_TTL`] says; it is a duration, which was checked when it was set. 0 means for ever.
+fn state_ttl_ms(options: &BTreeMap<String, String>) -> Option<i64> {
+    let ttl = parse_duration(options.get(STATE_TTL)?)?;
+    i64::try_from(ttl.as_millis()).ok().filter(|&ms| ms > 0)
 }
 
 /// What anybody needs of a table.
@@ -59,6 +74,8 @@ struct Needs {
 
 struct Lowering<'w> {
     windows: &'w [WindowInfo],
+    /// How long state is kept of keys that no row comes for; `None` for ever.
+    state_ttl_ms: Option<i64>,
     needs: BTreeMap<String, Needs>,
     nodes: Vec<Node>,
     /// How far each node's output may lie behind its sources' watermark, in milliseconds.
