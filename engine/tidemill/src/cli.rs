@@ -1,10 +1,12 @@
 //! The command line, as clap reads it.
 
+use crate::commands::bench::BenchArguments;
 use crate::commands::broker::BrokerArguments;
 use crate::commands::checkpoints::CheckpointsArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::generate::GenerateArguments;
 use crate::commands::run::RunArguments;
+use crate::commands::topics::TopicsArguments;
 use crate::session::SessionArguments;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -50,7 +52,8 @@ pub(crate) enum Command {
     /// Run a shipped job, end to end, on generated input: nothing else to install.
     #[command(after_help = "Examples:\n  \
         tidemill demo\n  \
-        tidemill demo inventory --events 20000\n  \
+        tidemill demo inventory --events 20000 --verify\n  \
+        tidemill demo --chaos --kills 10 --events 200000\n  \
         tidemill demo clickstream --brokers localhost:9092")]
     Demo(DemoArguments),
     /// List the shipped jobs, what each answers, its topics.
@@ -60,10 +63,11 @@ pub(crate) enum Command {
         tidemill generate leaderboard --events 100000 --to /tmp/catches\n  \
         tidemill generate inventory --rate 1000 --brokers localhost:9092")]
     Generate(GenerateArguments),
-    /// Show the checkpoints that a state directory holds.
+    /// Show the checkpoints that a state directory holds, check them, take one out.
     #[command(after_help = "Examples:\n  \
         tidemill checkpoints tidemill-state/live\n  \
-        tidemill checkpoints tidemill-state/live --verify")]
+        tidemill checkpoints tidemill-state/live --verify\n  \
+        tidemill checkpoints tidemill-state/live --export before-the-upgrade")]
     Checkpoints(CheckpointsArguments),
     /// Run a Kafka-compatible broker of one node, for development and tests.
     #[command(after_help = "Examples:\n  \
@@ -71,6 +75,19 @@ pub(crate) enum Command {
         tidemill broker --listen 127.0.0.1:0 --data /tmp/topics\n  \
         tidemill broker --listen 0.0.0.0:9092 --expose --advertise kafka:9092")]
     Broker(BrokerArguments),
+    /// Measure what a job costs: rate, processor time, memory, checkpoints, recovery.
+    #[command(after_help = "Examples:\n  \
+        tidemill bench leaderboard\n  \
+        tidemill bench inventory --events 5000000 --workers 1 --recovery\n  \
+        tidemill bench job.sql -D INPUT=clicks.jsonl --json")]
+    Bench(BenchArguments),
+    /// Look at the topics of a Kafka, make some, read and write them.
+    #[command(after_help = "Examples:\n  \
+        tidemill topics --brokers localhost:9092\n  \
+        tidemill topics create clicks --partitions 8 -o retention.ms=3600000\n  \
+        tidemill topics tail clicks --last 10\n  \
+        echo '{\"user_id\": 1}' | tidemill topics produce clicks")]
+    Topics(TopicsArguments),
 }
 
 #[cfg(test)]

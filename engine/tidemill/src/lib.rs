@@ -3,15 +3,20 @@
 //! Standard output carries results, everything said to a person goes to standard error. Exit
 //! statuses: 0 fine, 1 the job failed, 2 the command line or the job file is wrong.
 
+mod chaos;
 mod cli;
 mod commands;
 mod console;
+mod embedded;
+mod engine;
 mod exposition;
 mod failure;
 mod logging;
 mod picture;
+mod results;
 mod session;
 mod signals;
+mod stage;
 mod status;
 mod verify;
 
@@ -32,6 +37,8 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Generate(arguments) => commands::generate::execute(&arguments),
         Command::Checkpoints(arguments) => commands::checkpoints::execute(arguments),
         Command::Broker(arguments) => commands::broker::execute(arguments),
+        Command::Bench(arguments) => commands::bench::execute(arguments),
+        Command::Topics(arguments) => commands::topics::execute(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -23,10 +23,9 @@ const LINES_BELOW: usize = 5;
 const PACE_SPAN: Duration = Duration::from_secs(2);
 
 /// How a job shows what it does.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) enum Display {
     /// By its counters alone.
-    #[default]
     Counters,
     /// By its results, on standard output.
     Picture(Arc<Picture>),

@@ -1,9 +1,9 @@
-//! [`Verification`]: whether what a job wrote is the batch answer to what it read.
+//! [`compare`]: whether what a job's result tables hold is the batch answer to what it read.
 //!
 //! ```text
-//! run        sources ─► job ─► sinks, and a copy of what goes there ─► folded ┐
-//!                        └──► late rows, as dead letters                      ├─ equal?
-//! afterwards sources ─► batch, without those late rows ───────────────────────┘
+//! result tables ─► read as anybody reads them ─► folded ─────────────┐
+//! job's late rows, from its dead letters ─┐                          ├─ equal?
+//! job's inputs ─► batch, without those ◄──┘ ─────────────────────────┘
 //! ```
 //!
 //! Lateness depends on how the run cut its epochs, so it is taken from the run: the batch answer
@@ -13,73 +13,115 @@ use crate::failure::Failure;
 use anyhow::{Context, anyhow};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use tidemill_connectors::sink::{Sink, WriteSpec};
-use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
-use tidemill_oracle::{Capture, Excluded, OracleError, SinkRows, TextRow, difference, recompute};
-use tidemill_runtime::{Exit, Metrics, Outside, Summary};
+use tidemill_connectors::sink::Sink;
+use tidemill_connectors::source::ReadSpec;
+use tidemill_formats::Changelog;
+use tidemill_oracle::{
+    Capture, Difference, Excluded, OracleError, SinkRows, TextRow, difference, recompute,
+};
+use tidemill_runtime::{Metrics, Outside};
 use tidemill_sql::plan::{NodeKind, Plan, SinkPlan};
 
-/// The ends of a job, with a copy of what is written.
-pub(crate) struct Verification<'a> {
-    inner: &'a dyn Outside,
-    written: RefCell<BTreeMap<String, Capture>>,
+/// The changes of result tables, as a reader saw them.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(BTreeMap<String, Capture>);
+
+impl Seen {
+    /// Of the tables that a plan writes, nothing so far.
+    pub(crate) fn of(plan: &Plan) -> Self {
+        let tables = plan.nodes.iter().filter_map(|node| match &node.kind {
+            NodeKind::Sink(sink) => Some((sink.table.name.clone(), Capture::default())),
+            _ => None,
+        });
+        Seen(tables.collect())
+    }
+
+    /// A sink that keeps a table's changes here and passes them on.
+    pub(crate) fn tee(&self, table: &str, sink: Box<dyn Sink>) -> Box<dyn Sink> {
+        match self.0.get(table) {
+            Some(capture) => capture.tee(sink),
+            None => sink,
+        }
+    }
 }
 
-impl<'a> Verification<'a> {
-    /// Watches a job with these ends.
-    pub(crate) fn of(inner: &'a dyn Outside) -> Self {
-        Verification { inner, written: RefCell::default() }
-    }
+/// What came of a comparison.
+#[derive(Debug)]
+pub(crate) struct Comparison {
+    /// Rows of the batch answer.
+    pub(crate) rows: usize,
+    /// What differs, by table.
+    differences: Vec<(String, Difference)>,
+}
 
-    fn written(&self, table: &str) -> Capture {
-        self.written.borrow_mut().entry(table.to_owned()).or_default().clone()
-    }
+/// Rows that are not as they should be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Faults {
+    /// Not there.
+    pub(crate) lost: usize,
+    /// There, and should not be.
+    pub(crate) duplicated: usize,
+    /// There in place of one that should be.
+    pub(crate) wrong: usize,
+}
 
-    /// Computes the batch answer and compares. Says how many rows are equal.
-    ///
+impl Comparison {
     /// # Errors
-    /// If they are not, or the run can't be compared with anything.
-    pub(crate) fn verify(
-        &self,
-        plan: &Plan,
-        summary: &Summary,
-        dead_letters: &Path,
-    ) -> Result<usize, Failure> {
-        if summary.exit != Exit::Finished {
-            return Err(anyhow!("not verified: the job was stopped before its end").into());
+    /// If anything differs, with examples.
+    pub(crate) fn check(&self) -> Result<(), Failure> {
+        if self.differences.is_empty() {
+            return Ok(());
         }
-        let excluded = late_rows(plan, summary, dead_letters)?;
-        let open = |spec: &ReadSpec| self.inner.source(spec);
-        let expected = recompute(plan, &excluded, &open).map_err(anyhow::Error::from)?;
-        let mut rows = 0;
-        let mut differences = String::new();
-        for (sink, expected) in by_table(plan, expected).map_err(anyhow::Error::from)? {
-            let written = self.written(&sink.table.name);
-            let actual = written.folded(sink, &expected.schema()).map_err(anyhow::Error::from)?;
-            rows += expected.num_rows();
-            if let Some(found) = difference(&expected, &actual).map_err(anyhow::Error::from)? {
-                differences.push_str(&format!("\n{}: {found}", sink.table.name));
+        let tables = self.differences.iter().map(|(table, found)| format!("\n{table}: {found}"));
+        let tables: String = tables.collect();
+        Err(anyhow!("the result is not the batch answer{}", tables.trim_end()).into())
+    }
+
+    /// How many rows are not as they should be. A table's missing rows and those it has too many
+    /// are taken for pairs of right and wrong ones as far as they go.
+    pub(crate) fn faults(&self) -> Faults {
+        self.differences.iter().fold(Faults::default(), |faults, (_, found)| {
+            let (missing, unexpected) = (found.missing.len(), found.unexpected.len());
+            let wrong = missing.min(unexpected);
+            Faults {
+                lost: faults.lost + missing - wrong,
+                duplicated: faults.duplicated + unexpected - wrong,
+                wrong: faults.wrong + wrong,
             }
-        }
-        if differences.is_empty() {
-            return Ok(rows);
-        }
-        Err(anyhow!("the result is not the batch answer{}", differences.trim_end()).into())
+        })
     }
 }
 
-impl Outside for Verification<'_> {
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        self.inner.source(spec)
+/// Computes a job's answer in batch and compares it with what was seen of its results.
+///
+/// # Errors
+/// If there is nothing to compare with: a table can't be computed in batch, or not all late rows
+/// are known.
+pub(crate) fn compare(
+    plan: &Plan,
+    inputs: &dyn Outside,
+    late_rows: u64,
+    dead_letters: &Path,
+    seen: &Seen,
+) -> Result<Comparison, Failure> {
+    let excluded = excluded(plan, late_rows, dead_letters)?;
+    let open = |spec: &ReadSpec| inputs.source(spec);
+    let expected = recompute(plan, &excluded, &open).map_err(anyhow::Error::from)?;
+    let mut comparison = Comparison { rows: 0, differences: Vec::new() };
+    for (sink, expected) in by_table(plan, expected).map_err(anyhow::Error::from)? {
+        let name = &sink.table.name;
+        let capture = seen.0.get(name).cloned().unwrap_or_default();
+        // A reader sees a changelog, whatever the table is written as.
+        let read = SinkPlan { changelog: Changelog::Retract, ..sink.clone() };
+        let actual = capture.folded(&read, &expected.schema()).map_err(anyhow::Error::from)?;
+        comparison.rows += expected.num_rows();
+        let found = difference(&expected, &actual).map_err(anyhow::Error::from)?;
+        comparison.differences.extend(found.map(|found| (name.clone(), found)));
     }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Ok(self.written(&spec.table.name).tee(self.inner.sink(spec)?))
-    }
+    Ok(comparison)
 }
 
 /// What each table holds, together with one of the sinks that write it.
@@ -100,9 +142,9 @@ fn by_table(
 }
 
 /// The rows that the run dropped as late, from its dead letters.
-fn late_rows(plan: &Plan, summary: &Summary, dead_letters: &Path) -> Result<Excluded, Failure> {
+fn excluded(plan: &Plan, late_rows: u64, dead_letters: &Path) -> Result<Excluded, Failure> {
     let mut excluded = Excluded::default();
-    if summary.late_rows == 0 {
+    if late_rows == 0 {
         return Ok(excluded);
     }
     let path = dead_letters.join("late.jsonl");
@@ -115,9 +157,9 @@ fn late_rows(plan: &Plan, summary: &Summary, dead_letters: &Path) -> Result<Excl
         let node = node.ok_or_else(|| anyhow!("there is no step {}", letter.step))?;
         excluded.add(node, letter.row);
     }
-    let (late, kept) = (summary.late_rows, excluded.len());
-    if kept as u64 != late {
-        return Err(anyhow!("not verified: of {late} late rows only {kept} were kept").into());
+    let kept = excluded.len();
+    if kept as u64 != late_rows {
+        return Err(anyhow!("not verified: of {late_rows} late rows only {kept} were kept").into());
     }
     Ok(excluded)
 }
@@ -133,10 +175,9 @@ struct Letter {
 mod tests {
     use super::*;
     use std::sync::Arc;
-    use std::time::Duration;
-    use tidemill_connectors::Registry;
-    use tidemill_connectors::sink::Console;
-    use tidemill_runtime::{RunOptions, Totals, Usage, run};
+    use tidemill_connectors::sink::{Console, WriteSpec};
+    use tidemill_connectors::{Registry, open_sink};
+    use tidemill_operators::Batch;
     use tidemill_sql::{SourceText, plan_session};
 
     #[derive(Debug)]
@@ -154,34 +195,51 @@ mod tests {
         plan_session(vec![text], &BTreeMap::new(), &Registry).expect("it plans").plan
     }
 
+    /// A reader that was shown these rows of the plan's one result.
+    fn seen(plan: &Plan, rows: &[Batch]) -> Seen {
+        let seen = Seen::of(plan);
+        let table = plan.nodes.iter().find_map(|node| match &node.kind {
+            NodeKind::Sink(sink) => Some(sink.table.clone()),
+            _ => None,
+        });
+        let table = table.expect("a result");
+        let name = table.name.clone();
+        let spec = WriteSpec { table, console: Arc::new(Silence), job: None };
+        let sink = seen.tee(&name, open_sink(&spec).expect("it prints"));
+        sink.writer(0, 1).expect("a writer").write(0, rows).expect("written");
+        seen
+    }
+
+    fn answer(plan: &Plan) -> Batch {
+        let open = |spec: &ReadSpec| Registry.source(spec);
+        let rows = recompute(plan, &Excluded::default(), &open).expect("it computes");
+        rows.into_iter().next().expect("one table").rows.into()
+    }
+
     #[test]
-    fn what_a_run_wrote_is_compared_with_the_batch_answer() {
+    fn what_a_reader_saw_is_compared_with_the_batch_answer() {
         let (plan, folder) = (plan(), tempfile::tempdir().expect("a folder"));
-        let verification = Verification::of(&Registry);
-        let options = RunOptions {
-            workers: 2,
-            dead_letters: folder.path().to_owned(),
-            state: None,
-            stop: Arc::default(),
-            console: Arc::new(Silence),
-            metrics: Arc::new(Metrics::new(&plan, 2)),
+        let right = answer(&plan);
+        let compared = |rows: &[Batch]| {
+            compare(&plan, &Registry, 0, folder.path(), &seen(&plan, rows)).expect("compared")
         };
-        let summary = run(&plan, options, &verification).expect("it runs");
-        assert_eq!(verification.verify(&plan, &summary, folder.path()).expect("equal"), 2);
-        // A second verification has seen nothing written.
-        let error = Verification::of(&Registry).verify(&plan, &summary, folder.path());
-        let error = error.expect_err("they differ").to_string();
+        let equal = compared(std::slice::from_ref(&right));
+        assert!(equal.check().is_ok());
+        assert_eq!((equal.rows, equal.faults()), (2, Faults::default()));
+        let none = compared(&[]);
+        assert_eq!(none.faults(), Faults { lost: 2, ..Faults::default() });
+        let error = none.check().expect_err("they differ").to_string();
         assert!(error.contains("2 missing:\n  (1, 2)\n  (2, 1)"), "{error}");
+        let twice = compared(&[right.clone(), right.clone()]);
+        assert_eq!(twice.faults(), Faults { duplicated: 2, ..Faults::default() });
     }
 
     #[test]
     fn a_run_whose_late_rows_are_not_all_known_is_not_verified() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let totals = Totals { late_rows: 2, ..Totals::default() };
-        let summary = Summary::new(Exit::Finished, &totals, Duration::ZERO, Usage::now());
+        let (plan, folder) = (plan(), tempfile::tempdir().expect("a folder"));
         let letter = r#"{"step":"group aggregate 1","watermark_ms":5,"row":{"a":"1"}}"#;
         fs::write(folder.path().join("late.jsonl"), letter).expect("written");
-        let error = Verification::of(&Registry).verify(&plan(), &summary, folder.path());
+        let error = compare(&plan, &Registry, 2, folder.path(), &Seen::default());
         let error = error.expect_err("one is missing").to_string();
         assert!(error.contains("of 2 late rows only 1"), "{error}");
     }

@@ -10,11 +10,14 @@
 //! producer    the one producer of a process and cluster
 //! transaction what makes the records of a checkpoint visible at once
 //! writer      one worker's records on their way out
+//! admin       which topics a cluster has, and new ones
+//! tail        the records of a topic, for somebody who looks
 //! ```
 //!
 //! Partitions are assigned, never balanced by a group: who reads what must be known, and may not
 //! change while the job runs. A partition is a lane.
 
+mod admin;
 mod client;
 mod lane;
 mod metadata;
@@ -23,8 +26,12 @@ mod producer;
 mod queue;
 mod reader;
 mod settings;
+mod tail;
 mod transaction;
 mod writer;
+
+pub use admin::{Admin, PartitionFacts, TopicFacts};
+pub use tail::{Tail, TailFrom, TailRecord};
 
 use crate::registry::Connector;
 use crate::sink::{Sink, WriteSpec};

@@ -16,6 +16,9 @@ use tidemill_broker::{AutoCreate, Broker, BrokerError, Config, Flush};
 /// How often signals are looked for.
 const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Where topics are kept, unless another folder is named.
+pub(crate) const DATA_DEFAULT: &str = "tidemill-broker";
+
 /// The arguments of `tidemill broker`.
 #[derive(Debug, Args)]
 pub(crate) struct BrokerArguments {
@@ -29,7 +32,7 @@ pub(crate) struct BrokerArguments {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     advertise: Option<(String, u16)>,
     /// Where topics and offsets are kept.
-    #[arg(long, value_name = "DIR", default_value = "tidemill-broker")]
+    #[arg(long, value_name = "DIR", default_value = DATA_DEFAULT)]
     data: PathBuf,
     /// How many partitions a topic gets that doesn't say.
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=1000))]

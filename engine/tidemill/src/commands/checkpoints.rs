@@ -8,7 +8,8 @@ use clap::Args;
 use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tidemill_connectors::sink::Console;
-use tidemill_runtime::checkpoint::{CheckpointInfo, Inspection, LocalStore, inspect};
+use tidemill_runtime::checkpoint::{CheckpointInfo, Inspection, inspect};
+use tidemill_runtime::{export, store_of};
 
 /// The arguments of `tidemill checkpoints`.
 #[derive(Debug, Args)]
@@ -16,19 +17,31 @@ pub(crate) struct CheckpointsArguments {
     /// The state directory of a job.
     #[arg(value_name = "DIR")]
     directory: PathBuf,
+    /// Where the job keeps its checkpoints, if its option state.checkpoints.dir says so.
+    #[arg(long, value_name = "PLACE")]
+    from: Option<String>,
     /// Read every object and check its sums.
     #[arg(long)]
     verify: bool,
+    /// Copy the newest checkpoint whose output is visible, complete and on its own, to a new state
+    /// directory: the job goes on from there with --state PATH.
+    #[arg(long, value_name = "PATH", conflicts_with = "verify")]
+    export: Option<PathBuf>,
 }
 
 pub(crate) fn execute(arguments: CheckpointsArguments) -> Result<(), Failure> {
-    let folder = arguments.directory.join("checkpoints");
-    if !arguments.directory.join("job").is_file() {
-        let path = arguments.directory.display();
-        return Err(Failure::CommandLine(format!("{path} is no state directory of a job")));
+    let directory = &arguments.directory;
+    let store = store_of(directory, arguments.from.as_deref())
+        .map_err(|error| Failure::CommandLine(error.to_string()))?;
+    if let Some(target) = &arguments.export {
+        let manifest = export(directory, store.as_ref(), target)?;
+        let (number, target) = (manifest.number, target.display());
+        let line =
+            format!("checkpoint {number} is in {target}: go on from it with --state {target}\n");
+        return Ok(StandardOutput.write(line.as_bytes())?);
     }
     let depth = if arguments.verify { Inspection::Objects } else { Inspection::Manifests };
-    let found = inspect(&LocalStore::new(folder), depth).context("reading checkpoints")?;
+    let found = inspect(store.as_ref(), depth).context("reading checkpoints")?;
     StandardOutput.write(text(&found).as_bytes())?;
     let damaged = found.iter().filter(|checkpoint| checkpoint.problem.is_some()).count();
     if damaged > 0 {

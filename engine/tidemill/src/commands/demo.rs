@@ -1,43 +1,47 @@
 //! `tidemill demo`: a shipped job, end to end, on generated input.
 //!
-//! Without `--brokers` nothing else is needed: the generator's records take the place of the
-//! job's input topics, and what the job writes to its result topics is shown. The job itself is
-//! the shipped one, unchanged. With `--brokers` it runs on that Kafka.
+//! Without `--brokers` nothing else is needed: a broker is started in this process, for as long as
+//! the demo lasts. Everything goes over Kafka in any case, and what is shown is what the result
+//! topics hold for a reader of committed records.
 //!
 //! ```text
-//! generator ─► files, all at once        ┐          ┌ a picture, on a terminal
-//!           └► feeds, so many a second   ├─► job ─► ┤
-//!           └► topics                    ┘          └ a line for each change, elsewhere
+//! generator ─► input topics ─► job ─► result topics ─► results ─► ┌ a picture, on a terminal
+//!                                                                 └ a line a change, elsewhere
 //! ```
 
-use super::generate::{self, EVENTS_DEFAULT, Feeds, Files, Target, Topics};
-use super::run::{JobArguments, run_job};
+use super::generate::{self, EVENTS_DEFAULT, Topics};
+use super::run::{JobArguments, Run};
+use crate::chaos::{self, Chaos};
 use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::picture::{Looks, Picture, Screen};
+use crate::results::{Extent, Results};
 use crate::session::{self, SessionArguments};
 use crate::signals;
-use crate::status::{Display, grouped};
-use crate::verify::Verification;
-use anyhow::Context;
+use crate::stage::{self, Stage};
+use crate::status::{Display, Status, grouped};
+use crate::verify::{Seen, compare};
+use anyhow::{Context, anyhow};
 use clap::Args;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
-use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
-use tidemill_connectors::{Registry, open_sink, open_source};
+use tidemill_connectors::source::ConnectorError;
+use tidemill_connectors::{Registry, open_sink};
 use tidemill_formats::Table;
 use tidemill_jobs::{Generator, Job, Settings};
-use tidemill_runtime::{Outside, Summary};
+use tidemill_runtime::{Exit, Summary};
+use tidemill_sql::SourceText;
 use tidemill_sql::plan::Plan;
-use tidemill_sql::{Planned, SourceText};
 
 /// Without `--rate` and an end, so many records a second: all three jobs move visibly, hours
 /// pass in half a minute and minutes in seconds.
 const RATE_DEFAULT: f64 = 2000.0;
+
+/// How often results become visible, unless `-D` says otherwise: often enough to seem to move.
+const CHECKPOINT_INTERVAL: &str = "200 ms";
 
 /// The arguments of `tidemill demo`.
 #[derive(Debug, Args)]
@@ -56,28 +60,61 @@ pub(crate) struct DemoArguments {
     /// The seed: the same gives the same records.
     #[arg(long, value_name = "S", default_value_t = Settings::default().seed)]
     seed: u64,
-    /// Use this Kafka instead of none at all.
+    /// Use this Kafka instead of a broker that lasts as long as the demo.
     #[arg(long, value_name = "ADDR")]
     brokers: Option<String>,
-    /// Afterwards compute the answer once more, in batch, and compare. The job has to end by
-    /// itself and keeps no state.
+    /// Afterwards compute the answer once more, in batch, and compare it with what the result
+    /// topics hold.
     #[arg(long, conflicts_with = "state")]
     verify: bool,
+    /// Kill the job with SIGKILL while it works, again and again, and verify that nothing was
+    /// lost and nothing counted twice.
+    #[arg(long, conflicts_with_all = ["state", "fresh", "summary", "metrics"])]
+    chaos: bool,
+    /// How often to kill it.
+    #[arg(long, value_name = "N", requires = "chaos", default_value_t = 20)]
+    kills: u32,
     #[command(flatten)]
     how: JobArguments,
 }
 
 pub(crate) fn execute(arguments: DemoArguments) -> Result<(), Failure> {
     let job = generate::find(&arguments.job)?;
+    if arguments.how.state.is_some() && arguments.brokers.is_none() {
+        let why =
+            "--state goes with --brokers: the demo's own broker forgets everything at its end";
+        return Err(Failure::CommandLine(why.to_owned()));
+    }
     let stop = signals::stop_flag().context("listening to signals")?;
-    let demo = Demo { job, arguments: &arguments, looks: Screen::looks(), stop };
-    match (&arguments.brokers, arguments.events, arguments.rate) {
-        (Some(brokers), Some(events), _) => demo.on_kafka_to_an_end(brokers, events),
-        (Some(brokers), None, _) => demo.on_kafka(brokers),
-        // What is compared afterwards is read again, and files can be.
-        (None, events, _) if arguments.verify => demo.on_files(events.unwrap_or(EVENTS_DEFAULT)),
-        (None, Some(events), None) => demo.on_files(events),
-        (None, _, _) => demo.on_feeds(),
+    let is_compared = arguments.verify || arguments.chaos;
+    let topics = if is_compared { stage::Topics::New } else { stage::Topics::Named };
+    let stage = Stage::open(job, arguments.brokers.as_deref(), topics)?;
+    tell_where(job, &stage);
+    let results = Results::of(texts(job), &session(job, &stage, Extent::Now))?;
+    let name = format!("demo-{}", job.name);
+    let looks = Screen::looks();
+    let demo = Demo { job, arguments: &arguments, name, looks, results, stage: &stage, stop };
+    // What is to be compared must have an end.
+    let events = arguments.events.or(arguments.verify.then_some(EVENTS_DEFAULT));
+    let summary = match (arguments.chaos, events) {
+        (true, _) => return demo.under_fire(),
+        (false, Some(events)) => demo.to_its_end(events)?,
+        (false, None) => demo.until_stopped()?,
+    };
+    if summary.is_some_and(|summary| summary.has_dead_letters) {
+        // The run has told where they are.
+        stage.keep_dead_letters();
+    }
+    Ok(())
+}
+
+fn tell_where(job: &Job, stage: &Stage) {
+    let (brokers, prefix) = (stage.brokers(), stage.prefix());
+    let names = job.inputs.iter().chain(job.results);
+    let names: Vec<String> = names.map(|topic| format!("{prefix}{}", topic.name)).collect();
+    tracing::info!("topics {} are at {brokers}", names.join(", "));
+    if let Some(result) = job.results.first() {
+        tracing::info!("look at them: kcat -b {brokers} -t {prefix}{} -C", result.name);
     }
 }
 
@@ -85,198 +122,220 @@ pub(crate) fn execute(arguments: DemoArguments) -> Result<(), Failure> {
 struct Demo<'a> {
     job: &'static Job,
     arguments: &'a DemoArguments,
+    name: String,
     /// How to draw; lines are printed where nothing can be drawn.
     looks: Option<Looks>,
+    results: Results,
+    stage: &'a Stage,
     stop: Arc<AtomicBool>,
 }
 
+/// Where results that are read go.
+#[derive(Clone, Copy)]
+enum Shown<'a> {
+    InPicture(&'a Picture),
+    AsLines,
+}
+
 impl Demo<'_> {
-    /// Everything is generated first.
-    fn on_files(&self, events: u64) -> Result<(), Failure> {
-        let planned = plan(self.job, None, "latest-offset")?;
-        let folder = tempfile::tempdir().context("making a folder for the input")?;
-        let mut files = Files::create(self.job, folder.path(), "")?;
-        generate::send(self.records(Some(events)), None, &mut files, &self.stop)?;
-        self.run(planned.plan, &self.without_kafka(Input::Files(folder.path().to_owned())))
+    /// Generates while the job runs, and shows what comes of it.
+    fn until_stopped(&self) -> Result<Option<Summary>, Failure> {
+        let plan = self.plan(Extent::Ongoing)?;
+        let picture = self.picture(&plan);
+        let rate = self.arguments.rate.unwrap_or(RATE_DEFAULT);
+        let shown = shown_in(picture.as_deref());
+        self.while_sending(None, rate, &plan, picture.clone(), Some(shown))
     }
 
-    /// Generates while the job runs.
-    fn on_feeds(&self) -> Result<(), Failure> {
-        // For the planner the input ends, and sometimes it does: `--events`.
-        let planned = plan(self.job, None, "latest-offset")?;
-        let feeds = Feeds::of(self.job);
-        let outside = self.without_kafka(Input::Feeds(feeds.clone()));
-        let sender = || Ok(Box::new(feeds.clone()) as Box<dyn Target>);
-        self.while_sending(sender, || self.run(planned.plan, &outside))
-    }
-
-    fn on_kafka(&self, brokers: &str) -> Result<(), Failure> {
-        if self.arguments.verify {
-            let hint = "--verify needs an end: say --events N as well";
-            return Err(Failure::CommandLine(hint.to_owned()));
+    /// Lets the job work off so many records, and verifies its answer if that is asked for.
+    fn to_its_end(&self, events: u64) -> Result<Option<Summary>, Failure> {
+        let plan = self.plan(Extent::Now)?;
+        let picture = self.picture(&plan);
+        match self.arguments.rate {
+            None => self.send(self.records(Some(events)), None)?,
+            Some(rate) => {
+                // Lines are printed at the end, each once.
+                let shown = picture.as_deref().map(Shown::InPicture);
+                let ongoing = self.plan(Extent::Ongoing)?;
+                self.while_sending(Some(events), rate, &ongoing, picture.clone(), shown)?;
+            }
         }
-        let planned = plan(self.job, Some(brokers), "unbounded")?;
-        let sender = || Ok(Box::new(Topics::open(self.job, brokers, "")?) as Box<dyn Target>);
-        self.while_sending(sender, || self.run(planned.plan, &Registry))
+        let seen = Seen::of(&plan);
+        let complete = || {
+            picture.iter().for_each(|picture| picture.clear());
+            self.read(Extent::Now, shown_in(picture.as_deref()), &seen, Arc::default())
+        };
+        let summary = self.run(&plan, picture.clone(), self.stop.clone(), complete)?;
+        if let (true, Some(summary)) = (self.arguments.verify, &summary) {
+            self.verify(&plan, summary, &seen)?;
+        }
+        Ok(summary)
     }
 
-    /// Everything is sent first, and the job reads what there is.
-    fn on_kafka_to_an_end(&self, brokers: &str, events: u64) -> Result<(), Failure> {
-        let planned = plan(self.job, Some(brokers), "latest-offset")?;
-        let mut topics = Topics::open(self.job, brokers, "")?;
-        let records = self.records(Some(events));
-        generate::send(records, self.arguments.rate, &mut topics, &self.stop)?;
-        self.run(planned.plan, &Registry)
+    /// Runs the job for as long as records are sent, or until it is stopped, and shows its results
+    /// meanwhile.
+    fn while_sending(
+        &self,
+        events: Option<u64>,
+        rate: f64,
+        plan: &Plan,
+        picture: Option<Arc<Picture>>,
+        shown: Option<Shown<'_>>,
+    ) -> Result<Option<Summary>, Failure> {
+        let (sent, over) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        thread::scope(|threads| {
+            let sending = threads.spawn(|| {
+                let outcome = self.send(self.records(events), Some(rate));
+                sent.store(true, Ordering::Release);
+                outcome
+            });
+            let watching = threads.spawn(|| {
+                let Some(shown) = shown else { return Ok(()) };
+                let read = self.read(Extent::Ongoing, shown, &Seen::default(), over.clone());
+                self.stop.fetch_or(read.is_err(), Ordering::AcqRel);
+                read
+            });
+            let outcome = self.run(plan, picture, sent.clone(), || Ok(()));
+            over.store(true, Ordering::Release);
+            // If it was the job that ended, nobody reads what is sent.
+            self.stop.fetch_or(outcome.is_err(), Ordering::AcqRel);
+            let others = [sending, watching].map(|thread| thread.join().unwrap_or(Ok(())));
+            let summary = outcome?;
+            others.into_iter().collect::<Result<(), Failure>>()?;
+            Ok(summary)
+        })
     }
 
-    fn without_kafka(&self, input: Input) -> WithoutKafka {
-        let output = if self.looks.is_some() { "blackhole" } else { "print" };
-        WithoutKafka { input, output }
+    /// Kills the job again and again while it works, and says what that has done to its results.
+    fn under_fire(&self) -> Result<(), Failure> {
+        let arguments = self.arguments;
+        let chaos = Chaos {
+            job: self.job,
+            stage: self.stage,
+            results: &self.results,
+            workers: arguments.how.workers,
+            kills: arguments.kills,
+            seed: arguments.seed,
+            stop: &self.stop,
+        };
+        let events = arguments.events.unwrap_or(chaos::EVENTS_DEFAULT);
+        let Some(outcome) = chaos.run(events, self.records(Some(events)))? else { return Ok(()) };
+        let plan = self.plan(Extent::Now)?;
+        let seen = Seen::of(&plan);
+        let silent = |spec: &WriteSpec| Ok(seen.tee(&spec.table.name, connect(spec, "blackhole")?));
+        self.results.read(Extent::Now, &silent, &self.stage.state(), Arc::default())?;
+        let dead_letters = self.stage.state().join("dead-letters");
+        let comparison = compare(&plan, &Registry, outcome.late_rows, &dead_letters, &seen)?;
+        let line = format!("{}\n", outcome.describe(events, &comparison));
+        StandardOutput.write(line.as_bytes())?;
+        comparison.check()
     }
 
+    fn verify(&self, plan: &Plan, summary: &Summary, seen: &Seen) -> Result<(), Failure> {
+        if summary.exit != Exit::Finished {
+            return Err(anyhow!("not verified: the job was stopped before its end").into());
+        }
+        let dead_letters = self.stage.state().join("dead-letters");
+        let comparison = compare(plan, &Registry, summary.late_rows, &dead_letters, seen)?;
+        comparison.check()?;
+        let rows = grouped(comparison.rows as u64);
+        let line = format!("verified: {rows} rows equal the batch answer\n");
+        Ok(StandardOutput.write(line.as_bytes())?)
+    }
+
+    /// All generated records there are, or so many.
     fn records(&self, events: Option<u64>) -> Generator {
         let settings = Settings { seed: self.arguments.seed, ..Settings::default() };
         let records = (self.job.generator)(settings);
-        let events = events.and_then(|events| usize::try_from(events).ok());
-        match events {
+        match events.and_then(|events| usize::try_from(events).ok()) {
             Some(events) => Box::new(records.take(events)),
             None => records,
         }
     }
 
-    /// Sends records to a target, made on a thread of its own, for as long as `run` takes.
-    fn while_sending(
-        &self,
-        target: impl FnOnce() -> Result<Box<dyn Target>, Failure> + Send,
-        run: impl FnOnce() -> Result<(), Failure>,
-    ) -> Result<(), Failure> {
-        let records = self.records(self.arguments.events);
-        let rate = Some(self.arguments.rate.unwrap_or(RATE_DEFAULT));
-        let stop = self.stop.as_ref();
-        thread::scope(|threads| {
-            let sending = threads.spawn(move || {
-                let sent = target()
-                    .and_then(|mut target| generate::send(records, rate, target.as_mut(), stop));
-                // Without input there is nothing to wait for.
-                stop.fetch_or(sent.is_err(), Ordering::AcqRel);
-                sent
-            });
-            let outcome = run();
-            stop.store(true, Ordering::Release);
-            let sent = sending.join().unwrap_or(Ok(()));
-            outcome.and(sent)
-        })
+    fn send(&self, records: Generator, rate: Option<f64>) -> Result<(), Failure> {
+        let mut topics = Topics::open(self.job, self.stage.brokers(), self.stage.prefix())?;
+        generate::send(records, rate, &mut topics, &self.stop)
     }
 
-    /// Runs the job, shows what it writes, and verifies its answer if that is asked for.
-    fn run(&self, plan: Plan, outside: &dyn Outside) -> Result<(), Failure> {
-        match self.arguments.verify {
-            true => self.run_and_verify(plan, outside),
-            false => self.run_and_show(&plan, &self.arguments.how, outside).map(drop),
-        }
-    }
-
-    fn run_and_verify(&self, mut plan: Plan, outside: &dyn Outside) -> Result<(), Failure> {
-        let prefix = format!("tidemill-{}-", self.name());
-        let state = tempfile::Builder::new().prefix(&prefix).tempdir();
-        let state = state.context("making a folder for the late rows")?;
-        let state_path = Some(state.path().to_owned());
-        let how = JobArguments { state: state_path, ..self.arguments.how.clone() };
-        plan.options.insert("tidemill.late-rows".to_owned(), "dead-letter".to_owned());
-        let verification = Verification::of(outside);
-        let Some(summary) = self.run_and_show(&plan, &how, &verification)? else { return Ok(()) };
-        let verified = verification.verify(&plan, &summary, &state.path().join("dead-letters"));
-        if summary.has_dead_letters {
-            // The run has told where they are.
-            let _ = state.keep();
-        }
-        let rows = verified?;
-        let line = format!("verified: {} rows equal the batch answer\n", grouped(rows as u64));
-        Ok(StandardOutput.write(line.as_bytes())?)
-    }
-
-    fn run_and_show(
+    /// Runs the job; `complete` completes what is shown before it is shown for the last time.
+    fn run(
         &self,
         plan: &Plan,
-        how: &JobArguments,
-        outside: &dyn Outside,
+        picture: Option<Arc<Picture>>,
+        stop: Arc<AtomicBool>,
+        complete: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Option<Summary>, Failure> {
-        let (name, stop) = (self.name(), self.stop.clone());
-        let Some(looks) = self.looks else {
-            return run_job(&name, plan, how, outside, stop);
+        let state = self.arguments.how.state.clone().unwrap_or_else(|| self.stage.state());
+        let how = JobArguments { state: Some(state), ..self.arguments.how.clone() };
+        let Some(run) = Run::open(&self.name, plan, &how)? else { return Ok(None) };
+        let display = picture.map_or(Display::Counters, Display::Picture);
+        let status = Status::show(run.metrics(), &display);
+        let outcome = run.work(&Registry, stop);
+        let completed = if outcome.is_ok() { complete() } else { Ok(()) };
+        drop(status);
+        let summary = run.close(outcome)?;
+        completed.map(|()| Some(summary))
+    }
+
+    fn plan(&self, input: Extent) -> Result<Plan, Failure> {
+        let session = session(self.job, self.stage, input);
+        session::plan_texts(texts(self.job), &session::variables(&session)).map(|it| it.plan)
+    }
+
+    fn picture(&self, plan: &Plan) -> Option<Arc<Picture>> {
+        Some(Arc::new(Picture::of(self.job, plan, self.looks?, self.stop.clone())))
+    }
+
+    /// Reads the results and shows them.
+    fn read(
+        &self,
+        extent: Extent,
+        shown: Shown<'_>,
+        seen: &Seen,
+        stop: Arc<AtomicBool>,
+    ) -> Result<(), Failure> {
+        let show = |spec: &WriteSpec| {
+            let table = &spec.table.name;
+            let sink = match shown {
+                Shown::InPicture(picture) => picture.watching(table, connect(spec, "blackhole")?),
+                Shown::AsLines => connect(spec, "print")?,
+            };
+            Ok(seen.tee(table, sink))
         };
-        let picture = Arc::new(Picture::of(self.job, plan, looks, stop.clone()));
-        let how = JobArguments { display: Display::Picture(picture.clone()), ..how.clone() };
-        run_job(&name, plan, &how, &picture.watching(outside), stop)
-    }
-
-    fn name(&self) -> String {
-        format!("demo-{}", self.job.name)
+        self.results.read(extent, &show, &self.stage.state(), stop)
     }
 }
 
-fn plan(job: &Job, brokers: Option<&str>, bounded: &str) -> Result<Planned, Failure> {
-    let session = SessionArguments {
+fn shown_in(picture: Option<&Picture>) -> Shown<'_> {
+    picture.map_or(Shown::AsLines, Shown::InPicture)
+}
+
+/// A result table's changes, to a connector that needs nothing.
+fn connect(spec: &WriteSpec, connector: &str) -> Result<Box<dyn Sink>, ConnectorError> {
+    let mut options = BTreeMap::from([("connector".to_owned(), connector.to_owned())]);
+    if connector == "print" {
+        options.insert("print-identifier".to_owned(), spec.table.name.clone());
+    }
+    let table = Table { options, ..spec.table.clone() };
+    open_sink(&WriteSpec { table, ..spec.clone() })
+}
+
+fn texts(job: &Job) -> Vec<SourceText> {
+    vec![SourceText { name: format!("{}.sql", job.name), text: job.sql.to_owned() }]
+}
+
+/// The session of a job on a stage, whose input ends now or never.
+fn session(job: &Job, stage: &Stage, input: Extent) -> SessionArguments {
+    let definitions = [
+        ("BOUNDED", input.bounded_mode()),
+        ("TOPIC_PREFIX", stage.prefix()),
+        ("execution.checkpointing.interval", CHECKPOINT_INTERVAL),
+    ];
+    let definitions = definitions.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    SessionArguments {
         files: vec![job.name.to_owned()],
-        definitions: vec![("BOUNDED".to_owned(), bounded.to_owned())],
-        brokers: brokers.map(str::to_owned),
-    };
-    let text = SourceText { name: format!("{}.sql", job.name), text: job.sql.to_owned() };
-    session::plan_texts(vec![text], &session::variables(&session))
-}
-
-/// The ends of a job that has no Kafka: generated records in place of input topics, a connector
-/// that needs nothing in place of result topics.
-struct WithoutKafka {
-    input: Input,
-    output: &'static str,
-}
-
-/// Where generated records are.
-enum Input {
-    /// In files of this folder.
-    Files(PathBuf),
-    Feeds(Feeds),
-}
-
-/// A table's format and its options stay, the rest is about Kafka.
-fn about_format(table: &Table) -> BTreeMap<String, String> {
-    let kept = table.options.iter().filter(|(key, _)| {
-        let name = key.strip_prefix("value.").unwrap_or(key);
-        name == "format" || name.contains("json.") || name.starts_with("scan.bad-records")
-    });
-    kept.map(|(key, value)| (key.clone(), value.clone())).collect()
-}
-
-impl Outside for WithoutKafka {
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        let topic = spec.table.option("topic").unwrap_or(&spec.table.name);
-        let mut options = about_format(&spec.table);
-        match &self.input {
-            Input::Files(folder) => {
-                let path = folder.join(format!("{topic}.jsonl"));
-                options.insert("connector".to_owned(), "filesystem".to_owned());
-                options.insert("path".to_owned(), path.display().to_string());
-                let table = Table { options, ..spec.table.clone() };
-                open_source(&ReadSpec { table, ..spec.clone() })
-            }
-            Input::Feeds(feeds) => {
-                let feed = feeds.topic(topic).ok_or_else(|| ConnectorError {
-                    what: format!("reading topic {topic}"),
-                    cause: "the job's generator has no such topic".to_owned(),
-                })?;
-                let table = Table { options, ..spec.table.clone() };
-                Ok(feed.source(&ReadSpec { table, ..spec.clone() }))
-            }
-        }
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        let mut options = BTreeMap::from([("connector".to_owned(), self.output.to_owned())]);
-        if self.output == "print" {
-            options.insert("print-identifier".to_owned(), spec.table.name.clone());
-        }
-        let table = Table { options, ..spec.table.clone() };
-        open_sink(&WriteSpec { table, ..spec.clone() })
+        definitions: definitions.into(),
+        brokers: Some(stage.brokers().to_owned()),
     }
 }

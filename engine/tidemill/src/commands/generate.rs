@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+use tidemill_connectors::open_sink;
 use tidemill_connectors::sink::{WriteSpec, Writer};
-use tidemill_connectors::{Feed, open_sink};
 use tidemill_formats::Table;
 use tidemill_jobs::{Job, Record, Settings};
 use tidemill_operators::Batch;
@@ -22,8 +22,6 @@ use tidemill_operators::Batch;
 pub(crate) const EVENTS_DEFAULT: u64 = 100_000;
 /// A writer is given so many records at once.
 const RECORDS_PER_BATCH: usize = 1024;
-/// A feed in which so many records wait gets no more: the job is slower than the generator.
-const FEED_RECORDS_MAX: usize = 100_000;
 
 /// The arguments of `tidemill generate`.
 #[derive(Debug, Args)]
@@ -93,14 +91,6 @@ pub(crate) trait Target {
     /// Takes records, in order.
     fn take(&mut self, records: &[Record]) -> Result<(), Failure>;
 
-    /// Whether it has no room at the moment.
-    fn is_full(&self) -> bool {
-        false
-    }
-
-    /// All records there are have been taken. Not said if somebody stopped the sending.
-    fn end(&mut self) {}
-
     /// Makes everything durable.
     fn finish(&mut self) -> Result<(), Failure>;
 }
@@ -122,13 +112,12 @@ pub(crate) fn send(
                 due.saturating_sub(sent).min(RECORDS_PER_BATCH)
             }
         };
-        if due == 0 || target.is_full() {
+        if due == 0 {
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
         let batch: Vec<Record> = records.by_ref().take(due).collect();
         if batch.is_empty() {
-            target.end();
             break;
         }
         target.take(&batch)?;
@@ -170,44 +159,6 @@ impl Target for Files {
     }
 }
 
-/// Feeds of a job in this process, one for each topic. Clones are the same feeds.
-#[derive(Clone)]
-pub(crate) struct Feeds(BTreeMap<&'static str, Feed>);
-
-impl Feeds {
-    /// Feeds for the inputs of a job.
-    pub(crate) fn of(job: &Job) -> Self {
-        Feeds(job.inputs.iter().map(|topic| (topic.name, Feed::default())).collect())
-    }
-
-    /// The feed of a topic.
-    pub(crate) fn topic(&self, name: &str) -> Option<&Feed> {
-        self.0.get(name)
-    }
-}
-
-impl Target for Feeds {
-    fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
-        for (&topic, feed) in &self.0 {
-            let of_topic = records.iter().filter(|record| record.topic == topic);
-            feed.push(of_topic.map(|record| record.value.clone()));
-        }
-        Ok(())
-    }
-
-    fn is_full(&self) -> bool {
-        self.0.values().any(|feed| feed.waiting() > FEED_RECORDS_MAX)
-    }
-
-    fn end(&mut self) {
-        self.0.values().for_each(Feed::end);
-    }
-
-    fn finish(&mut self) -> Result<(), Failure> {
-        Ok(())
-    }
-}
-
 /// Topics, written through the engine's own Kafka connector: key and value as raw bytes.
 pub(crate) struct Topics(BTreeMap<&'static str, Box<dyn Writer>>);
 
@@ -230,6 +181,7 @@ impl Target for Topics {
     fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
         for (&topic, writer) in &mut self.0 {
             let of_topic = records.iter().filter(|record| record.topic == topic);
+            let of_topic = of_topic.map(|record| (Some(&record.key[..]), &record.value[..]));
             let Some(rows) = raw_rows(of_topic) else { continue };
             let written = writer.write(0, &[rows]).and_then(|()| writer.flush());
             written.map_err(anyhow::Error::from)?;
@@ -254,7 +206,8 @@ fn raw_schema() -> Arc<Schema> {
     Arc::new(Schema::new(vec![field("key"), field("value")]))
 }
 
-fn raw_table(brokers: &str, topic: &str) -> Table {
+/// A topic as a table of raw keys and values.
+pub(crate) fn raw_table(brokers: &str, topic: &str) -> Table {
     let options = [
         ("connector", "kafka"),
         ("properties.bootstrap.servers", brokers),
@@ -275,11 +228,14 @@ fn raw_table(brokers: &str, topic: &str) -> Table {
     }
 }
 
-fn raw_rows<'a>(records: impl Iterator<Item = &'a Record>) -> Option<Batch> {
+/// Keys and values as rows of such a table; none without records.
+pub(crate) fn raw_rows<'a>(
+    records: impl Iterator<Item = (Option<&'a [u8]>, &'a [u8])>,
+) -> Option<Batch> {
     let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
-    for record in records {
-        keys.append_value(&record.key);
-        values.append_value(&record.value);
+    for (key, value) in records {
+        keys.append_option(key);
+        values.append_value(value);
     }
     let keys: ArrayRef = Arc::new(keys.finish());
     let values: ArrayRef = Arc::new(values.finish());
@@ -305,19 +261,6 @@ mod tests {
             .map(|path| fs::read(path).unwrap().iter().filter(|&&byte| byte == b'\n').count())
             .sum();
         assert_eq!(lines, 2500);
-    }
-
-    #[test]
-    fn feeds_end_when_all_records_are_sent_and_not_when_somebody_stops() {
-        let job = find("inventory").unwrap();
-        let is_over = |feeds: &Feeds| feeds.0.values().all(Feed::is_over);
-        let records = || (job.generator)(Settings::default()).take(2500);
-        let mut feeds = Feeds::of(job);
-        send(records(), None, &mut feeds, &AtomicBool::new(true)).unwrap();
-        assert!(!is_over(&feeds));
-        send(records(), None, &mut feeds, &AtomicBool::new(false)).unwrap();
-        assert!(is_over(&feeds));
-        assert_eq!(feeds.0.values().map(Feed::waiting).sum::<usize>(), 2500);
     }
 
     #[test]

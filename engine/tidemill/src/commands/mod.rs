@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+pub(crate) mod bench;
 pub(crate) mod broker;
 pub(crate) mod check;
 pub(crate) mod checkpoints;
@@ -8,3 +9,4 @@ pub(crate) mod explain;
 pub(crate) mod generate;
 pub(crate) mod jobs;
 pub(crate) mod run;
+pub(crate) mod topics;

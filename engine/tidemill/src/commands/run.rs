@@ -1,6 +1,7 @@
 //! `tidemill run`: a job in the foreground.
 
 use crate::console::StandardOutput;
+use crate::embedded;
 use crate::exposition::Exposition;
 use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
@@ -15,7 +16,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Console;
-use tidemill_formats::Connectors as _;
+use tidemill_formats::{Connectors as _, parse_bytes};
 use tidemill_runtime::{
     Exit, Fit, JobError, Metrics, Outside, RunOptions, Start, StateDirectory, Summary, Usage,
     parallelism,
@@ -46,15 +47,20 @@ pub(crate) struct JobArguments {
     /// Go on even if the job has changed: with the state that fits, without the rest.
     #[arg(long, conflicts_with = "fresh")]
     pub(crate) allow_non_restored_state: bool,
+    /// Stay within so much memory, such as 2GB: near it the sources wait, and a job whose state
+    /// needs more fails with a message instead of being killed.
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(crate) memory_limit: Option<u64>,
     /// Write a summary of the run to this file, as one JSON object.
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
     /// Serve metrics for Prometheus at http://ADDR/metrics; port 0 takes any free one.
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics: Option<String>,
-    /// What is shown meanwhile.
-    #[arg(skip)]
-    pub(crate) display: Display,
+}
+
+fn size(text: &str) -> Result<u64, String> {
+    parse_bytes(text).filter(|&bytes| bytes > 0).ok_or_else(|| "write a size, as in 2GB".to_owned())
 }
 
 impl JobArguments {
@@ -73,51 +79,83 @@ pub(crate) fn execute(arguments: RunArguments) -> Result<(), Failure> {
     }
     let name = session::job_name(&arguments.session.files);
     let stop = signals::stop_flag().context("listening to signals")?;
-    run_job(&name, &planned.plan, &arguments.job, &Registry, stop).map(drop)
+    let Some(run) = Run::open(&name, &planned.plan, &arguments.job)? else { return Ok(()) };
+    let outside = embedded::outside(&planned.plan)?;
+    let status = Status::show(run.metrics(), &Display::Counters);
+    let outcome = run.work(outside.as_ref(), stop);
+    drop(status);
+    run.close(outcome).map(drop)
 }
 
-/// Runs a plan in the foreground, with everything around it: its state directory, its status
-/// line, its summary. `None` if it had come to its end in an earlier run.
-pub(crate) fn run_job(
-    name: &str,
-    plan: &Plan,
-    arguments: &JobArguments,
-    outside: &dyn Outside,
-    stop: Arc<AtomicBool>,
-) -> Result<Option<Summary>, Failure> {
-    let workers = workers(plan, arguments)?;
-    let home = Home::open(name, plan, arguments)?;
-    if home.directory.is_finished() {
-        let path = home.directory.path().display();
-        tracing::info!("{name} has finished already: {path} says so; --fresh starts anew");
-        return Ok(None);
+/// A plan that is run in the foreground, with everything around it: its state directory, its
+/// metrics, its summary. Whoever runs it shows how it goes.
+pub(crate) struct Run<'a> {
+    name: &'a str,
+    plan: &'a Plan,
+    arguments: &'a JobArguments,
+    workers: usize,
+    home: Home,
+    metrics: Arc<Metrics>,
+    exposition: Option<Exposition>,
+    started: Instant,
+}
+
+impl<'a> Run<'a> {
+    /// Makes ready to run a plan. `None` if it had come to its end in an earlier run.
+    pub(crate) fn open(
+        name: &'a str,
+        plan: &'a Plan,
+        arguments: &'a JobArguments,
+    ) -> Result<Option<Self>, Failure> {
+        let workers = workers(plan, arguments)?;
+        let home = Home::open(name, plan, arguments)?;
+        if home.directory.is_finished() {
+            let path = home.directory.path().display();
+            tracing::info!("{name} has finished already: {path} says so; --fresh starts anew");
+            return Ok(None);
+        }
+        let metrics = Arc::new(Metrics::new(plan, workers));
+        let serve = |address: &String| Exposition::serve(address, name, metrics.clone());
+        let exposition = arguments.metrics.as_ref().map(serve).transpose()?;
+        let started = Instant::now();
+        Ok(Some(Run { name, plan, arguments, workers, home, metrics, exposition, started }))
     }
-    let metrics = Arc::new(Metrics::new(plan, workers));
-    let serve = |address: &String| Exposition::serve(address, name, metrics.clone());
-    let exposition = arguments.metrics.as_ref().map(serve).transpose()?;
-    let options = RunOptions {
-        workers,
-        dead_letters: home.directory.dead_letters(),
-        state: Some(home.directory.job_state(&plan.options, arguments.fit())?),
-        stop,
-        console: Arc::new(StandardOutput),
-        metrics: metrics.clone(),
-    };
-    let started = Instant::now();
-    let status = Status::show(metrics.clone(), &arguments.display);
-    let outcome = tidemill_runtime::run(plan, options, outside);
-    drop((status, exposition));
-    let summary = match &outcome {
-        Ok(summary) => summary.clone(),
-        Err(_) => failed(&metrics, started.elapsed()),
-    };
-    if let Some(path) = &arguments.summary {
-        write_summary(path, &summary)?;
+
+    /// The counters.
+    pub(crate) fn metrics(&self) -> Arc<Metrics> {
+        self.metrics.clone()
     }
-    outcome?;
-    tell(name, &summary);
-    home.close(&summary)?;
-    Ok(Some(summary))
+
+    /// Runs it until its inputs end or `stop` is set.
+    pub(crate) fn work(
+        &self,
+        outside: &dyn Outside,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Summary, Failure> {
+        let options = RunOptions {
+            workers: self.workers,
+            dead_letters: self.home.directory.dead_letters(),
+            state: Some(self.home.directory.job_state(&self.plan.options, self.arguments.fit())?),
+            memory_limit: self.arguments.memory_limit,
+            stop,
+            console: Arc::new(StandardOutput),
+            metrics: self.metrics.clone(),
+        };
+        Ok(tidemill_runtime::run(self.plan, options, outside)?)
+    }
+
+    /// Says and writes how it went.
+    pub(crate) fn close(self, outcome: Result<Summary, Failure>) -> Result<Summary, Failure> {
+        drop(self.exposition);
+        if let Some(path) = &self.arguments.summary {
+            let failed = || failed(&self.metrics, self.started.elapsed());
+            write_summary(path, &outcome.as_ref().map_or_else(|_| failed(), Summary::clone))?;
+        }
+        let summary = outcome?;
+        tell(self.name, &summary);
+        self.home.close(&summary)?;
+        Ok(summary)
+    }
 }
 
 fn failed(metrics: &Metrics, elapsed: Duration) -> Summary {

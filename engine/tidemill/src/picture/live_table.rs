@@ -1,4 +1,4 @@
-//! [`LiveTable`]: what a result table holds, folded from its changes on their way to the sink.
+//! [`LiveTable`]: what a result table holds, folded from its changes as they are read.
 //!
 //! A table with a primary key is its latest row for each key. One without keeps the rows that
 //! arrived last: they are there to be looked at, and nobody scrolls back.
@@ -86,6 +86,11 @@ impl LiveTable {
     /// The table's name.
     pub(super) fn name(&self) -> &str {
         self.view.table
+    }
+
+    /// Forgets all rows.
+    pub(super) fn clear(&self) {
+        *self.rows.lock().unwrap_or_else(PoisonError::into_inner) = Rows::default();
     }
 
     /// The first rows in the view's order, at most `rows_max`.

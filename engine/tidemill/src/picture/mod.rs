@@ -1,8 +1,8 @@
 //! [`Picture`]: the results of a job as a terminal shows them while they change.
 //!
 //! ```text
-//! sinks ─► LiveTable: changes folded into rows ─┐
-//! counters ─────────────────────────────────────┴─► frame: lines of text ─► Screen
+//! results ─► LiveTable: changes folded into rows ─┐
+//! counters ───────────────────────────────────────┴─► frame: lines of text ─► Screen
 //! ```
 //!
 //! Only [`Screen`] knows a terminal. What is shown is a pure function of the rows, the counters
@@ -22,11 +22,10 @@ use live_table::LiveTable;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
-use tidemill_connectors::sink::{Sink, WriteSpec};
-use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
+use tidemill_connectors::sink::Sink;
 use tidemill_connectors::tee;
 use tidemill_jobs::Job;
-use tidemill_runtime::{Outside, Totals};
+use tidemill_runtime::Totals;
 use tidemill_sql::plan::{NodeKind, Plan};
 
 /// What is shown of a job.
@@ -69,9 +68,17 @@ impl Picture {
         frame(&scene, size, self.looks)
     }
 
-    /// The ends of a job, with this picture watching what is written.
-    pub(crate) fn watching<'a>(&'a self, inner: &'a dyn Outside) -> impl Outside + use<'a> {
-        Watched { inner, picture: self }
+    /// A sink for a table, with this picture watching what it is given.
+    pub(crate) fn watching(&self, table: &str, sink: Box<dyn Sink>) -> Box<dyn Sink> {
+        match self.tables.iter().find(|shown| shown.name() == table) {
+            Some(shown) => tee(sink, shown.clone()),
+            None => sink,
+        }
+    }
+
+    /// Forgets all rows: they will be shown again.
+    pub(crate) fn clear(&self) {
+        self.tables.iter().for_each(|table| table.clear());
     }
 }
 
@@ -87,26 +94,6 @@ fn counters(totals: &Totals, rows_per_second: f64) -> Vec<String> {
     parts.push(format!("{} changes written", grouped(totals.rows_out)));
     parts.extend(totals.lag.map(|lag| format!("lag {}", grouped(lag))));
     parts
-}
-
-struct Watched<'a> {
-    inner: &'a dyn Outside,
-    picture: &'a Picture,
-}
-
-impl Outside for Watched<'_> {
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        self.inner.source(spec)
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        let sink = self.inner.sink(spec)?;
-        let shown = self.picture.tables.iter().find(|table| table.name() == spec.table.name);
-        Ok(match shown {
-            Some(table) => tee(sink, table.clone()),
-            None => sink,
-        })
-    }
 }
 
 #[cfg(test)]
