@@ -10,4 +10,6 @@ pub(crate) mod member;
 pub(crate) mod registry;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;

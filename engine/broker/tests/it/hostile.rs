@@ -93,6 +93,55 @@ fn many_open_connections_that_say_nothing_leave_room_for_others() {
     drop(idle);
 }
 
+/// The memory that this process, which the broker is part of, holds now, in MiB.
+fn memory_mib() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+}
+
+/// A fetch of all that one answer may hold of a topic's first partition.
+fn fetch(topic: &str) -> Vec<u8> {
+    let mut body = Vec::new();
+    // Replica, longest wait, least and most bytes; isolation.
+    for number in [-1i32, 100, 1, 50 << 20] {
+        body.extend_from_slice(&number.to_be_bytes());
+    }
+    body.push(0);
+    body.extend_from_slice(&1i32.to_be_bytes());
+    body.extend_from_slice(&(topic.len() as i16).to_be_bytes());
+    body.extend_from_slice(topic.as_bytes());
+    // One partition: its number, an offset, most bytes.
+    body.extend_from_slice(&1i32.to_be_bytes());
+    body.extend_from_slice(&0i32.to_be_bytes());
+    body.extend_from_slice(&0i64.to_be_bytes());
+    body.extend_from_slice(&(50i32 << 20).to_be_bytes());
+    request(1, 4, &body)
+}
+
+#[test]
+fn those_who_ask_for_much_and_read_nothing_hold_up_nobody_and_no_memory() {
+    let broker = TestBroker::start();
+    let value = "x".repeat(100_000);
+    produce(&broker.producer(&[]), "much", 0, &vec![value.as_str(); 200]);
+    let before = memory_mib();
+    let asked = fetch("much");
+    let greedy: Vec<TcpStream> = (0..40)
+        .map(|_| {
+            let mut stream = connect(&broker);
+            (0..20).for_each(|_| stream.write_all(&asked).unwrap());
+            stream
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    is_well(&broker);
+    let grown = memory_mib().saturating_sub(before);
+    // They have asked for 16 GB.
+    assert!(grown < 300, "{grown} MiB more");
+    drop(greedy);
+    is_well(&broker);
+}
+
 #[test]
 fn random_bytes_after_any_header_are_survived() {
     let broker = TestBroker::start();

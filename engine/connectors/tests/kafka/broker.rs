@@ -5,9 +5,16 @@
 //! they are skipped, and fail where `CI` is set. The broker has ports and a directory of its own
 //! and ends with the test process, however that ends: its keeper waits for a pipe to close.
 //!
+//! In a test target called `own_broker` the same tests get this project's broker instead, as a
+//! process that can be killed like the other.
+//!
 //! Other crates' tests take this file in with `#[path]`.
 #![allow(dead_code)]
 
+#[path = "jars.rs"]
+mod jars;
+
+use futures_executor::block_on;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -15,11 +22,8 @@ use std::fs;
 use std::io::Write;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::pin::pin;
 use std::process::{ChildStdin, Command, Stdio};
-use std::sync::{Arc, OnceLock};
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 const VERSION: &str = "4.1.0";
@@ -47,7 +51,16 @@ pub fn brokers() -> Option<&'static str> {
     }
 }
 
+/// Whether this test target is the one for this project's broker.
+fn is_own() -> bool {
+    env!("CARGO_CRATE_NAME") == "own_broker"
+}
+
 fn find() -> Result<Shared, String> {
+    if is_own() {
+        let broker = Broker::start_own("shared")?;
+        return Ok(Shared { address: broker.address.clone(), _broker: Some(broker) });
+    }
     if let Ok(address) = std::env::var("TIDEMILL_TEST_KAFKA") {
         return Ok(Shared { address, _broker: None });
     }
@@ -57,7 +70,11 @@ fn find() -> Result<Shared, String> {
 
 /// A broker of a test's own, which may be ill-treated; `None` where there can't be one.
 pub fn own_broker(name: &str) -> Option<Broker> {
-    match jars().and_then(|jars| Broker::start(&jars, name)) {
+    let broker = match is_own() {
+        true => Broker::start_own(name),
+        false => jars().and_then(|jars| Broker::start(&jars, name)),
+    };
+    match broker {
         Ok(broker) => Some(broker),
         Err(why) if std::env::var_os("CI").is_some() => panic!("no Kafka broker: {why}"),
         Err(why) => {
@@ -67,46 +84,8 @@ pub fn own_broker(name: &str) -> Option<Broker> {
     }
 }
 
-/// The directory of Kafka's jars, fetched if need be.
 fn jars() -> Result<PathBuf, String> {
-    // Cargo names that directory to integration tests, not to benchmarks.
-    let target = option_env!("CARGO_TARGET_TMPDIR").unwrap_or("target/tmp");
-    let cache = Path::new(target).join(format!("kafka-{VERSION}"));
-    if cache.is_dir() {
-        return Ok(cache);
-    }
-    // Made aside and renamed, for another test process may do the same.
-    let work = cache.with_extension(format!("{}", std::process::id()));
-    let jars = work.join("lib");
-    fs::create_dir_all(&jars).map_err(|e| e.to_string())?;
-    let pom = work.join("pom.xml");
-    fs::write(&pom, pom_text()).map_err(|e| e.to_string())?;
-    let output = Command::new("mvn")
-        .args(["-q", "-B", "dependency:copy-dependencies", "-DincludeScope=runtime", "-f"])
-        .arg(&pom)
-        .arg(format!("-DoutputDirectory={}", jars.display()))
-        .output()
-        .map_err(|e| format!("mvn can't be run: {e}"))?;
-    if !output.status.success() {
-        return Err(format!("mvn: {}", String::from_utf8_lossy(&output.stdout)));
-    }
-    let _ = fs::rename(&jars, &cache);
-    let _ = fs::remove_dir_all(&work);
-    if cache.is_dir() { Ok(cache) } else { Err("mvn has copied no jars".to_owned()) }
-}
-
-fn pom_text() -> String {
-    format!(
-        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\">\
-           <modelVersion>4.0.0</modelVersion>\
-           <groupId>tests</groupId><artifactId>kafka</artifactId><version>1</version>\
-           <packaging>pom</packaging>\
-           <dependencies><dependency>\
-             <groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId>\
-             <version>{VERSION}</version>\
-           </dependency></dependencies>\
-         </project>"
-    )
+    jars::fetch("kafka_2.13", VERSION)
 }
 
 /// Runs the broker's command as it is told to, and kills the broker when standard input closes.
@@ -129,17 +108,15 @@ const KEEPER: &str = r#"
 pub struct Broker {
     pub address: String,
     log: PathBuf,
+    keeper: u32,
     /// Orders to the keeper. Closed when the process ends, by whatever cause.
     orders: ChildStdin,
 }
 
 impl Broker {
     fn start(jars: &Path, name: &str) -> Result<Broker, String> {
-        let directory = format!("tidemill-kafka-{}-{name}", std::process::id());
-        let directory = std::env::temp_dir().join(directory);
-        let _ = fs::remove_dir_all(&directory);
-        fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
-        let (port, controller) = free_ports()?;
+        let directory = new_directory(name)?;
+        let [port, controller] = free_ports()?;
         let config = directory.join("server.properties");
         fs::write(&config, properties(&directory, port, controller)).map_err(|e| e.to_string())?;
         let classes = format!("{}/*", jars.display());
@@ -152,11 +129,32 @@ impl Broker {
         if !format.status.success() {
             return Err(format!("formatting: {}", String::from_utf8_lossy(&format.stderr)));
         }
+        let mut command = Command::new("java");
+        command.args(["-Xmx512m", "-cp", &classes, "kafka.Kafka"]).arg(&config);
+        Broker::kept(&command, &directory, port)
+    }
+
+    /// A process of this test program that is nothing but a broker.
+    fn start_own(name: &str) -> Result<Broker, String> {
+        let directory = new_directory(name)?;
+        let [port, _] = free_ports()?;
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let module = module_path!().split_once("::").map_or("", |(_, module)| module);
+        let mut command = Command::new(program);
+        command.args(["--exact", &format!("{module}::the_own_broker"), "--ignored"]);
+        command.env(OWN_PORT, port.to_string()).env(OWN_DATA, directory.join("data"));
+        Broker::kept(&command, &directory, port)
+    }
+
+    /// Starts the broker's command, with a keeper that ends it.
+    fn kept(command: &Command, directory: &Path, port: u16) -> Result<Broker, String> {
+        let variables = command.get_envs().filter_map(|(name, value)| Some((name, value?)));
         let mut keeper = Command::new("sh")
             .args(["-c", KEEPER, "keeper"])
-            .arg(&directory)
-            .args(["java", "-Xmx512m", "-cp", &classes, "kafka.Kafka"])
-            .arg(&config)
+            .arg(directory)
+            .arg(command.get_program())
+            .args(command.get_args())
+            .envs(variables)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -164,7 +162,8 @@ impl Broker {
             .map_err(|e| format!("sh can't be run: {e}"))?;
         let orders = keeper.stdin.take().expect("a pipe");
         let address = format!("127.0.0.1:{port}");
-        let mut broker = Broker { address, log: directory.join("log"), orders };
+        let (log, keeper) = (directory.join("log"), keeper.id());
+        let mut broker = Broker { address, log, keeper, orders };
         broker.order("start");
         broker.wait()?;
         Ok(broker)
@@ -189,6 +188,12 @@ impl Broker {
     /// Lets a paused broker go on.
     pub fn resume(&mut self) {
         self.order("resume");
+    }
+
+    /// The broker's process, which is its keeper's child.
+    pub fn process(&self) -> Option<u32> {
+        let children = format!("/proc/{0}/task/{0}/children", self.keeper);
+        fs::read_to_string(children).ok()?.split_whitespace().next()?.parse().ok()
     }
 
     fn order(&mut self, order: &str) {
@@ -220,13 +225,39 @@ fn answers(address: &str) -> bool {
         .is_ok_and(|m| !m.brokers().is_empty())
 }
 
-fn free_ports() -> Result<(u16, u16), String> {
-    let port = || {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        Ok::<_, std::io::Error>((listener.local_addr()?.port(), listener))
-    };
-    let (one, two) = (port().map_err(|e| e.to_string())?, port().map_err(|e| e.to_string())?);
-    Ok((one.0, two.0))
+const OWN_PORT: &str = "TIDEMILL_TEST_OWN_PORT";
+const OWN_DATA: &str = "TIDEMILL_TEST_OWN_DATA";
+
+#[test]
+#[ignore = "the broker that other tests use"]
+fn the_own_broker() {
+    let (Ok(port), Ok(data)) = (std::env::var(OWN_PORT), std::env::var(OWN_DATA)) else { return };
+    let listen = format!("127.0.0.1:{port}").parse().expect("an address");
+    // As many partitions as a topic of Apache Kafka gets that doesn't say.
+    let config = tidemill_broker::Config::new(data);
+    let config = tidemill_broker::Config { listen, default_partitions: 1, ..config };
+    let _broker = tidemill_broker::Broker::start(config).expect("a broker");
+    loop {
+        std::thread::park();
+    }
+}
+
+/// A directory of a broker's own.
+fn new_directory(name: &str) -> Result<PathBuf, String> {
+    let directory = format!("tidemill-kafka-{}-{name}", std::process::id());
+    let directory = std::env::temp_dir().join(directory);
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).map_err(|e| e.to_string())?;
+    Ok(directory)
+}
+
+/// Two ports that nobody listens on.
+fn free_ports() -> Result<[u16; 2], String> {
+    let listen = || TcpListener::bind("127.0.0.1:0").map_err(|e| e.to_string());
+    let listeners = [listen()?, listen()?];
+    let ports = listeners.each_ref().map(|it| it.local_addr().map(|address| address.port()));
+    let [one, two] = ports;
+    Ok([one.map_err(|e| e.to_string())?, two.map_err(|e| e.to_string())?])
 }
 
 fn properties(directory: &Path, port: u16, controller: u16) -> String {
@@ -268,7 +299,7 @@ pub fn create_topic_with(brokers: &str, topic: &str, partitions: i32, options: &
     let admin = admin(brokers);
     let new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
     let new = options.iter().fold(new, |new, (key, value)| new.set(key, value));
-    let results = wait(admin.create_topics([&new], &AdminOptions::new())).expect("an answer");
+    let results = block_on(admin.create_topics([&new], &AdminOptions::new())).expect("an answer");
     results.into_iter().for_each(|result| drop(result.expect("a new topic")));
     wait_for_partitions(&admin, topic, partitions);
 }
@@ -277,7 +308,8 @@ pub fn create_topic_with(brokers: &str, topic: &str, partitions: i32, options: &
 pub fn grow_topic(brokers: &str, topic: &str, partitions: i32) {
     let admin = admin(brokers);
     let new = NewPartitions::new(topic, partitions as usize);
-    let results = wait(admin.create_partitions([&new], &AdminOptions::new())).expect("an answer");
+    let results =
+        block_on(admin.create_partitions([&new], &AdminOptions::new())).expect("an answer");
     results.into_iter().for_each(|result| drop(result.expect("new partitions")));
     wait_for_partitions(&admin, topic, partitions);
 }
@@ -293,26 +325,5 @@ fn wait_for_partitions(admin: &AdminClient<DefaultClientContext>, topic: &str, p
     while is_there().is_none() {
         assert!(Instant::now() < deadline, "topic {topic} is not there");
         std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Waits for a future on this thread.
-fn wait<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(value) => return value,
-            Poll::Pending => std::thread::park(),
-        }
     }
 }

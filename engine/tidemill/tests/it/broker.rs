@@ -11,7 +11,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A broker on a free port, and where it is.
-fn start(data: &std::path::Path) -> (Child, String) {
+pub fn start(data: &std::path::Path) -> (Child, String) {
     let mut command = tidemill();
     command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(data);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -21,7 +21,7 @@ fn start(data: &std::path::Path) -> (Child, String) {
     (child, address.trim().to_owned())
 }
 
-fn stop(mut child: Child) {
+pub fn stop(mut child: Child) {
     let pid = child.id().to_string();
     assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
     assert!(child.wait().unwrap().success(), "a stopped broker is no failure");

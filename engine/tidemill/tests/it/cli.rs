@@ -188,6 +188,31 @@ fn sigterm_stops_an_endless_job_cleanly_and_nobody_else_runs_it_meanwhile() {
     assert_eq!(summary["rows_in"], summary["rows_out"]);
 }
 
+#[test]
+fn a_checkpoint_that_was_taken_out_is_a_state_directory_of_its_own() {
+    let setting = Setting::new();
+    let run = |state: &str| {
+        let run = ["run", "tables.sql", "query.sql", "--state", state];
+        let output = setting.run(&[&run[..], &["--summary", "summary.json"]].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        text(&output.stdout)
+    };
+    assert!(!run("state").is_empty());
+    let output = setting.run(&["checkpoints", "state", "--export", "savepoint"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).contains("--state savepoint"), "{}", text(&output.stdout));
+    let output = setting.run(&["checkpoints", "savepoint", "--verify"]);
+    assert!(text(&output.stdout).contains("committed"), "{}", text(&output.stdout));
+    assert_eq!(run("savepoint"), "", "everything was written before");
+    let letters = |state: &str| {
+        fs::read_to_string(setting.path().join(state).join("dead-letters/clicks.jsonl")).ok()
+    };
+    assert!(letters("savepoint").is_some());
+    assert_eq!(letters("savepoint"), letters("state"));
+    let output = setting.run(&["checkpoints", "state", "--export", "savepoint"]);
+    assert_eq!(output.status.code(), Some(1), "it is there already");
+}
+
 /// The answer to a request, status line and all.
 fn http(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("somebody listens");

@@ -3,7 +3,8 @@
 //! Each case runs with one worker and with two. What does not pass yet stands in `not-yet.txt`
 //! with the reason; a case on that list that passes fails the test, so the list can only shrink.
 
-use crate::support::{finish, in_parallel, suite, tidemill};
+use crate::suite::{in_parallel, suite};
+use crate::support::{finish, tidemill};
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,7 @@
 //! Job files that must be refused, or must fail while they run.
 
-use crate::support::{finish, in_parallel, suite, tidemill};
+use crate::suite::{in_parallel, suite};
+use crate::support::{finish, tidemill};
 use std::fs;
 use std::time::Duration;
 

@@ -7,5 +7,7 @@ mod errors;
 mod kafka;
 mod mutations;
 mod readme;
+mod suite;
 mod support;
 mod terminal;
+mod topics;

@@ -3,7 +3,7 @@
 //! The seed is fixed, so that a run says the same each time. `TIDEMILL_TEST_SCALE=100` tries as
 //! many times more of them.
 
-use crate::support::suite;
+use crate::suite::suite;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};

@@ -1,4 +1,4 @@
-//! `tidemill demo`: with nothing at hand, and on a broker.
+//! `tidemill demo`: with nothing at hand, on a broker, and under fire.
 
 use super::PATIENCE;
 use super::broker::brokers;
@@ -35,6 +35,34 @@ fn each_demo_ends_with_results_of_each_of_its_views() {
         assert_eq!(views, expected, "{said}");
         assert!(said.contains("finished"), "{said}");
     }
+}
+
+/// A demo that is killed again and again, and says what came of it.
+fn killed(more: &[&str]) {
+    let arguments = [&["--chaos", "--kills", "4"], more].concat();
+    let (printed, said) = demo("leaderboard", 40_000, &arguments);
+    let expected = "killed 4 times: 40,000 events in, 0 lost, 0 duplicated, 0 wrong of ";
+    assert!(printed.starts_with(expected), "{printed}{said}");
+    assert!(printed.contains("; recovery p50 "), "{printed}");
+}
+
+#[test]
+fn a_demo_under_fire_loses_nothing_and_counts_nothing_twice() {
+    killed(&[]);
+}
+
+#[test]
+fn a_demo_under_fire_on_a_broker_loses_nothing_and_counts_nothing_twice() {
+    let Some(brokers) = brokers() else { return };
+    killed(&["--brokers", brokers, "--workers", "2"]);
+}
+
+#[test]
+fn a_demo_at_a_rate_goes_on_after_the_last_record_and_is_verified_on_a_broker() {
+    let Some(brokers) = brokers() else { return };
+    let (printed, said) =
+        demo("leaderboard", 3000, &["--rate", "2000", "--brokers", brokers, "--verify"]);
+    assert!(printed.ends_with("rows equal the batch answer\n"), "{printed}{said}");
 }
 
 #[test]
