@@ -12,6 +12,7 @@ CREATE TABLE counts (k BIGINT, n BIGINT, created BIGINT, PRIMARY KEY (k) NOT ENF
   'properties.bootstrap.servers' = '${BROKERS}',
   'properties.linger.ms' = '${LINGER_MS}',
   'topic' = '${OUTPUT}',
+  'sink.delivery-guarantee' = '${GUARANTEE}',
   'key.format' = 'json',
   'value.format' = 'json'
 );

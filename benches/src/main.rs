@@ -9,10 +9,14 @@
 //! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
 //! cargo run --release -p tidemill-benches -- join           the join against differential's
+//! cargo run --release -p tidemill-benches -- broker         the embedded broker against Apache Kafka
+//! cargo run --release -p tidemill-benches -- chaos          the shipped jobs, killed 1,000 times
 //! ```
 
 mod answer;
 mod baseline;
+mod broker;
+mod chaos;
 mod clickstream;
 mod consumer;
 mod events;
@@ -44,6 +48,10 @@ enum Suite {
     Latency(latency::Arguments),
     /// The join of two changing inputs, beside differential dataflow's
     Join(join::Arguments),
+    /// The embedded broker, beside Apache Kafka
+    Broker(broker::Arguments),
+    /// The shipped jobs, killed again and again
+    Chaos(chaos::Arguments),
     /// One of the six queries as a plain loop
     #[command(hide = true)]
     Loop(baseline::Arguments),
@@ -60,8 +68,12 @@ enum Suite {
 
 fn main() -> anyhow::Result<()> {
     // As the engine, this binary is the engine: `target/release/tidemill` may be an older one.
-    if std::env::args_os().nth(1).is_some_and(|first| first == process::ENGINE) {
-        let arguments = tidemill::Cli::parse_from(std::env::args_os().skip(1));
+    let first = std::env::args_os().nth(1);
+    let is_engine = |name: &str| first.as_ref().is_some_and(|first| first == name);
+    // And that starts itself anew, as what it takes for its own program, to be killed.
+    if is_engine(process::ENGINE) || is_engine("run") {
+        let named = usize::from(is_engine(process::ENGINE));
+        let arguments = tidemill::Cli::parse_from(std::env::args_os().skip(named));
         let code = tidemill::execute(arguments);
         std::process::exit(i32::from(code != std::process::ExitCode::SUCCESS));
     }
@@ -70,6 +82,8 @@ fn main() -> anyhow::Result<()> {
         Suite::Kafka(arguments) => kafka::execute(&arguments),
         Suite::Latency(arguments) => latency::execute(&arguments),
         Suite::Join(arguments) => join::execute(&arguments),
+        Suite::Broker(arguments) => broker::execute(&arguments),
+        Suite::Chaos(arguments) => chaos::execute(&arguments),
         Suite::JoinContestant(arguments) => join::contestant(&arguments),
         Suite::Loop(arguments) => baseline::execute(&arguments),
         Suite::Consume(arguments) => kafka::consume(&arguments),
