@@ -30,7 +30,10 @@ pub(crate) async fn serve(
     let from = stream.peer_addr().map_or_else(|_| "?".to_owned(), |address| address.to_string());
     match answer_all(&stream, node, budget, advertised).await {
         Ok(()) => {}
-        Err(ConnectionError::Io(error)) => tracing::debug!("{from}: {error}"),
+        // Clients come and go as they like.
+        Err(ConnectionError::Io(error) | ConnectionError::Frame(FrameError::Io(error))) => {
+            tracing::debug!("{from}: {error}");
+        }
         Err(error) => tracing::info!("{from}: connection closed: {error}"),
     }
 }

@@ -80,7 +80,7 @@ pub enum JobError {
         message: String,
     },
     /// A checkpoint could not be taken, or none could be gone on from.
-    #[error("{0}")]
+    #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
     /// The job is not the one that the state directory holds the state of.
     #[error(

@@ -69,7 +69,7 @@ pub enum CheckpointError {
     #[error(transparent)]
     Object(#[from] ObjectError),
     /// The job can't go on.
-    #[error("{0}")]
+    #[error(transparent)]
     Refused(#[from] Refusal),
     /// Somebody else works on the same checkpoints.
     #[error(

@@ -203,13 +203,11 @@ pub(crate) fn open_store(place: &str, job: &str) -> Result<Arc<dyn Store>, JobEr
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_there_is_never_replaced_by_create_and_always_by_put() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = LocalStore::new(folder.path().join("deep/down"));
+    /// What every store promises, tried on an empty one.
+    pub(crate) fn keeps_its_promises(store: &dyn Store) {
         assert_eq!(store.list("manifests").unwrap(), [] as [Name; 0]);
         assert_eq!(store.get("manifests/1").unwrap(), None);
         assert_eq!(store.create("manifests/1", b"one").unwrap(), Created::New);
@@ -217,11 +215,18 @@ mod tests {
         assert_eq!(store.get("manifests/1").unwrap().unwrap(), b"one");
         store.put("manifests/1", b"three").unwrap();
         store.put("manifests/0", b"").unwrap();
+        store.put("state/0", b"").unwrap();
         assert_eq!(store.get("manifests/1").unwrap().unwrap(), b"three");
         assert_eq!(store.list("manifests").unwrap(), ["manifests/0", "manifests/1"]);
         store.delete("manifests/1").unwrap();
         store.delete("manifests/1").unwrap();
         assert_eq!(store.list("manifests").unwrap(), ["manifests/0"]);
+    }
+
+    #[test]
+    fn what_is_there_is_never_replaced_by_create_and_always_by_put() {
+        let folder = tempfile::tempdir().unwrap();
+        keeps_its_promises(&LocalStore::new(folder.path().join("deep/down")));
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::verify::{Seen, compare};
 use anyhow::{Context, anyhow};
 use clap::Args;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -94,18 +95,24 @@ pub(crate) fn execute(arguments: DemoArguments) -> Result<(), Failure> {
     let name = format!("demo-{}", job.name);
     let looks = Screen::looks();
     let demo = Demo { job, arguments: &arguments, name, looks, results, stage: &stage, stop };
-    // What is to be compared must have an end.
-    let events = arguments.events.or(arguments.verify.then_some(EVENTS_DEFAULT));
-    let summary = match (arguments.chaos, events) {
+    let summary = match (arguments.chaos, arguments.events()) {
         (true, _) => return demo.under_fire(),
         (false, Some(events)) => demo.to_its_end(events)?,
         (false, None) => demo.until_stopped()?,
     };
-    if summary.is_some_and(|summary| summary.has_dead_letters) {
+    let is_on_stage = demo.state() == Some(stage.state());
+    if is_on_stage && summary.is_some_and(|summary| summary.has_dead_letters) {
         // The run has told where they are.
         stage.keep_dead_letters();
     }
     Ok(())
+}
+
+impl DemoArguments {
+    /// How many records, if they have an end; what is to be compared must have one.
+    fn events(&self) -> Option<u64> {
+        self.events.or(self.verify.then_some(EVENTS_DEFAULT))
+    }
 }
 
 fn tell_where(job: &Job, stage: &Stage) {
@@ -266,8 +273,7 @@ impl Demo<'_> {
         stop: Arc<AtomicBool>,
         complete: impl FnOnce() -> Result<(), Failure>,
     ) -> Result<Option<Summary>, Failure> {
-        let state = self.arguments.how.state.clone().unwrap_or_else(|| self.stage.state());
-        let how = JobArguments { state: Some(state), ..self.arguments.how.clone() };
+        let how = JobArguments { state: self.state(), ..self.arguments.how.clone() };
         let Some(run) = Run::open(&self.name, plan, &how)? else { return Ok(None) };
         let display = picture.map_or(Display::Counters, Display::Picture);
         let status = Status::show(run.metrics(), &display);
@@ -276,6 +282,14 @@ impl Demo<'_> {
         drop(status);
         let summary = run.close(outcome)?;
         completed.map(|()| Some(summary))
+    }
+
+    /// Where the job's state is kept. On the user's brokers a job without an end goes on the next
+    /// time, as it would without the demo.
+    fn state(&self) -> Option<PathBuf> {
+        let is_passing = self.stage.is_own() || self.arguments.events().is_some();
+        let on_stage = || is_passing.then(|| self.stage.state());
+        self.arguments.how.state.clone().or_else(on_stage)
     }
 
     fn plan(&self, input: Extent) -> Result<Plan, Failure> {
