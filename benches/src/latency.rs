@@ -72,9 +72,17 @@ pub struct CopyArguments {
     to: String,
 }
 
+/// Who takes part.
 #[derive(Clone, Copy, Debug)]
-enum Contestant {
-    Count { workers: usize, exactly_once_each_ms: Option<u64> },
+pub enum Contestant {
+    /// The updating count: at least once, or exactly once by checkpoints so often.
+    Count {
+        /// How many workers.
+        workers: usize,
+        /// The interval of checkpoints.
+        exactly_once_each_ms: Option<u64>,
+    },
+    /// The bare copy.
     Copy,
 }
 
@@ -221,7 +229,8 @@ fn run(brokers: &str, contestant: Contestant, rate: u64, time: Duration) -> anyh
     seen
 }
 
-fn command(
+/// The process of a contestant; what it keeps is in `directory`.
+pub fn command(
     brokers: &str,
     contestant: Contestant,
     input: &str,

@@ -10,6 +10,7 @@
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
 //! cargo run --release -p tidemill-benches -- join           the join against differential's
 //! cargo run --release -p tidemill-benches -- broker         the embedded broker against Apache Kafka
+//! cargo run --release -p tidemill-benches -- recovery       from a job's death to its next result
 //! cargo run --release -p tidemill-benches -- chaos          the shipped jobs, killed 1,000 times
 //! ```
 
@@ -24,6 +25,7 @@ mod join;
 mod kafka;
 mod latency;
 mod process;
+mod recovery;
 
 use clap::{Parser, Subcommand};
 
@@ -50,6 +52,8 @@ enum Suite {
     Join(join::Arguments),
     /// The embedded broker, beside Apache Kafka
     Broker(broker::Arguments),
+    /// From a job's death to its next result
+    Recovery(recovery::Arguments),
     /// The shipped jobs, killed again and again
     Chaos(chaos::Arguments),
     /// One of the six queries as a plain loop
@@ -83,6 +87,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Latency(arguments) => latency::execute(&arguments),
         Suite::Join(arguments) => join::execute(&arguments),
         Suite::Broker(arguments) => broker::execute(&arguments),
+        Suite::Recovery(arguments) => recovery::execute(&arguments),
         Suite::Chaos(arguments) => chaos::execute(&arguments),
         Suite::JoinContestant(arguments) => join::contestant(&arguments),
         Suite::Loop(arguments) => baseline::execute(&arguments),
