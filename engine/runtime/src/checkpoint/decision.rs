@@ -91,16 +91,21 @@ pub enum Refusal {
     /// Nobody can say whether output is visible.
     #[error(
         "nobody can tell whether the output of checkpoint {0} is visible: the broker has \
-         forgotten the marker that would say so"
+         forgotten the marker that would say so; --fresh starts the job anew"
     )]
     Undecided(u64),
     /// A checkpoint is needed and can't be read.
-    #[error("checkpoint {0} is damaged, and its output is or may be visible already")]
+    #[error(
+        "checkpoint {0} is damaged, and its output is or may be visible already: going on from an \
+         earlier one would write some of it twice. Bring its files back (tidemill checkpoints DIR \
+         --verify tells which), or start the job anew with --fresh"
+    )]
     Damaged(u64),
     /// The broker knows of a later checkpoint than the store.
     #[error(
         "the output of checkpoint {marker} is visible, but the state directory holds nothing \
-         newer than {newest}: it is not the one that this job used last"
+         newer than {newest}: it is not the one that this job used last; find that one, or start \
+         the job anew with --fresh"
     )]
     Outdated {
         /// What the broker says.

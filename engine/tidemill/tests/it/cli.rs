@@ -213,6 +213,72 @@ fn a_checkpoint_that_was_taken_out_is_a_state_directory_of_its_own() {
     assert_eq!(output.status.code(), Some(1), "it is there already");
 }
 
+/// A job that watches a folder, stopped with its state kept.
+fn stopped_watcher(setting: &Setting) {
+    let sql = "CREATE TABLE clicks (page STRING, ts TIMESTAMP(3),
+          WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
+        WITH ('connector' = 'filesystem', 'path' = 'in', 'format' = 'json',
+              'source.monitor-interval' = '50 ms');
+        CREATE TABLE views (page STRING, n BIGINT)
+        WITH ('connector' = 'filesystem', 'path' = 'out', 'format' = 'json');
+        INSERT INTO views SELECT page, COUNT(*) FROM TABLE(
+          TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+        GROUP BY page, window_start, window_end;";
+    fs::write(setting.path().join("watch.sql"), sql).expect("written");
+    fs::create_dir(setting.path().join("in")).expect("a folder");
+    let click = r#"{"page":"a","ts":"2024-01-01 00:00:01"}"#;
+    fs::write(setting.path().join("in/1.jsonl"), click).expect("written");
+    let run = ["run", "watch.sql", "--state", "state", "--workers", "2"];
+    let mut command = setting.command(&run);
+    command.args(["-D", "execution.checkpointing.interval=50 ms"]).stderr(Stdio::null());
+    let mut running = command.spawn().expect("the binary starts");
+    let committed = setting.path().join("state/checkpoints/committed");
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let is_there = || fs::read_dir(&committed).is_ok_and(|mut notes| notes.next().is_some());
+    while !is_there() {
+        assert!(Instant::now() < deadline, "no checkpoint");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    Command::new("kill").arg(running.id().to_string()).status().expect("kill");
+    assert_eq!(running.wait().expect("it ends").code(), Some(0));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_refused_and_never_gone_on_from() {
+    let setting = Setting::new();
+    stopped_watcher(&setting);
+    let folder = setting.path().join("state/checkpoints");
+    let newest = |kind: &str| {
+        let files = fs::read_dir(folder.join(kind)).expect("a folder");
+        files.map(|file| file.expect("a file").path()).max().expect("one at least")
+    };
+    let flip = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 4;
+        bytes
+    };
+    let cut = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
+    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 2] = [&flip, &cut];
+    for kind in ["manifests", "state"] {
+        let path = newest(kind);
+        let whole = fs::read(&path).expect("a file");
+        for damage in damages {
+            fs::write(&path, damage(&whole)).expect("written");
+            let output = setting.run(&["run", "watch.sql", "--state", "state"]);
+            let said = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(1), "{kind}: {said}");
+            assert!(said.contains("is damaged") && said.contains("--fresh"), "{kind}: {said}");
+            let output = setting.run(&["checkpoints", "state", "--verify"]);
+            assert_eq!(output.status.code(), Some(1), "{kind}");
+            assert!(text(&output.stdout).contains("DAMAGED"), "{}", text(&output.stdout));
+        }
+        fs::write(&path, whole).expect("written");
+    }
+    let output = setting.run(&["checkpoints", "state", "--verify"]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
+}
+
 /// The answer to a request, status line and all.
 fn http(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("somebody listens");
