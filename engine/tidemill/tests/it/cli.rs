@@ -279,6 +279,50 @@ fn a_damaged_checkpoint_is_refused_and_never_gone_on_from() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stdout));
 }
 
+/// The lines of all visible files of a folder, sorted.
+fn lines_of(folder: &Path) -> Vec<String> {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    let is_visible = |name: &std::ffi::OsStr| !name.to_string_lossy().starts_with(['.', '_']);
+    let files = files.filter(|file| is_visible(&file.file_name()));
+    let text: String = files.filter_map(|file| fs::read_to_string(file.path()).ok()).collect();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort();
+    lines
+}
+
+#[test]
+fn a_job_whose_disk_is_full_shows_nothing_and_goes_on_when_there_is_room() {
+    let setting = Setting::new();
+    // Several results, so that the manifest of a checkpoint is long.
+    let result = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (page STRING, n BIGINT) WITH
+               ('connector' = 'filesystem', 'path' = '{name}', 'format' = 'json');
+             INSERT INTO {name} SELECT page, COUNT(*) FROM TABLE(
+               TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '10' SECOND))
+             GROUP BY page, window_start, window_end;"
+        )
+    };
+    let sql: String = ["out", "out2", "out3", "out4"].map(result).concat();
+    let tables = TABLES.split("CREATE TABLE views").next().expect("the input's table");
+    fs::write(setting.path().join("full.sql"), format!("{tables}{sql}")).expect("written");
+    let run = ["run", "full.sql", "--state", "state", "--workers", "2"];
+    // No file may be longer than a KiB: a checkpoint's manifest is.
+    let mut command = Command::new("bash");
+    command.args(["-c", "trap '' XFSZ; ulimit -f 1; exec \"$0\" \"$@\""]);
+    command.arg(env!("CARGO_BIN_EXE_tidemill")).args(run);
+    command.current_dir(setting.path()).env("INPUT", "clicks.jsonl");
+    let output = command.output().expect("bash starts");
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("manifests/") && said.contains("File too large"), "{said}");
+    assert_eq!(lines_of(&setting.path().join("out")), [""; 0], "nothing is visible");
+    let output = setting.run(&run);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let expected = [r#"{"page":"a","n":1}"#, r#"{"page":"a","n":2}"#, r#"{"page":"b","n":1}"#];
+    assert_eq!(lines_of(&setting.path().join("out")), expected);
+}
+
 /// The answer to a request, status line and all.
 fn http(address: &str, request: &str) -> String {
     let mut stream = TcpStream::connect(address).expect("somebody listens");
