@@ -259,7 +259,8 @@ fn a_damaged_checkpoint_is_refused_and_never_gone_on_from() {
         bytes
     };
     let cut = |bytes: &[u8]| bytes[..bytes.len() / 2].to_vec();
-    let damages: [&dyn Fn(&[u8]) -> Vec<u8>; 2] = [&flip, &cut];
+    type Damage = fn(&[u8]) -> Vec<u8>;
+    let damages: [Damage; 2] = [flip, cut];
     for kind in ["manifests", "state"] {
         let path = newest(kind);
         let whole = fs::read(&path).expect("a file");
