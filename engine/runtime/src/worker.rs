@@ -259,11 +259,12 @@ fn check_memory(shared: &Shared) -> Result<(), JobError> {
     let Some(limit) = &shared.memory else { return Ok(()) };
     let was_paused = limit.is_paused();
     let used_bytes = Usage::now().rss_bytes;
-    let state_bytes = shared.metrics.totals().state_bytes;
     match limit.holds(used_bytes, Instant::now()) {
-        Room::Exhausted => {
-            Err(JobError::Memory { limit_bytes: limit.bytes(), used_bytes, state_bytes })
-        }
+        Room::Exhausted => Err(JobError::Memory {
+            limit_bytes: limit.bytes(),
+            used_bytes,
+            state_bytes: shared.metrics.totals().state_bytes,
+        }),
         Room::Pause if !was_paused => {
             let limit_bytes = limit.bytes();
             tracing::warn!(

@@ -7,20 +7,18 @@
 use crate::commands::generate::{self, Topics};
 use crate::engine::Engine;
 use crate::failure::Failure;
-use crate::results::{Extent, Results};
+use crate::results::{Extent, Results, connect};
 use crate::stage::Stage;
 use crate::status::grouped;
 use crate::verify::Comparison;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 use tidemill_connectors::sink::WriteSpec;
-use tidemill_connectors::{Watcher, open_sink, tee};
-use tidemill_formats::Table;
+use tidemill_connectors::{Watcher, tee};
 use tidemill_jobs::random::Random;
 use tidemill_jobs::{Generator, Job, Record};
 use tidemill_operators::Batch;
@@ -123,11 +121,7 @@ impl Chaos<'_> {
 
     /// Counts the changes that readers of committed records see.
     fn watch(&self, visible: &Arc<Visible>, over: Arc<AtomicBool>) -> Result<(), Failure> {
-        let show = |spec: &WriteSpec| {
-            let options = BTreeMap::from([("connector".to_owned(), "blackhole".to_owned())]);
-            let table = Table { options, ..spec.table.clone() };
-            Ok(tee(open_sink(&WriteSpec { table, ..spec.clone() })?, visible.clone()))
-        };
+        let show = |spec: &WriteSpec| Ok(tee(connect(spec, "blackhole")?, visible.clone()));
         self.results.read(Extent::Ongoing, &show, &self.stage.state(), over)
     }
 

@@ -6,19 +6,21 @@
 use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
+use crate::stage::Stage;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use tidemill_connectors::sink::{Sink, WriteSpec};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
-use tidemill_connectors::{Registry, open_source};
+use tidemill_connectors::{Registry, open_sink, open_source};
 use tidemill_formats::Table;
+use tidemill_jobs::Job;
 use tidemill_runtime::{Metrics, Outside, RunOptions, run};
 use tidemill_sql::plan::Plan;
-use tidemill_sql::{SourceText, plan_results};
+use tidemill_sql::plan_results;
 
-/// The result tables of a session, to be read.
+/// The result tables of a job, to be read.
 pub(crate) struct Results {
     plan: Plan,
 }
@@ -35,16 +37,29 @@ pub(crate) enum Extent {
 /// Where the changes of a result table go. It is given a table without options.
 pub(crate) type Show<'a> = &'a dyn Fn(&WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
 
+/// A sink that needs nothing, such as `print`, for the changes of a result table.
+pub(crate) fn connect(spec: &WriteSpec, connector: &str) -> Result<Box<dyn Sink>, ConnectorError> {
+    let mut options = BTreeMap::from([("connector".to_owned(), connector.to_owned())]);
+    if connector == "print" {
+        options.insert("print-identifier".to_owned(), spec.table.name.clone());
+    }
+    let table = Table { options, ..spec.table.clone() };
+    open_sink(&WriteSpec { table, ..spec.clone() })
+}
+
 impl Results {
-    /// The result tables of a session.
+    /// The result tables of a shipped job on a stage.
     ///
     /// # Errors
     /// If one of them can't be read, such as one that is printed.
-    pub(crate) fn of(
-        texts: Vec<SourceText>,
-        arguments: &SessionArguments,
-    ) -> Result<Self, Failure> {
-        let planned = plan_results(texts, &session::variables(arguments), &Registry);
+    pub(crate) fn of(job: &Job, stage: &Stage) -> Result<Self, Failure> {
+        let session = SessionArguments {
+            files: vec![job.name.to_owned()],
+            definitions: vec![("TOPIC_PREFIX".to_owned(), stage.prefix().to_owned())],
+            brokers: Some(stage.brokers().to_owned()),
+        };
+        let texts = vec![session::shipped(job)];
+        let planned = plan_results(texts, &session::variables(&session), &Registry);
         let planned = planned.map_err(|error| Failure::JobFile(error.to_string()))?;
         if let Some(table) = planned.unreadable.first() {
             let why = format!("the results in '{table}' can't be read from where they are written");

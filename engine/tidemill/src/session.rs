@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
 use tidemill_connectors::Registry;
+use tidemill_jobs::Job;
 use tidemill_sql::{Planned, SourceText, plan_session};
 
 /// The files of a session and what is defined for them.
@@ -63,6 +64,11 @@ pub(crate) fn job_name(files: &[String]) -> String {
     }
 }
 
+/// The text of a shipped job.
+pub(crate) fn shipped(job: &Job) -> SourceText {
+    SourceText { name: format!("{}.sql", job.name), text: job.sql.to_owned() }
+}
+
 /// A shipped job wins over a file only where there is no such file.
 fn read(file: &str) -> Result<SourceText, Failure> {
     if file == "-" {
@@ -73,7 +79,7 @@ fn read(file: &str) -> Result<SourceText, Failure> {
     match std::fs::read_to_string(file) {
         Ok(text) => Ok(SourceText { name: file.to_owned(), text }),
         Err(error) => match tidemill_jobs::find(file) {
-            Some(job) => Ok(SourceText { name: format!("{file}.sql"), text: job.sql.to_owned() }),
+            Some(job) => Ok(shipped(job)),
             None => Err(Failure::CommandLine(unreadable(file, &error))),
         },
     }

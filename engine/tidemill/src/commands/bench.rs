@@ -25,7 +25,6 @@ use std::thread::sleep;
 use std::time::Duration;
 use tidemill_connectors::sink::Console;
 use tidemill_jobs::{Generator, Job, Settings};
-use tidemill_sql::SourceText;
 
 /// Lives that are ended to see how long the next one takes.
 const KILLS: u32 = 8;
@@ -131,7 +130,7 @@ fn shipped(
     let chaos = Chaos {
         job,
         stage: &stage,
-        results: &results(job, &stage)?,
+        results: &Results::of(job, &stage)?,
         workers: arguments.workers,
         kills: KILLS,
         seed: arguments.seed,
@@ -148,16 +147,6 @@ fn records(job: &Job, arguments: &BenchArguments) -> Generator {
     let settings = Settings { seed: arguments.seed, ..Settings::default() };
     let events = usize::try_from(arguments.events).unwrap_or(usize::MAX);
     Box::new((job.generator)(settings).take(events))
-}
-
-fn results(job: &Job, stage: &Stage) -> Result<Results, Failure> {
-    let text = SourceText { name: format!("{}.sql", job.name), text: job.sql.to_owned() };
-    let session = SessionArguments {
-        files: vec![job.name.to_owned()],
-        definitions: vec![("TOPIC_PREFIX".to_owned(), stage.prefix().to_owned())],
-        brokers: Some(stage.brokers().to_owned()),
-    };
-    Results::of(vec![text], &session)
 }
 
 /// Runs the job to the end of its input. `None` if somebody stopped it.

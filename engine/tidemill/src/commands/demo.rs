@@ -15,7 +15,7 @@ use crate::chaos::{self, Chaos};
 use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::picture::{Looks, Picture, Screen};
-use crate::results::{Extent, Results};
+use crate::results::{Extent, Results, connect};
 use crate::session::{self, SessionArguments};
 use crate::signals;
 use crate::stage::{self, Stage};
@@ -23,18 +23,14 @@ use crate::status::{Display, Status, grouped};
 use crate::verify::{Seen, compare};
 use anyhow::{Context, anyhow};
 use clap::Args;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use tidemill_connectors::sink::{Console, Sink, WriteSpec};
-use tidemill_connectors::source::ConnectorError;
-use tidemill_connectors::{Registry, open_sink};
-use tidemill_formats::Table;
+use tidemill_connectors::Registry;
+use tidemill_connectors::sink::{Console, WriteSpec};
 use tidemill_jobs::{Generator, Job, Settings};
 use tidemill_runtime::{Exit, Summary};
-use tidemill_sql::SourceText;
 use tidemill_sql::plan::Plan;
 
 /// Without `--rate` and an end, so many records a second: all three jobs move visibly, hours
@@ -91,7 +87,7 @@ pub(crate) fn execute(arguments: DemoArguments) -> Result<(), Failure> {
     let topics = if is_compared { stage::Topics::New } else { stage::Topics::Named };
     let stage = Stage::open(job, arguments.brokers.as_deref(), topics)?;
     tell_where(job, &stage);
-    let results = Results::of(texts(job), &session(job, &stage, Extent::Now))?;
+    let results = Results::of(job, &stage)?;
     let name = format!("demo-{}", job.name);
     let looks = Screen::looks();
     let demo = Demo { job, arguments: &arguments, name, looks, results, stage: &stage, stop };
@@ -294,7 +290,8 @@ impl Demo<'_> {
 
     fn plan(&self, input: Extent) -> Result<Plan, Failure> {
         let session = session(self.job, self.stage, input);
-        session::plan_texts(texts(self.job), &session::variables(&session)).map(|it| it.plan)
+        let texts = vec![session::shipped(self.job)];
+        session::plan_texts(texts, &session::variables(&session)).map(|planned| planned.plan)
     }
 
     fn picture(&self, plan: &Plan) -> Option<Arc<Picture>> {
@@ -323,20 +320,6 @@ impl Demo<'_> {
 
 fn shown_in(picture: Option<&Picture>) -> Shown<'_> {
     picture.map_or(Shown::AsLines, Shown::InPicture)
-}
-
-/// A result table's changes, to a connector that needs nothing.
-fn connect(spec: &WriteSpec, connector: &str) -> Result<Box<dyn Sink>, ConnectorError> {
-    let mut options = BTreeMap::from([("connector".to_owned(), connector.to_owned())]);
-    if connector == "print" {
-        options.insert("print-identifier".to_owned(), spec.table.name.clone());
-    }
-    let table = Table { options, ..spec.table.clone() };
-    open_sink(&WriteSpec { table, ..spec.clone() })
-}
-
-fn texts(job: &Job) -> Vec<SourceText> {
-    vec![SourceText { name: format!("{}.sql", job.name), text: job.sql.to_owned() }]
 }
 
 /// The session of a job on a stage, whose input ends now or never.
