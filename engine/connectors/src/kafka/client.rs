@@ -6,7 +6,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 /// Prefetched bytes of all consumers of a source together.
 const PREFETCH_KIB: usize = 64 * 1024;
@@ -35,7 +35,11 @@ impl ClientContext for Log {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(target: "kafka", "{error}: {reason}");
+        // The end of a partition is news to its reader, and arrives here when it was fetched
+        // before the partition had a queue of its own.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::PartitionEOF) {
+            tracing::warn!(target: "kafka", "{error}: {reason}");
+        }
     }
 }
 
