@@ -5,7 +5,7 @@
 //! sees the watermark that much later; then no row of the join is late because of the join.
 
 use crate::batch::Batch;
-use crate::operator::{EpochContext, Operator, OperatorError, Output};
+use crate::operator::{EpochContext, Operator, OperatorError, Output, Readiness};
 use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 
@@ -21,6 +21,14 @@ impl Delayed {
         if delay_ms == 0 { inner } else { Box::new(Delayed { inner, delay_ms }) }
     }
 
+    fn context(&self, context: &EpochContext) -> EpochContext {
+        EpochContext {
+            watermark_before: self.delay(context.watermark_before),
+            watermark_after: self.delay(context.watermark_after),
+            ..*context
+        }
+    }
+
     /// Neither "nothing is known" nor "the input has ended" is a time that could be delayed.
     fn delay(&self, watermark: Watermark) -> Watermark {
         match watermark {
@@ -31,18 +39,21 @@ impl Delayed {
 }
 
 impl Operator for Delayed {
+    fn prepare(
+        &mut self,
+        inputs: &[Vec<Batch>],
+        context: &EpochContext,
+    ) -> Result<Readiness, OperatorError> {
+        self.inner.prepare(inputs, &self.context(context))
+    }
+
     fn apply(
         &mut self,
         inputs: Vec<Vec<Batch>>,
         context: &EpochContext,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let context = EpochContext {
-            watermark_before: self.delay(context.watermark_before),
-            watermark_after: self.delay(context.watermark_after),
-            ..*context
-        };
-        self.inner.apply(inputs, &context, output)
+        self.inner.apply(inputs, &self.context(context), output)
     }
 
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {

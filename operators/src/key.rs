@@ -6,6 +6,7 @@
 //! carries a version.
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, TimeUnit};
 use arrow::error::ArrowError;
@@ -106,6 +107,15 @@ pub fn hash_columns(columns: &[ArrayRef], rows: usize, hashes: &mut Vec<u64>) {
     for column in columns {
         hash_column(column, hashes);
     }
+}
+
+/// Which rows have no NULL among these columns; `None` if all have none. NULL equals nothing, so the
+/// other rows have no key.
+pub fn all_valid(columns: &[ArrayRef]) -> Option<NullBuffer> {
+    columns
+        .iter()
+        .fold(None, |all, c| NullBuffer::union(all.as_ref(), c.logical_nulls().as_ref()))
+        .filter(|nulls| nulls.null_count() > 0)
 }
 
 /// Hashes the columns at `keys` of a batch. See [`hash_columns`].

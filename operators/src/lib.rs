@@ -23,6 +23,7 @@ pub mod join;
 pub mod key;
 mod key_index;
 pub mod key_table;
+pub mod lookup_join;
 pub mod map;
 pub mod normalize;
 pub mod operator;

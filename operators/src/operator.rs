@@ -63,6 +63,18 @@ pub enum OperatorError {
     /// The rows contradict what the plan promised about them.
     #[error("{0}")]
     Data(String),
+    /// Something outside of the dataflow could not be asked.
+    #[error("{0}")]
+    Outside(String),
+}
+
+/// Whether an epoch can be applied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readiness {
+    /// Everything is at hand.
+    Ready,
+    /// Something from outside is under way.
+    Waits,
 }
 
 /// A keyed, stateful step of the dataflow.
@@ -70,6 +82,20 @@ pub enum OperatorError {
 /// Rows reach the worker that owns their key group (see [`crate::key`]), so an operator never
 /// meets a key of another worker.
 pub trait Operator {
+    /// Gets ready to apply an epoch without waiting: called with the epoch's rows before
+    /// [`Operator::apply`], and again a little later for as long as the answer is
+    /// [`Readiness::Waits`]. Only who asks something outside of the dataflow has to.
+    ///
+    /// # Errors
+    /// As of `apply`.
+    fn prepare(
+        &mut self,
+        _inputs: &[Vec<Batch>],
+        _context: &EpochContext,
+    ) -> Result<Readiness, OperatorError> {
+        Ok(Readiness::Ready)
+    }
+
     /// Applies one complete epoch: `inputs[port]` are the rows of that port in arrival order.
     /// Called for every epoch in which there are rows or the watermark rose.
     fn apply(

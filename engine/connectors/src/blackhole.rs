@@ -18,7 +18,8 @@ impl Connector for Blackhole {
 
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         refuse_unknown(table, &Known { keys: &[], prefixes: &[] }, &BTreeSet::new())?;
-        Ok(Capabilities { source: None, sink: vec![Changelog::Retract, Changelog::AppendOnly] })
+        let sink = vec![Changelog::Retract, Changelog::AppendOnly];
+        Ok(Capabilities { source: None, sink, lookup: None })
     }
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {

@@ -7,11 +7,14 @@
 mod blackhole;
 mod datagen;
 mod filesystem;
+mod jdbc;
 mod kafka;
+pub mod lookup;
 mod options;
 mod print;
 mod record_rows;
 pub mod registry;
+mod rest_lookup;
 pub mod sink;
 pub mod source;
 pub mod tee;
@@ -19,7 +22,8 @@ pub mod tee;
 mod testing;
 
 pub use kafka::{Admin, PartitionFacts, Tail, TailFrom, TailRecord, TopicFacts};
-pub use registry::{Registry, open_sink, open_source};
+pub use lookup::{LookupSpec, LookupTable};
+pub use registry::{Registry, open_lookup, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
 pub use source::{
     Alignment, BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions,

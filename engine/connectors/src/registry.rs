@@ -7,16 +7,19 @@
 use crate::blackhole::Blackhole;
 use crate::datagen::Datagen;
 use crate::filesystem::Filesystem;
+use crate::jdbc::Jdbc;
 use crate::kafka::{Kafka, UpsertKafka};
+use crate::lookup::{LookupSpec, LookupTable};
 use crate::options::{closest, listed, warn_of_unused};
 use crate::print::Print;
+use crate::rest_lookup::RestLookup;
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
 use tidemill_formats::{Capabilities, Connectors, OptionError, Table};
 
 /// Every connector there is, in the order in which they are listed to people.
 static CONNECTORS: &[&dyn Connector] =
-    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Print, &Blackhole];
+    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Jdbc, &RestLookup, &Print, &Blackhole];
 
 /// A kind of source or sink.
 pub(crate) trait Connector: Sync {
@@ -31,6 +34,14 @@ pub(crate) trait Connector: Sync {
 
     /// Opens a table to write it.
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+
+    /// Opens a table to look rows up in it.
+    fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
+        Err(ConnectorError {
+            what: format!("looking up table '{}'", spec.table.name),
+            cause: format!("the connector '{}' has no rows by key", self.name()),
+        })
+    }
 }
 
 /// The connectors of this crate.
@@ -59,6 +70,14 @@ pub fn open_source(spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
 /// If its options are wrong, or what it names can't be reached.
 pub fn open_sink(spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
     find(&spec.table)?.sink(spec)
+}
+
+/// Opens a table to look rows up in it.
+///
+/// # Errors
+/// If its options are wrong, or what it names can't be reached.
+pub fn open_lookup(spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
+    find(&spec.table)?.lookup(spec)
 }
 
 fn find(table: &Table) -> Result<&'static dyn Connector, OptionError> {

@@ -23,5 +23,7 @@ mod units;
 
 pub use record::{BadRecord, Decoder, Encoded, Encoder};
 pub use registry::{FormatInfo, FormatRole, check, decoder, encoder};
-pub use table::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};
+pub use table::{
+    Capabilities, Changelog, Connectors, LookupKind, OptionError, SourceCapability, Table,
+};
 pub use units::{parse_bytes, parse_duration};

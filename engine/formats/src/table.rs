@@ -82,6 +82,17 @@ pub struct Capabilities {
     /// What it can be sent, most capable kind first; empty if it can't be written.
     /// [`Changelog::Upsert`] needs a primary key.
     pub sink: Vec<Changelog>,
+    /// How rows can be looked up in it, if they can.
+    pub lookup: Option<LookupKind>,
+}
+
+/// How the rows of some keys are found in a table while a job runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum LookupKind {
+    /// It is read whole, and held in memory.
+    Whole,
+    /// It is asked for the keys that are wanted, which must be columns of it as they stand.
+    ByKey,
 }
 
 /// How a table can be read.

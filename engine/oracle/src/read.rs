@@ -7,9 +7,10 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::time::Duration;
 use tidemill_connectors::source::{Poll, ReadSpec, Source};
-use tidemill_formats::Changelog;
+use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::Batch;
-use tidemill_sql::plan::SourcePlan;
+use tidemill_operators::map::Map;
+use tidemill_sql::plan::{LookupJoinPlan, SourcePlan};
 
 /// So many rows are read at once.
 const ROWS_PER_POLL: usize = 65_536;
@@ -39,6 +40,34 @@ pub(crate) fn read(
     }
     let compared = schema.fields().len() - usize::from(plan.arrival);
     consolidate(schema, &batches, compared)
+}
+
+/// All rows of a table that is looked up, as they are joined.
+///
+/// # Errors
+/// If the table is asked by key, for what it answered is known to nobody, or can't be read.
+pub(crate) fn looked_up(
+    plan: &LookupJoinPlan,
+    open: &Open<'_>,
+) -> Result<RecordBatch, OracleError> {
+    if plan.kind == LookupKind::ByKey {
+        let message = format!("what '{}' answered when it was asked is not kept", plan.table.name);
+        return Err(OracleError::Unsupported(message));
+    }
+    let source = open(&ReadSpec {
+        table: plan.table.clone(),
+        columns: plan.columns.clone(),
+        arrival: false,
+        positions: None,
+    })?;
+    let mut batches = drain(source.as_ref())?;
+    for step in &plan.steps {
+        let step = Map::new(step.clone())?;
+        for batch in &mut batches {
+            *batch = step.apply(batch, 0)?;
+        }
+    }
+    consolidate(&plan.schema, &batches, plan.schema.fields().len())
 }
 
 /// The primary key among the columns that are read.

@@ -81,6 +81,10 @@ fn compute(
         NodeKind::TemporalJoin(_) => Err(OracleError::Unsupported(
             "a temporal join has no batch counterpart here".to_owned(),
         )),
+        NodeKind::LookupJoin(plan) => {
+            let right = read::looked_up(plan, open)?;
+            join::join(query, &plan.join, [&inputs[0], &right], schema)
+        }
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
         NodeKind::Union => {
             let parts =

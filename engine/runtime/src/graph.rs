@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tidemill_connectors::LookupTable;
 use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream, Worker,
@@ -23,6 +24,7 @@ use tidemill_operators::delayed::Delayed;
 use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
 use tidemill_operators::join::Join;
+use tidemill_operators::lookup_join::LookupJoin;
 use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
@@ -133,7 +135,8 @@ impl<'a> Parts<'a> {
             if let NodeKind::Map(spec) = &node.kind {
                 parts.maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
             }
-            if let Some(mut operator) = operator(&shared.plan, node).map_err(failed)? {
+            let lookup = shared.lookups.get(&id).map(Arc::as_ref);
+            if let Some(mut operator) = operator(&shared.plan, node, lookup).map_err(failed)? {
                 let restored = &shared.restored;
                 let share = (index, shared.workers);
                 let restoring = restored.restore(node.operator_id, share, operator.as_mut());
@@ -211,6 +214,7 @@ impl<'a> Parts<'a> {
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::TemporalJoin(_)
+            | NodeKind::LookupJoin(_)
             | NodeKind::Over(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
@@ -234,8 +238,12 @@ fn exchanged<'scope>(
     }
 }
 
-/// The operator of a stateful node.
-fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, OperatorError> {
+/// The operator of a stateful node; `lookup` is the table that it looks up, if it does.
+fn operator(
+    plan: &Plan,
+    node: &Node,
+    lookup: Option<&dyn LookupTable>,
+) -> Result<Option<Box<dyn Operator>>, OperatorError> {
     let schema = |port: usize| -> SchemaRef { plan.nodes[node.inputs[port]].schema.clone() };
     let operator: Option<Box<dyn Operator>> = match &node.kind {
         NodeKind::WindowAggregate(spec) => {
@@ -251,6 +259,10 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
         }
         NodeKind::TemporalJoin(spec) => {
             Some(Box::new(TemporalJoin::new(spec.clone(), schema(0), schema(1))?))
+        }
+        NodeKind::LookupJoin(plan) => {
+            let lookup = lookup.expect("opened before").open();
+            Some(Box::new(LookupJoin::new(plan.join.clone(), schema(0), &plan.schema, lookup)?))
         }
         NodeKind::WindowJoin(spec) => {
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))

@@ -32,6 +32,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
+use tidemill_connectors::lookup::{LookupSpec, LookupTable};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
 use tidemill_connectors::source::{ReadSpec, Source};
 use tidemill_formats::Table;
@@ -104,6 +105,7 @@ pub(crate) struct Shared {
     pub sinks: BTreeMap<NodeId, Arc<dyn Sink>>,
     /// The topics of sources' bad records.
     pub letter_topics: BTreeMap<NodeId, Arc<dyn Sink>>,
+    pub lookups: BTreeMap<NodeId, Arc<dyn LookupTable>>,
     pub bad_records: BTreeMap<NodeId, Policy>,
     pub late_rows: Policy,
     pub alignments: BTreeMap<NodeId, Arc<Alignment>>,
@@ -216,6 +218,7 @@ impl Attempt<'_> {
             dead_letters: recovery.dead_letters,
             sinks,
             letter_topics,
+            lookups: open_lookups(plan, self.outside)?,
             bad_records,
             late_rows,
             alignments: alignments(&sources),
@@ -356,6 +359,27 @@ impl Attempt<'_> {
             }
         }
     }
+}
+
+/// Opens every table that is looked up.
+fn open_lookups(
+    plan: &Plan,
+    outside: &dyn Outside,
+) -> Result<BTreeMap<NodeId, Arc<dyn LookupTable>>, JobError> {
+    let mut lookups: BTreeMap<NodeId, Arc<dyn LookupTable>> = BTreeMap::new();
+    for (id, node) in plan.nodes.iter().enumerate() {
+        if let NodeKind::LookupJoin(plan) = &node.kind {
+            let spec = LookupSpec {
+                table: plan.table.clone(),
+                columns: plan.columns.clone(),
+                steps: plan.steps.clone(),
+                keys: plan.join.right_keys.clone(),
+                key_columns: plan.key_columns.clone(),
+            };
+            lookups.insert(id, outside.lookup(&spec)?.into());
+        }
+    }
+    Ok(lookups)
 }
 
 /// Everything that is written.

@@ -1,8 +1,8 @@
 //! [`Outside`]: where sources and sinks come from.
 
-use tidemill_connectors::Registry;
 use tidemill_connectors::sink::{Sink, WriteSpec};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
+use tidemill_connectors::{LookupSpec, LookupTable, Registry};
 
 /// Opens the ends of a job. Tests put their own in place of the [`Registry`].
 pub trait Outside {
@@ -11,6 +11,11 @@ pub trait Outside {
 
     /// Opens a table for writing.
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+
+    /// Opens a table for lookups.
+    fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
+        tidemill_connectors::open_lookup(spec)
+    }
 }
 
 impl Outside for Registry {

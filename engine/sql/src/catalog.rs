@@ -118,7 +118,7 @@ impl Catalog {
             watermark: create.watermark,
             primary_key: create.primary_key,
             partitioned_by: create.partitioned_by,
-            options: create.options,
+            options: current_options(create.options),
         };
         if let Some(like) = create.like {
             self.inherit(&mut table, &like)?;
@@ -198,6 +198,21 @@ impl Catalog {
         }
         Ok(())
     }
+}
+
+/// Options as they are called today: job files of before Flink 1.11 say `connector.type` and the
+/// like.
+fn current_options(mut options: Vec<OptionPair>) -> Vec<OptionPair> {
+    if options.iter().any(|option| option.key == "connector.type") {
+        for option in &mut options {
+            option.key = match option.key.as_str() {
+                "connector.type" => "connector".to_owned(),
+                "format.type" => "format".to_owned(),
+                key => key.strip_prefix("connector.").unwrap_or(key).to_owned(),
+            };
+        }
+    }
+    options
 }
 
 fn check_columns(table: &CatalogTable) -> Planned<()> {

@@ -1,9 +1,10 @@
 //! [`explain`]: a plan as text, sinks at the top, each node once.
 
 use crate::plan::{Node, NodeId, NodeKind, Plan};
+use arrow::datatypes::Schema;
 use std::fmt::Write;
 use std::time::Duration;
-use tidemill_formats::Changelog;
+use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::window::WindowKind;
@@ -39,6 +40,11 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
     }
 }
 
+/// The names of some columns.
+fn named(schema: &Schema, columns: &[usize]) -> String {
+    columns.iter().map(|&c| schema.field(c).name().as_str()).collect::<Vec<_>>().join(", ")
+}
+
 /// How long a key is kept that no row comes for.
 fn until(ttl_ms: Option<i64>) -> String {
     match ttl_ms {
@@ -50,9 +56,7 @@ fn until(ttl_ms: Option<i64>) -> String {
 fn describe(plan: &Plan, node: &Node) -> String {
     let input = |port: usize| &plan.nodes[node.inputs[port]].schema;
     let name = |port: usize, column: usize| input(port).field(column).name().clone();
-    let names = |port: usize, columns: &[usize]| {
-        columns.iter().map(|&c| name(port, c)).collect::<Vec<_>>().join(", ")
-    };
+    let names = |port: usize, columns: &[usize]| named(input(port), columns);
     let all = || {
         let fields = node.schema.fields();
         fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
@@ -132,6 +136,18 @@ fn describe(plan: &Plan, node: &Node) -> String {
             names(0, &spec.left_keys),
             names(1, &spec.right_keys),
             name(0, spec.left_time),
+        ),
+        NodeKind::LookupJoin(plan) => format!(
+            "Lookup join {:?} on ({}) = ({}) of {} ({}), {}",
+            plan.join.kind,
+            names(0, &plan.join.left_keys),
+            named(&plan.schema, &plan.join.right_keys),
+            plan.table.name,
+            plan.table.option("connector").unwrap_or("?"),
+            match plan.kind {
+                LookupKind::Whole => "which is kept whole",
+                LookupKind::ByKey => "which is asked for each key; keeps what its cache may",
+            },
         ),
         NodeKind::WindowJoin(spec) => format!(
             "Window join {:?} on ({}) = ({}); keeps the rows of open windows",

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidemill_formats::{Changelog, Table};
+use tidemill_formats::{Changelog, LookupKind, Table};
 use tidemill_operators::Expression;
 use tidemill_operators::group_aggregate::GroupAggregateSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
@@ -77,6 +77,8 @@ pub enum NodeKind {
     IntervalJoin(IntervalJoinSpec),
     /// Joins rows with the versions of their time.
     TemporalJoin(TemporalJoinSpec),
+    /// Joins rows with what a table outside of the dataflow holds for their key.
+    LookupJoin(LookupJoinPlan),
     /// Joins two append-only inputs window by window.
     WindowJoin(WindowJoinSpec),
     /// Aggregates over frames of rows in the order of their time.
@@ -99,6 +101,8 @@ impl NodeKind {
             | NodeKind::Join(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::TemporalJoin(_)
+            // Only its watermark.
+            | NodeKind::LookupJoin(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::Over(_)
             | NodeKind::Normalize(_) => true,
@@ -119,6 +123,7 @@ impl NodeKind {
             | NodeKind::Values(_)
             | NodeKind::Map(_)
             | NodeKind::Unnest(_)
+            | NodeKind::LookupJoin(_)
             | NodeKind::Union => None,
             NodeKind::Normalize(spec) => Some(&spec.keys),
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
@@ -156,6 +161,26 @@ pub struct SourcePlan {
     pub watermark: Option<Arc<dyn Expression>>,
     /// What kind of rows the table gives.
     pub changelog: Changelog,
+}
+
+/// How rows are joined with those of a table that is looked up.
+#[derive(Debug, Clone)]
+pub struct LookupJoinPlan {
+    /// The keys, and what else a pair must fulfil; an inner or a left join. The right columns are
+    /// those of `schema`.
+    pub join: JoinSpec,
+    /// The table.
+    pub table: Table,
+    /// How it is looked up.
+    pub kind: LookupKind,
+    /// Physical columns that are read, ascending.
+    pub columns: Vec<usize>,
+    /// Stateless steps from those to the columns of `schema`.
+    pub steps: Vec<MapSpec>,
+    /// The right columns of the join.
+    pub schema: SchemaRef,
+    /// The physical columns that are the keys, if each is one as it stands.
+    pub key_columns: Option<Vec<usize>>,
 }
 
 /// How a table is written. Its input has exactly the table's columns and types.

@@ -210,12 +210,10 @@ impl<'a> Session<'a> {
                 };
                 self.planner.query(&names.1, context).map(drop)
             }
-            StatementKind::CreateFunction(name) => Err(Refusal::new(
-                ErrorKind::Unsupported,
-                name.at,
-                "CREATE FUNCTION is not supported yet",
-            )
-            .hint("functions of one's own can't be loaded so far")),
+            StatementKind::CreateFunction(create) => self.planner.create_function(&create),
+            StatementKind::Drop { what: "function", name, if_exists } => {
+                self.planner.user_functions.drop(&name, if_exists)
+            }
             StatementKind::Drop { what, name, if_exists } => {
                 self.planner.forget(&name.text);
                 self.planner.catalog.drop(what, &name, if_exists)
@@ -285,7 +283,12 @@ impl<'a> Session<'a> {
         let output = match show {
             Show::Tables => names(false),
             Show::Views => names(true),
-            Show::Functions => self.planner.functions.names().join("\n"),
+            Show::Functions => {
+                let mut names = self.planner.functions.names();
+                names.extend(self.planner.user_functions.names());
+                names.sort();
+                names.join("\n")
+            }
             Show::Jobs => String::new(),
             Show::CreateTable(name) => match self.planner.catalog.get(&name.text, name.at)? {
                 Entry::Table(table) => crate::describe::create_table(table),

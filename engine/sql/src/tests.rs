@@ -3,9 +3,12 @@
 use crate::plan::{NodeKind, Plan};
 use crate::{ErrorKind, Planned, SourceText, SqlError, plan_results, plan_session};
 use std::collections::BTreeMap;
-use tidemill_formats::{Capabilities, Changelog, Connectors, OptionError, SourceCapability, Table};
+use tidemill_formats::{
+    Capabilities, Changelog, Connectors, LookupKind, OptionError, SourceCapability, Table,
+};
 
-/// Connectors by their first option: `'connector' = 'append'`, `'retract'`, `'upsert'`.
+/// Connectors by their first option: `'connector' = 'append'`, `'retract'`, `'upsert'`; and by
+/// `'lookup' = 'whole'`, `'by-key'`.
 struct Fake;
 
 impl Connectors for Fake {
@@ -24,7 +27,12 @@ impl Connectors for Fake {
         };
         let metadata = vec![("offset".to_owned(), arrow::datatypes::DataType::Int64)];
         let source = SourceCapability { is_bounded: true, changelog, metadata };
-        Ok(Capabilities { source: Some(source), sink: vec![changelog] })
+        let lookup = match table.option("lookup") {
+            Some("whole") => Some(LookupKind::Whole),
+            Some("by-key") => Some(LookupKind::ByKey),
+            _ => None,
+        };
+        Ok(Capabilities { source: Some(source), sink: vec![changelog], lookup })
     }
 }
 
@@ -283,4 +291,89 @@ fn idle_keys_are_kept_as_long_as_the_session_says() {
     assert!(explained(count).contains("keeps a row for each key ["), "for ever");
     let (kind, line, column) = refused("\nSET 'table.exec.state.ttl' = 'a while';");
     assert_eq!((kind, line, column), (ErrorKind::BadOption, 2, 5));
+}
+
+/// A click at its processing time, and tables that are looked up.
+const LOOKUPS: &str = "
+CREATE VIEW now AS SELECT usr, kind, price, ts, PROCTIME() AS at FROM clicks;
+CREATE TABLE pages (url STRING, id INT, title STRING, size INT, short AS LEFT(title, 3))
+    WITH ('connector' = 'append', 'lookup' = 'whole');
+CREATE TABLE people (usr STRING, age INT) WITH ('connector' = 'append', 'lookup' = 'by-key');
+";
+
+#[test]
+fn a_table_that_is_looked_up_is_part_of_its_join_and_read_as_far_as_it_is_used() {
+    let plan = plan(&format!(
+        "{LOOKUPS} INSERT INTO out_append SELECT short, 1 FROM now
+         JOIN pages FOR SYSTEM_TIME AS OF now.at AS p ON usr = p.url AND p.size > 3 AND kind < title
+         WHERE p.size < 9"
+    ));
+    let lookups: Vec<_> = (plan.nodes.iter())
+        .filter_map(|node| match &node.kind {
+            NodeKind::LookupJoin(plan) => Some((plan, &node.inputs, node.changelog)),
+            _ => None,
+        })
+        .collect();
+    let [(lookup, inputs, changelog)] = lookups[..] else { panic!("one join") };
+    assert_eq!((inputs.len(), changelog), (1, Changelog::AppendOnly));
+    assert_eq!(lookup.columns, [0, 2, 3], "url, title and size");
+    assert_eq!(lookup.key_columns, Some(vec![0]));
+    let right: Vec<_> = lookup.schema.fields().iter().map(|f| f.name().as_str()).collect();
+    assert!(right.contains(&"short") && lookup.steps.len() == 1, "{right:?}");
+    assert!(lookup.join.residual.is_some(), "what both sides say is judged pair by pair");
+    assert!(!plan.nodes.iter().any(
+        |node| matches!(&node.kind, NodeKind::Source(source) if source.table.name == "pages")
+    ));
+}
+
+#[test]
+fn what_can_not_be_looked_up_is_refused_at_its_place() {
+    let with = |join: &str| {
+        refused(&format!("{LOOKUPS}INSERT INTO out_append SELECT now.usr, 1\nFROM now\n{join}"))
+    };
+    let line = LOOKUPS.lines().count() + 3;
+    let join =
+        |table, on: &str| with(&format!("JOIN {table} FOR SYSTEM_TIME AS OF now.at AS t ON {on}"));
+    assert_eq!(join("clicks", "now.usr = t.usr"), (ErrorKind::Unsupported, line, 6));
+    assert_eq!(join("pages", "now.kind > t.url"), (ErrorKind::WrongArguments, line, 47));
+    // Its key must be cast, and nobody can ask for that.
+    let (kind, at, _) = join("people", "CAST(now.price AS BIGINT) = t.age");
+    assert_eq!((kind, at), (ErrorKind::Unsupported, line));
+    let updating = refused(&format!(
+        "{LOOKUPS}INSERT INTO out_retract SELECT c.usr, n FROM (
+           SELECT usr, COUNT(*) AS n, PROCTIME() AS at FROM clicks GROUP BY usr) AS c
+         JOIN people FOR SYSTEM_TIME AS OF c.at AS t ON c.usr = t.usr"
+    ));
+    assert_eq!(updating.0, ErrorKind::Unsupported);
+}
+
+#[test]
+fn created_functions_are_expanded_and_checked_where_they_are_created() {
+    let text = explained(
+        "CREATE FUNCTION twice(x BIGINT) RETURNS BIGINT RETURN x + x;
+         CREATE TEMPORARY FUNCTION c AS 'com.github.nexmark.flink.udf.CountChar' LANGUAGE JAVA;
+         INSERT INTO out_append SELECT usr, Twice(c(url, '/')) FROM clicks",
+    );
+    assert!(text.contains("COUNT_CHAR(url, '/') + "), "{text}");
+    assert_eq!(
+        refused("CREATE FUNCTION f(x BIGINT) RETURNS BIGINT\n  RETURN y;"),
+        (ErrorKind::UnknownColumn, 2, 10)
+    );
+    assert_eq!(
+        refused("CREATE FUNCTION f AS\n'com.github.nexmark.flink.udf.CountChr';"),
+        (ErrorKind::UnknownFunction, 2, 1)
+    );
+    assert_eq!(
+        refused("CREATE FUNCTION upper(x STRING) RETURNS STRING RETURN x;"),
+        (ErrorKind::DuplicateName, 1, 17)
+    );
+    let twice = "CREATE FUNCTION f(x DOUBLE) RETURNS DOUBLE RETURN x * x;";
+    let (kind, ..) = refused(&format!(
+        "{twice} INSERT INTO out_append SELECT usr, CAST(f(RAND()) AS BIGINT) FROM clicks"
+    ));
+    assert_eq!(kind, ErrorKind::Unsupported, "chance would be asked twice");
+    let (kind, ..) = refused(&format!(
+        "{twice} DROP FUNCTION f; INSERT INTO out_append SELECT usr, f(1) FROM clicks"
+    ));
+    assert_eq!(kind, ErrorKind::UnknownFunction);
 }

@@ -4,6 +4,7 @@
 //! is complete when no port's frontier is at or before it; complete epochs are handed to the
 //! logic in order, once, whole. A tick alone opens an epoch too: it may fire what no row does.
 //!
+//! An epoch whose logic waits for something outside stays in the stash, and later ones behind it.
 //! When the logic fails, the stash and its capabilities stay where they are, so that nobody
 //! downstream ever takes the epoch for complete.
 
@@ -14,6 +15,7 @@ use super::message::Message;
 use crate::batch::Batch;
 use crate::time::Epoch;
 use std::collections::BTreeMap;
+use std::time::Duration;
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -46,8 +48,19 @@ pub(super) struct Complete {
 /// The job has failed: stop here and keep everything.
 pub(super) struct Failed;
 
+/// What came of an epoch.
+pub(super) enum Outcome {
+    /// It has been applied: these are its rows.
+    Applied(Vec<Batch>),
+    /// It can't be applied yet; here it is again.
+    Waits(Complete),
+}
+
 /// What is done with each complete epoch.
-pub(super) type Logic = Box<dyn FnMut(Complete) -> Result<Vec<Batch>, Failed>>;
+pub(super) type Logic = Box<dyn FnMut(Complete) -> Result<Outcome, Failed>>;
+
+/// An epoch that waits is looked at again after this time.
+const WAIT: Duration = Duration::from_millis(1);
 
 struct Pending {
     answer: Capability<Epoch>,
@@ -98,6 +111,7 @@ pub(super) fn build<'scope>(
     let (output, stream) = builder.new_output::<Message>();
     let mut output = OutputBuilder::<Epoch, NoopBuilder<Message>>::from(output);
     let mut has_failed = false;
+    let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |initial| {
         drop(initial);
         move |frontiers| {
@@ -109,7 +123,12 @@ pub(super) fn build<'scope>(
             while let Some(pending) = stash.pop_complete(frontiers) {
                 let Pending { answer, inputs, tick } = pending;
                 match logic(Complete { epoch: *answer.time(), inputs, tick }) {
-                    Ok(rows) => {
+                    Ok(Outcome::Waits(Complete { epoch, inputs, tick })) => {
+                        stash.epochs.insert(epoch, Pending { answer, inputs, tick });
+                        activator.activate_after(WAIT);
+                        return;
+                    }
+                    Ok(Outcome::Applied(rows)) => {
                         let mut session = output.session_with_builder(&answer);
                         for batch in rows {
                             session.give_container(&mut batch.into());

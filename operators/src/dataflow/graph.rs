@@ -1,13 +1,13 @@
 //! [`Graph`]: the steps of a job, as a worker builds them.
 
 use super::clock::{EventClock, SourceId, Tick, watermark_of};
-use super::epochs::{self, Complete, Failed, Logic, Ticks, Wanted};
+use super::epochs::{self, Complete, Failed, Logic, Outcome, Ticks, Wanted};
 use super::host::{Applied, Host, StateCut};
 use super::message::Message;
 use super::processing_time_ms;
 use super::report::{Broadcast, ReportInput, Reports};
 use crate::batch::Batch;
-use crate::operator::{EpochContext, Operator, OperatorError, Output, SnapshotScope};
+use crate::operator::{EpochContext, Operator, OperatorError, Output, Readiness, SnapshotScope};
 use crate::time::{Epoch, Watermark};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -211,7 +211,7 @@ impl<'scope> Graph<'scope> {
                 host.fail(node, error);
                 Failed
             })?;
-            Ok(Vec::new())
+            Ok(Outcome::Applied(Vec::new()))
         });
         let ticks = (self.ticks.clone(), Wanted::Cuts);
         let done = epochs::build(self.scope, name.to_owned(), vec![input], ticks, logic);
@@ -251,23 +251,20 @@ impl Stepper {
         })
     }
 
-    fn apply(&mut self, complete: Complete) -> Result<Vec<Batch>, OperatorError> {
+    fn apply(&mut self, complete: Complete) -> Result<Outcome, OperatorError> {
+        let context = self.context(&complete);
+        if self.operator.prepare(&complete.inputs, &context)? == Readiness::Waits {
+            return Ok(Outcome::Waits(complete));
+        }
         let Complete { epoch, inputs, tick } = complete;
-        if let Some(checkpoint) = tick.as_ref().and_then(|tick| tick.cut) {
+        if let Some(checkpoint) = tick.and_then(|tick| tick.cut) {
             self.cut(checkpoint)?;
         }
-        let before = self.watermark;
-        let after = tick.map_or(before, |tick| watermark_of(&self.sources, &tick.times, before));
+        let (before, after) = (context.watermark_before, context.watermark_after);
         let rows_in: usize = inputs.iter().flatten().map(Batch::len).sum();
         if rows_in == 0 && before == after {
-            return Ok(Vec::new());
+            return Ok(Outcome::Applied(Vec::new()));
         }
-        let context = EpochContext {
-            epoch,
-            now_ms: processing_time_ms(epoch),
-            watermark_before: before,
-            watermark_after: after,
-        };
         let mut output = Output::default();
         self.operator.apply(inputs, &context, &mut output)?;
         self.watermark = after;
@@ -283,11 +280,21 @@ impl Stepper {
             state_bytes: self.operator.state_bytes(),
         };
         self.host.applied(self.node, applied);
-        Ok(output.rows)
+        Ok(Outcome::Applied(output.rows))
     }
-}
 
-impl Stepper {
+    fn context(&self, complete: &Complete) -> EpochContext {
+        let (epoch, before) = (complete.epoch, self.watermark);
+        let tick = complete.tick.as_ref();
+        EpochContext {
+            epoch,
+            now_ms: processing_time_ms(epoch),
+            watermark_before: before,
+            watermark_after: tick
+                .map_or(before, |tick| watermark_of(&self.sources, &tick.times, before)),
+        }
+    }
+
     /// Hands over what changed. The epoch at hand has not been applied yet, so this is the state
     /// before it.
     fn cut(&mut self, checkpoint: u64) -> Result<(), OperatorError> {

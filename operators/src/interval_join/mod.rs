@@ -20,6 +20,7 @@ mod timed_rows;
 use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::join::{JoinKind, output_schema};
+use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
 use crate::snapshot::{Snapshot, SnapshotScope};
@@ -168,9 +169,7 @@ impl IntervalJoin {
     ) -> Result<Vec<u32>, OperatorError> {
         let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
         let columns: Vec<ArrayRef> = keys.iter().map(|&key| rows.column(key).clone()).collect();
-        let valid = columns.iter().fold(times.nulls().cloned(), |all, column| {
-            NullBuffer::union(all.as_ref(), column.logical_nulls().as_ref())
-        });
+        let valid = NullBuffer::union(times.nulls(), all_valid(&columns).as_ref());
         let (mut slots, sides) = (Vec::new(), &mut self.sides);
         self.index.assign(&columns, rows.num_rows(), valid.as_ref(), &mut slots, |slot, _| {
             sides.iter_mut().for_each(|side| side.insert_key(slot));

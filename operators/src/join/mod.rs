@@ -28,6 +28,7 @@ mod tests;
 
 use crate::batch::Batch;
 use crate::expression::Expression;
+use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{Snapshot, SnapshotScope};
@@ -167,10 +168,7 @@ impl Join {
     ) -> Result<(), OperatorError> {
         let rows = Batch::concat(&self.sides[port].schema, batches)?;
         let columns = self.key_columns(port, rows.columns());
-        let valid = columns
-            .iter()
-            .fold(None, |all, c| NullBuffer::union(all.as_ref(), c.logical_nulls().as_ref()))
-            .filter(|nulls| nulls.null_count() > 0);
+        let valid = all_valid(&columns);
         let slots = self.assign(&columns, rows.len(), valid.as_ref())?;
         self.sides[port].add(rows.columns(), |row| rows.weight(row), &slots, &mut self.keys)?;
         if let Some(valid) = valid

@@ -24,7 +24,7 @@ use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::gather::Gather;
 use crate::join::{JoinKind, output_schema};
-use crate::key::{KeyGroup, hash_keys};
+use crate::key::{KeyGroup, all_valid, hash_keys};
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
@@ -160,9 +160,7 @@ impl TemporalJoin {
     ) -> Result<Vec<u32>, OperatorError> {
         let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
         let columns: Vec<ArrayRef> = keys.iter().map(|&key| rows.column(key).clone()).collect();
-        let valid = columns.iter().fold(times.nulls().cloned(), |all, column| {
-            NullBuffer::union(all.as_ref(), column.logical_nulls().as_ref())
-        });
+        let valid = NullBuffer::union(times.nulls(), all_valid(&columns).as_ref());
         let (mut slots, keys) = (Vec::new(), &mut self.keys);
         self.index.assign(&columns, rows.num_rows(), valid.as_ref(), &mut slots, |slot, _| {
             if keys.len() <= slot as usize {

@@ -78,6 +78,7 @@ impl Connector for Datagen {
                 metadata: vec![],
             }),
             sink: vec![],
+            lookup: None,
         })
     }
 

@@ -13,18 +13,24 @@ mod reader;
 mod staging;
 mod writer;
 
+use crate::lookup::{self, LookupSpec, LookupTable};
 use crate::options::{Known, bytes, duration, refuse_unknown, required, wrong};
 use crate::registry::Connector;
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
 use arrow::datatypes::DataType;
 use std::time::Duration;
-use tidemill_formats::{Capabilities, OptionError, SourceCapability, Table, check};
+use tidemill_formats::{
+    Capabilities, Changelog, LookupKind, OptionError, SourceCapability, Table, check,
+};
 
 const KNOWN: Known = Known {
     keys: &[
         "path",
         "source.monitor-interval",
+        lookup::options::CACHE,
+        lookup::options::RELOAD_STRATEGY,
+        lookup::options::RELOAD_INTERVAL,
         "partition.default-name",
         "partition.time-extractor.kind",
         "partition.time-extractor.timestamp-pattern",
@@ -64,6 +70,13 @@ fn monitor_interval(table: &Table) -> Result<Option<Duration>, OptionError> {
     }
 }
 
+/// Files that hold rows, not changes, and that are not watched, are read whole when they are
+/// looked up.
+fn can_be_looked_up(table: &Table, changelog: Changelog) -> Result<bool, OptionError> {
+    lookup::options::reload_interval(table)?;
+    Ok(changelog == Changelog::AppendOnly && monitor_interval(table)?.is_none())
+}
+
 impl Connector for Filesystem {
     fn name(&self) -> &'static str {
         "filesystem"
@@ -84,6 +97,7 @@ impl Connector for Filesystem {
                 metadata: metadata(),
             }),
             sink: format.changelog_out,
+            lookup: can_be_looked_up(table, format.changelog_in)?.then_some(LookupKind::Whole),
         })
     }
 
@@ -95,6 +109,14 @@ impl Connector for Filesystem {
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
         self.describe(&spec.table)?;
         Ok(Box::new(writer::Directory::new(spec)?))
+    }
+
+    fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
+        self.describe(&spec.table)?;
+        let reading = spec.reading();
+        let open = Box::new(move || Filesystem.source(&reading));
+        let interval = lookup::options::reload_interval(&spec.table)?;
+        Ok(Box::new(lookup::Whole::new(spec.clone(), interval, open)?))
     }
 }
 

@@ -54,7 +54,8 @@ impl Connector for Kafka {
         let settings = Settings::new(table, Flavour::Append)?;
         let format = check(table)?;
         let sink = if settings.topics.single().is_some() { format.changelog_out } else { vec![] };
-        Ok(Capabilities { source: Some(source_capability(&settings, format.changelog_in)), sink })
+        let source = Some(source_capability(&settings, format.changelog_in));
+        Ok(Capabilities { source, sink, lookup: None })
     }
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
@@ -80,6 +81,7 @@ impl Connector for UpsertKafka {
         Ok(Capabilities {
             source: Some(source_capability(&settings, Changelog::Upsert)),
             sink: sink.into_iter().collect(),
+            lookup: None,
         })
     }
 

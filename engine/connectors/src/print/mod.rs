@@ -35,7 +35,8 @@ impl Connector for Print {
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         refuse_unknown(table, &KNOWN, &BTreeSet::new())?;
         table.bool_option("standard-error", false)?;
-        Ok(Capabilities { source: None, sink: vec![Changelog::Retract, Changelog::AppendOnly] })
+        let sink = vec![Changelog::Retract, Changelog::AppendOnly];
+        Ok(Capabilities { source: None, sink, lookup: None })
     }
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {

@@ -18,6 +18,7 @@ mod hash;
 mod json;
 mod numeric;
 mod printf;
+mod provided;
 mod regexp;
 mod sha1;
 mod strings;
@@ -50,6 +51,7 @@ const FAMILIES: &[&[Definition]] = &[
 #[derive(Debug, Clone)]
 pub struct Functions {
     by_name: BTreeMap<&'static str, Arc<ScalarUDF>>,
+    zone: Tz,
 }
 
 impl Functions {
@@ -60,7 +62,18 @@ impl Functions {
             .flat_map(|family| family.iter())
             .map(|definition| (definition.name, Arc::new(Function::udf(definition, zone))))
             .collect();
-        Functions { by_name }
+        Functions { by_name, zone }
+    }
+
+    /// The function that stands for a class in `CREATE FUNCTION … AS 'class'`.
+    pub fn provided(&self, class: &str) -> Option<Arc<ScalarUDF>> {
+        let (_, definition) = provided::PROVIDED.iter().find(|(known, _)| *known == class)?;
+        Some(Arc::new(Function::udf(definition, self.zone)))
+    }
+
+    /// The classes that functions stand for.
+    pub fn classes() -> impl Iterator<Item = &'static str> {
+        provided::PROVIDED.iter().map(|(class, _)| *class)
     }
 
     /// The function called `name`, in any case.

@@ -5,10 +5,12 @@
 //! types are checked later.
 
 mod dialect;
+mod function;
 mod statement;
 mod tokens;
 mod types;
 
+pub(crate) use function::{CreateFunction, FunctionBody};
 pub(crate) use statement::{
     ColumnKind, CreateTable, CreateView, Insert, Like, Name, OptionPair, Show, Statement,
     StatementKind,

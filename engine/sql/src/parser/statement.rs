@@ -1,5 +1,6 @@
 //! The statements of a session.
 
+use super::function::CreateFunction;
 use super::refusal;
 use super::tokens::{is_word, place};
 use super::types::parse_type;
@@ -20,7 +21,7 @@ pub(crate) struct Statement {
 pub(crate) enum StatementKind {
     CreateTable(Box<CreateTable>),
     CreateView(CreateView),
-    CreateFunction(Name),
+    CreateFunction(Box<CreateFunction>),
     Drop {
         what: &'static str,
         name: Name,
@@ -244,12 +245,8 @@ impl<'d> StatementParser<'_, 'd> {
             return self.create_table();
         }
         if self.word("FUNCTION") {
-            self.words(&["IF", "NOT", "EXISTS"]);
-            let name = self.name()?;
-            while !matches!(self.parser.peek_token_ref().token, Token::SemiColon | Token::EOF) {
-                self.parser.next_token();
-            }
-            return Ok(StatementKind::CreateFunction(name));
+            let create = self.create_function(or_replace)?;
+            return Ok(StatementKind::CreateFunction(Box::new(create)));
         }
         self.unexpected("TABLE, VIEW or FUNCTION")
     }
@@ -503,7 +500,7 @@ impl<'d> StatementParser<'_, 'd> {
     }
 
     /// A name, of which catalog and database are dropped: there is one of each.
-    fn name(&mut self) -> Planned<Name> {
+    pub(super) fn name(&mut self) -> Planned<Name> {
         let mut ident: Ident = self.checked(Parser::parse_identifier)?;
         while self.parser.consume_token(&Token::Period) {
             ident = self.checked(Parser::parse_identifier)?;
@@ -512,7 +509,7 @@ impl<'d> StatementParser<'_, 'd> {
         Ok(Name { text: ident.value, at })
     }
 
-    fn expression(&mut self) -> Planned<Expr> {
+    pub(super) fn expression(&mut self) -> Planned<Expr> {
         self.checked(Parser::parse_expr)
     }
 
@@ -520,7 +517,7 @@ impl<'d> StatementParser<'_, 'd> {
         self.checked(Parser::parse_query)
     }
 
-    fn string(&mut self) -> Planned<String> {
+    pub(super) fn string(&mut self) -> Planned<String> {
         self.checked(Parser::parse_literal_string)
     }
 
@@ -532,16 +529,16 @@ impl<'d> StatementParser<'_, 'd> {
         parse(&mut self.parser).map_err(|e| refusal(e, self.file, at, self.end))
     }
 
-    fn at(&self) -> At {
+    pub(super) fn at(&self) -> At {
         let start = self.parser.peek_token_ref().span.start;
         At { file: self.file, line: start.line, column: start.column }
     }
 
-    fn peek_word(&self, word: &str) -> bool {
+    pub(super) fn peek_word(&self, word: &str) -> bool {
         is_word(&self.parser.peek_token_ref().token, word)
     }
 
-    fn word(&mut self, word: &str) -> bool {
+    pub(super) fn word(&mut self, word: &str) -> bool {
         let found = self.peek_word(word);
         if found {
             self.parser.next_token();
@@ -550,7 +547,7 @@ impl<'d> StatementParser<'_, 'd> {
     }
 
     /// All of the words, or none.
-    fn words(&mut self, words: &[&str]) -> bool {
+    pub(super) fn words(&mut self, words: &[&str]) -> bool {
         let all = words
             .iter()
             .enumerate()
@@ -561,11 +558,11 @@ impl<'d> StatementParser<'_, 'd> {
         all
     }
 
-    fn expect_word(&mut self, word: &str) -> Planned<()> {
+    pub(super) fn expect_word(&mut self, word: &str) -> Planned<()> {
         if self.word(word) { Ok(()) } else { self.unexpected(word) }
     }
 
-    fn expect(&mut self, token: &Token) -> Planned<()> {
+    pub(super) fn expect(&mut self, token: &Token) -> Planned<()> {
         if self.parser.consume_token(token) {
             return Ok(());
         }

@@ -16,6 +16,7 @@ mod rewrite;
 pub(crate) mod scope;
 mod sink;
 mod typing;
+mod user_function;
 
 pub(crate) use lower::{STATE_TTL, lower};
 pub(crate) use sink::BoundInsert;
@@ -33,12 +34,14 @@ use relation::{Column, Op, Relation, Role, WindowInfo};
 use scope::Scope;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use tidemill_formats::{Capabilities, Changelog, Connectors, OptionError, Table};
+use tidemill_formats::{Capabilities, Changelog, Connectors, LookupKind, OptionError, Table};
+use user_function::UserFunctions;
 
 /// What planning needs to know, and what it has learnt so far.
 pub(crate) struct Planner<'a> {
     pub catalog: Catalog,
     pub functions: Functions,
+    pub user_functions: UserFunctions,
     /// The session's time zone.
     pub zone: Tz,
     /// The types behind `__type_N`, file by file.
@@ -59,6 +62,8 @@ pub(crate) struct Scan {
     /// The watermark over physical and metadata columns.
     pub watermark: Option<Expr>,
     pub changelog: Changelog,
+    /// How it is looked up, if that is what it is read for.
+    pub lookup: Option<LookupKind>,
 }
 
 impl<'a> Planner<'a> {
@@ -66,6 +71,7 @@ impl<'a> Planner<'a> {
         Planner {
             catalog: Catalog::default(),
             functions: Functions::new(Tz::UTC),
+            user_functions: UserFunctions::default(),
             zone: Tz::UTC,
             types: Vec::new(),
             connectors,
@@ -102,17 +108,17 @@ impl<'a> Planner<'a> {
     pub(crate) fn scan(&mut self, table: &Arc<CatalogTable>, at: At) -> Planned<Relation> {
         let (external, capabilities) = self.describe(table)?;
         let Some(source) = capabilities.source else {
-            let message = format!("table '{}' can only be written", table.name);
-            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+            let refuse = |can: &str| {
+                let message = format!("table '{}' can only be {can}", table.name);
+                Refusal::new(ErrorKind::Unsupported, at, message)
+            };
+            return Err(match capabilities.lookup {
+                None => refuse("written"),
+                Some(_) => refuse("looked up")
+                    .hint("JOIN it FOR SYSTEM_TIME AS OF a column that is PROCTIME()"),
+            });
         };
-        let mut base: Vec<Column> =
-            table.physical().map(|(name, t, _)| Column::plain(name, t.clone())).collect();
-        for (name, data_type, key, _) in table.metadata() {
-            if !source.metadata.iter().any(|(known, _)| known == key) {
-                return Err(unknown_metadata(table, name, key, &source.metadata));
-            }
-            base.push(Column::plain(name, data_type.clone()));
-        }
+        let base = self.stored_columns(table, &source.metadata)?;
         let (exprs, names) = self.declared_columns(table, &base)?;
         let watermark = self.watermark(table, &exprs, &names)?;
         let row_time = watermark.as_ref().map(|(column, _)| *column);
@@ -120,6 +126,7 @@ impl<'a> Planner<'a> {
             table: external,
             watermark: watermark.map(|(_, expr)| expr),
             changelog: source.changelog,
+            lookup: None,
         };
         let updating = source.changelog != Changelog::AppendOnly;
         let scanned = Relation { op: Op::Scan(Arc::new(scan)), columns: base, updating };
@@ -127,21 +134,44 @@ impl<'a> Planner<'a> {
         if let Some(column) = row_time {
             relation.columns[column].role = Role::RowTime;
         }
-        for column in &mut relation.columns {
-            if column.role == Role::Plain && self.is_processing_time(table, &column.name) {
-                column.role = Role::ProcTime;
-            }
-        }
         Ok(relation)
     }
 
-    fn is_processing_time(&self, table: &CatalogTable, name: &str) -> bool {
-        table.columns.iter().any(|c| match &c.kind {
-            ColumnKind::Computed(ast) => {
-                c.name.text == name && ast.to_string().eq_ignore_ascii_case("PROCTIME()")
+    /// The rows of a table that is looked up by key.
+    pub(crate) fn looked_up(&mut self, table: &Arc<CatalogTable>, at: At) -> Planned<Relation> {
+        let (external, capabilities) = self.describe(table)?;
+        let Some(lookup) = capabilities.lookup else {
+            let message = format!("rows of table '{}' can't be looked up", table.name);
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message).hint(
+                "a table of files without 'source.monitor-interval', a 'jdbc' or a \
+                 'rest-lookup' table can; rows of the others are joined without FOR SYSTEM_TIME, \
+                 or as of a row time",
+            ));
+        };
+        let base = self.stored_columns(table, &[])?;
+        let (exprs, names) = self.declared_columns(table, &base)?;
+        let changelog = Changelog::AppendOnly;
+        let scan = Scan { table: external, watermark: None, changelog, lookup: Some(lookup) };
+        let op = Op::Scan(Arc::new(scan));
+        let scanned = Relation { op, columns: base, updating: false };
+        Ok(Relation::project(scanned, exprs, names))
+    }
+
+    /// The physical columns and then those of metadata, of which the table has those in `known`.
+    fn stored_columns(
+        &self,
+        table: &CatalogTable,
+        known: &[(String, arrow::datatypes::DataType)],
+    ) -> Planned<Vec<Column>> {
+        let mut base: Vec<Column> =
+            table.physical().map(|(name, t, _)| Column::plain(name, t.clone())).collect();
+        for (name, data_type, key, _) in table.metadata() {
+            if !known.iter().any(|(known, _)| known == key) {
+                return Err(unknown_metadata(table, name, key, known));
             }
-            _ => false,
-        })
+            base.push(Column::plain(name, data_type.clone()));
+        }
+        Ok(base)
     }
 
     /// The declared columns as expressions over the physical and metadata ones. Computed columns

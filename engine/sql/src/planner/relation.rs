@@ -4,7 +4,7 @@
 //! row times, which are the bounds of which window, and whether rows are ever taken back.
 
 use super::Scan;
-use super::expr::Expr;
+use super::expr::{Expr, ExprKind};
 use crate::error::At;
 use crate::types::SqlType;
 use arrow::array::RecordBatch;
@@ -86,6 +86,9 @@ pub(crate) enum JoinTime {
     Interval { left: usize, right: usize, lower_ms: i64, upper_ms: i64 },
     /// The right side's version at the time of the left row.
     Temporal { left: usize, right: usize },
+    /// What the right side holds for the key when the left row comes; the right side is a table
+    /// that is looked up.
+    Lookup,
     /// Both sides carry the ends of equal windows.
     Window { left_end: usize, right_end: usize, number: usize },
 }
@@ -190,6 +193,10 @@ pub(crate) enum Op {
     },
 }
 
+fn is_processing_time(expr: &Expr) -> bool {
+    matches!(&expr.kind, ExprKind::Call(function, _) if function.name() == "PROCTIME")
+}
+
 impl Relation {
     /// `exprs` over `input`, named by `columns`.
     pub fn project(input: Relation, exprs: Vec<Expr>, names: Vec<String>) -> Relation {
@@ -201,6 +208,7 @@ impl Relation {
                 data_type: expr.data_type.clone(),
                 role: match expr.as_column() {
                     Some(index) => input.columns[index].role,
+                    None if is_processing_time(expr) => Role::ProcTime,
                     None => Role::Plain,
                 },
             })

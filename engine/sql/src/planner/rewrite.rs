@@ -172,7 +172,9 @@ fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
         );
         // Which version is the current one must not depend on what is asked of it.
         let temporal = matches!(time, JoinTime::Temporal { .. });
-        if is_volatile(&conjunct) || (temporal && reads_right) {
+        // What is looked up has its keys already.
+        let crosses = time == JoinTime::Lookup && reads_left && reads_right;
+        if is_volatile(&conjunct) || (temporal && reads_right) || crosses {
             stay.push(conjunct);
         } else if !reads_right && left_kept {
             to_left.push(conjunct);
@@ -302,7 +304,7 @@ fn rank_bound(conjunct: &Expr, rank: usize) -> Option<(u64, u64)> {
 }
 
 /// Whether two evaluations may differ, so that it must not be moved or repeated.
-fn is_volatile(expr: &Expr) -> bool {
+pub(super) fn is_volatile(expr: &Expr) -> bool {
     expr.any(&mut |e| match &e.kind {
         ExprKind::Call(udf, _) => udf.signature().volatility == Volatility::Volatile,
         _ => false,

@@ -112,7 +112,8 @@ impl Planner<'_> {
         self.call_udf(&udf, args, at)
     }
 
-    fn call_udf(&self, udf: &Arc<ScalarUDF>, args: Vec<Expr>, at: At) -> Planned<Expr> {
+    /// Calls a function, whose arguments are cast to what it takes.
+    pub(crate) fn call_udf(&self, udf: &Arc<ScalarUDF>, args: Vec<Expr>, at: At) -> Planned<Expr> {
         let refuse = |reason: String| Refusal::new(ErrorKind::WrongArguments, at, reason);
         let types: Vec<DataType> = args.iter().map(|a| a.data_type.arrow()).collect();
         let wanted = if args.is_empty() { Ok(Vec::new()) } else { udf.coerce_types(&types) };

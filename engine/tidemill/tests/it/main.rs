@@ -5,6 +5,7 @@ mod cli;
 mod conformance;
 mod errors;
 mod kafka;
+mod lookup;
 mod mutations;
 mod readme;
 mod suite;

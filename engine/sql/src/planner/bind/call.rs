@@ -76,6 +76,10 @@ impl Binder<'_, '_> {
 
     /// A function of the values of one row.
     fn scalar(&mut self, name: &str, args: &[&Ast], at: At) -> Planned<Expr> {
+        if self.planner.user_functions.has(name) {
+            let values = self.all(args.iter().copied())?;
+            return self.planner.call_created(name, values, at);
+        }
         match name {
             "TIMESTAMPADD" | "TIMESTAMPDIFF" => {
                 let [unit, rest @ ..] = args else {
@@ -190,7 +194,7 @@ impl Binder<'_, '_> {
 }
 
 /// The refusal of a wrong number of arguments.
-pub(super) fn wrong_count(name: &str, wanted: &str, found: usize, at: At) -> Box<Refusal> {
+pub(crate) fn wrong_count(name: &str, wanted: &str, found: usize, at: At) -> Box<Refusal> {
     let message = format!("{name} takes {wanted}, not {found}");
     Refusal::new(ErrorKind::WrongArguments, at, message)
 }

@@ -151,12 +151,12 @@ impl Planner<'_> {
         let time = binder.bind(version.time)?;
         let role = time.as_column().map(|c| left.relation.columns[c].role);
         if role == Some(Role::ProcTime) {
-            let message = "a join with the version of the processing time is not supported yet";
-            return Err(refuse(ErrorKind::Unsupported, message));
+            return self.lookup_join(left, &version, kind, constraint, context);
         }
         let Some(left_time) = time.as_column().filter(|_| role.is_some_and(Role::is_row_time))
         else {
-            let message = "FOR SYSTEM_TIME AS OF takes the row time of the left side";
+            let message = "FOR SYSTEM_TIME AS OF takes a time of the left side: a row time, or a \
+                           column that is PROCTIME()";
             return Err(refuse(ErrorKind::MissingWatermark, message)
                 .hint("declare a WATERMARK for it in its table"));
         };
@@ -177,13 +177,64 @@ impl Planner<'_> {
             return Err(refuse(ErrorKind::MissingWatermark, message)
                 .hint("declare a WATERMARK for the time of its versions"));
         };
+        let time = JoinTime::Temporal { left: left_time, right: right_time };
+        self.join_at(left, right, kind, time, (constraint, at), context)
+    }
+
+    /// `JOIN t FOR SYSTEM_TIME AS OF left.processing_time ON …`: each left row with what the table
+    /// holds for its key when the row comes.
+    fn lookup_join(
+        &mut self,
+        left: Source,
+        version: &Version<'_>,
+        kind: JoinKind,
+        constraint: &JoinConstraint,
+        context: Context<'_>,
+    ) -> Planned<Source> {
+        let at = context.at(version.factor);
+        if left.relation.updating {
+            let message = "rows that are updated can't be joined with what a table holds just now: \
+                           later it may hold something else, and the old result could not be taken \
+                           back";
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                .hint("look up in front of the aggregate or the join that updates"));
+        }
+        let name = last_part(version.name);
+        let table = match self.catalog.get(&name.value, at)?.clone() {
+            Entry::Table(table) => table,
+            Entry::View(_) => {
+                let message = "a view can't be looked up; its table can";
+                return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+            }
+        };
+        let relation = self.looked_up(&table, at)?;
+        let right = aliased(Source::named(relation, Some(&name.value)), version.alias, context)?;
+        self.join_at(left, right, kind, JoinTime::Lookup, (constraint, at), context)
+    }
+
+    /// A join with rows as of a time, `ON` their key.
+    fn join_at(
+        &mut self,
+        left: Source,
+        right: Source,
+        kind: JoinKind,
+        time: JoinTime,
+        (constraint, at): (&JoinConstraint, At),
+        context: Context<'_>,
+    ) -> Planned<Source> {
         let JoinConstraint::On(on) = constraint else {
-            let message = "a join with FOR SYSTEM_TIME AS OF needs ON with the versions' key";
-            return Err(refuse(ErrorKind::WrongArguments, message));
+            let message = "a join with FOR SYSTEM_TIME AS OF needs ON with the key of its rows";
+            return Err(Refusal::new(ErrorKind::WrongArguments, at, message));
         };
         let scope = left.scope.clone().join(right.scope.clone());
         let condition = Binder::new(self, context, &scope, Clause::Rows("ON")).condition(on)?;
-        let time = JoinTime::Temporal { left: left_time, right: right_time };
+        let width = left.relation.columns.len();
+        let has_key = condition.clone().conjuncts().iter().any(|c| equality(c, width).is_some());
+        if time == JoinTime::Lookup && !has_key {
+            let message = "a table is looked up by key: ON needs a column of it that equals \
+                           something of the left side";
+            return Err(Refusal::new(ErrorKind::WrongArguments, condition.at, message));
+        }
         let relation = join_by(left.relation, right.relation, kind, Some(condition), Some(time));
         let scope = with_roles(scope, &relation);
         Ok(Source { relation, scope })
@@ -458,6 +509,7 @@ impl Planner<'_> {
 struct Version<'x> {
     factor: &'x TableFactor,
     name: &'x ObjectName,
+    alias: Option<&'x TableAlias>,
     time: &'x ast::Expr,
 }
 
@@ -466,9 +518,10 @@ impl<'x> Version<'x> {
         match factor {
             TableFactor::Table {
                 name,
+                alias,
                 version: Some(ast::TableVersion::ForSystemTimeAsOf(time)),
                 ..
-            } => Some(Version { factor, name, time }),
+            } => Some(Version { factor, name, alias: alias.as_ref(), time }),
             _ => None,
         }
     }
@@ -569,7 +622,7 @@ fn join_by(
         }
         time => time,
     };
-    if let JoinTime::Temporal { .. } = time {
+    if matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup) {
         // A version may be much older than the row that it is joined with.
         columns[left.columns.len()..].iter_mut().for_each(|c| c.role = Role::Plain);
     }

@@ -15,6 +15,7 @@ mod set;
 mod subquery;
 mod window;
 
+pub(crate) use call::wrong_count;
 pub(crate) use from::join as join_relations;
 
 use super::Planner;

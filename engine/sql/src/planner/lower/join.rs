@@ -1,6 +1,6 @@
 //! What brings several inputs together: joins and unions.
 
-use super::{Lowered, Lowering};
+use super::{Lowered, Lowering, lookup};
 use crate::error::{At, Planned};
 use crate::plan::NodeKind;
 use crate::planner::compile::Compiled;
@@ -33,7 +33,7 @@ impl Lowering<'_> {
             });
         }
         match *time {
-            JoinTime::Unbounded => {}
+            JoinTime::Unbounded | JoinTime::Lookup => {}
             JoinTime::Interval { left, right, .. } | JoinTime::Temporal { left, right } => {
                 wanted.extend([left, right + width]);
             }
@@ -49,9 +49,18 @@ impl Lowering<'_> {
         let from_left = side(left_keys, 0..width);
         let from_right = side(right_keys, width..width + right.columns.len());
         let l = self.lower(left, &from_left, false, true)?;
-        let r = self.lower(right, &from_right, false, true)?;
-        let (left_schema, right_schema) =
-            (self.node(l.node).schema.clone(), self.node(r.node).schema.clone());
+        let (r, looked_up) = match time {
+            JoinTime::Lookup => {
+                let side = self.looked_up(right, &from_right)?;
+                (side.rows.clone(), Some(side))
+            }
+            _ => (self.lower(right, &from_right, false, true)?, None),
+        };
+        let left_schema = self.node(l.node).schema.clone();
+        let right_schema = match &looked_up {
+            Some(side) => side.nodes[r.node].schema.clone(),
+            None => self.node(r.node).schema.clone(),
+        };
         let left_width = left_schema.fields().len();
         let pair: Vec<Field> = left_schema
             .fields()
@@ -76,8 +85,15 @@ impl Lowering<'_> {
             residual,
         };
         let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
-        let inputs = vec![l.node, r.node];
+        let mut inputs = vec![l.node];
+        if looked_up.is_none() {
+            inputs.push(r.node);
+        }
         let kind = match *time {
+            JoinTime::Lookup => {
+                let side = looked_up.expect("lowered above");
+                lookup::plan(spec, side, right, right_keys)?
+            }
             JoinTime::Unbounded => NodeKind::Join(spec),
             JoinTime::Interval { left, right, lower_ms, upper_ms } => {
                 NodeKind::IntervalJoin(IntervalJoinSpec {

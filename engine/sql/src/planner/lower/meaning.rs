@@ -104,6 +104,8 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
             port(0).name(spec.left_time),
             port(1).name(spec.right_time),
         ),
+        // It keeps no rows: only where it stands counts.
+        NodeKind::LookupJoin(plan) => format!("lookup join {}", table(&plan.table)),
         NodeKind::WindowJoin(spec) => format!(
             "window join {} ends {} {} {:?}",
             equi_join(&spec.join, inputs),

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod join;
+mod lookup;
 mod meaning;
 mod rank;
 mod source;

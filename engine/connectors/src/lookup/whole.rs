@@ -1,0 +1,144 @@
+//! [`Whole`]: a table that is read whole before the job begins, and again at an interval.
+//!
+//! What is looked up is always one whole reading of the table. When it can't be read again, the
+//! last reading stays, and that is said.
+
+use super::{LookupSpec, LookupTable, Shape};
+use crate::source::{ConnectorError, Poll, Source};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, SystemTime};
+use tidemill_operators::Batch;
+use tidemill_operators::lookup_join::{Lookup, LookupRows};
+use tidemill_operators::operator::OperatorError;
+
+/// So many rows are read at once.
+const ROWS_PER_POLL: usize = 65_536;
+
+/// Opens the table to read it.
+pub(crate) type Open = Box<dyn Fn() -> Result<Box<dyn Source>, ConnectorError> + Send>;
+
+/// The newest reading of a table.
+pub(crate) struct Whole {
+    newest: Arc<Mutex<Arc<LookupRows>>>,
+}
+
+impl Whole {
+    /// Reads the table; with an interval, again each time it has passed, for as long as the table
+    /// is used.
+    pub(crate) fn new(
+        spec: LookupSpec,
+        interval: Option<Duration>,
+        open: Open,
+    ) -> Result<Self, ConnectorError> {
+        let reading = Reading { shape: Shape::new(&spec).map_err(|e| spec.failed(e))?, spec, open };
+        let newest = Arc::new(Mutex::new(reading.read()?));
+        if let Some(interval) = interval {
+            let kept = Arc::downgrade(&newest);
+            let spawned = thread::Builder::new()
+                .name("lookup".to_owned())
+                .spawn(move || reading.renew(interval, &kept));
+            spawned.map_err(|e| ConnectorError {
+                what: "starting a thread".to_owned(),
+                cause: e.to_string(),
+            })?;
+        }
+        Ok(Whole { newest })
+    }
+}
+
+impl LookupTable for Whole {
+    fn open(&self) -> Box<dyn Lookup> {
+        Box::new(Newest(self.newest.clone()))
+    }
+}
+
+/// A worker's hand on the table.
+struct Newest(Arc<Mutex<Arc<LookupRows>>>);
+
+impl Newest {
+    fn get(&self) -> Arc<LookupRows> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Lookup for Newest {
+    fn rows(&mut self, _: &[ArrayRef], _: i64) -> Result<Option<Arc<LookupRows>>, OperatorError> {
+        Ok(Some(self.get()))
+    }
+
+    fn cached_bytes(&self) -> usize {
+        self.get().bytes()
+    }
+}
+
+struct Reading {
+    spec: LookupSpec,
+    shape: Shape,
+    open: Open,
+}
+
+impl Reading {
+    fn renew(&self, interval: Duration, kept: &Weak<Mutex<Arc<LookupRows>>>) {
+        loop {
+            thread::sleep(interval);
+            let Some(newest) = kept.upgrade() else { return };
+            match self.read() {
+                Ok(rows) => *newest.lock().unwrap_or_else(PoisonError::into_inner) = rows,
+                Err(error) => tracing::warn!("{error}; the rows of the last reading stay in use"),
+            }
+        }
+    }
+
+    fn read(&self) -> Result<Arc<LookupRows>, ConnectorError> {
+        let source = (self.open)()?;
+        let mut batches = Vec::new();
+        for mut reader in source.readers(1)? {
+            for epoch in 0.. {
+                match reader.poll(epoch, ROWS_PER_POLL)? {
+                    Poll::Rows(lanes) => batches.extend(lanes.into_iter().map(|lane| lane.rows)),
+                    Poll::Pending => thread::sleep(Duration::from_millis(1)),
+                    Poll::Finished => break,
+                }
+                let bad = reader.take_bad();
+                if bad.count > 0 {
+                    let name = &self.spec.table.name;
+                    let first = bad.records.first().map(|bad| bad.reason.as_str());
+                    let reason = first.unwrap_or("its records can't be read");
+                    tracing::warn!("table '{name}': {} bad record(s): {reason}", bad.count);
+                }
+            }
+        }
+        let rows = self.together(&batches).map_err(|e| self.spec.failed(e))?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.shape.index(rows, now.as_millis() as i64).map_err(|e| self.spec.failed(e))
+    }
+
+    fn together(&self, batches: &[Batch]) -> Result<RecordBatch, OperatorError> {
+        let schema = self.schema();
+        let some = batches.iter().map(Batch::columns).find(|rows| !rows.columns().is_empty());
+        if some.is_none() {
+            // Rows of no columns are alike; how many there are is all that is to be known.
+            let count = batches.iter().map(Batch::len).sum();
+            let count = RecordBatchOptions::new().with_row_count(Some(count));
+            let columns =
+                schema.fields().iter().map(|f| arrow::array::new_empty_array(f.data_type()));
+            return Ok(RecordBatch::try_new_with_options(
+                schema.clone(),
+                columns.collect(),
+                &count,
+            )?);
+        }
+        Ok(concat_batches(&schema, batches.iter().map(Batch::columns))?)
+    }
+
+    fn schema(&self) -> SchemaRef {
+        let all = self.spec.table.schema.fields();
+        let fields: Vec<Arc<Field>> =
+            self.spec.columns.iter().filter_map(|&column| all.get(column).cloned()).collect();
+        Arc::new(Schema::new(fields))
+    }
+}
