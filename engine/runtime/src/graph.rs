@@ -28,6 +28,7 @@ use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
 use tidemill_operators::temporal_join::TemporalJoin;
+use tidemill_operators::time_filter::TimeFilter;
 use tidemill_operators::top_n::TopN;
 use tidemill_operators::unnest::Unnest;
 use tidemill_operators::window_aggregate::WindowAggregate;
@@ -212,6 +213,7 @@ impl<'a> Parts<'a> {
             | NodeKind::WindowJoin(_)
             | NodeKind::TemporalJoin(_)
             | NodeKind::Over(_)
+            | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
                 let ports = inputs.into_iter().enumerate();
@@ -256,6 +258,7 @@ fn operator(plan: &Plan, node: &Node) -> Result<Option<Box<dyn Operator>>, Opera
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))
         }
         NodeKind::Over(spec) => Some(Box::new(Over::new(spec.clone(), schema(0))?)),
+        NodeKind::TimeFilter(spec) => Some(Box::new(TimeFilter::new(spec.clone(), schema(0))?)),
         NodeKind::Normalize(spec) => Some(Box::new(Normalize::new(spec.clone(), schema(0))?)),
         _ => None,
     };

@@ -259,15 +259,13 @@ impl Stepper {
         let before = self.watermark;
         let after = tick.map_or(before, |tick| watermark_of(&self.sources, &tick.times, before));
         let rows_in: usize = inputs.iter().flatten().map(Batch::len).sum();
-        if rows_in == 0 && before == after {
+        let now_ms = processing_time_ms(epoch);
+        let is_due = self.operator.due_ms().is_some_and(|due_ms| due_ms <= now_ms);
+        if rows_in == 0 && before == after && !is_due {
             return Ok(Vec::new());
         }
-        let context = EpochContext {
-            epoch,
-            now_ms: processing_time_ms(epoch),
-            watermark_before: before,
-            watermark_after: after,
-        };
+        let context =
+            EpochContext { epoch, now_ms, watermark_before: before, watermark_after: after };
         let mut output = Output::default();
         self.operator.apply(inputs, &context, &mut output)?;
         self.watermark = after;
@@ -298,7 +296,8 @@ impl Stepper {
     }
 }
 
-/// Turns everybody's reports into this worker's ticks, one for each epoch that brings news.
+/// Turns everybody's reports into this worker's ticks, one for each epoch that brings news or that
+/// somebody [beats](ReportInput::beat).
 fn clock<'scope>(
     scope: Scope<'scope, Epoch>,
     reports: Stream<'scope, Epoch, Reports>,
@@ -315,22 +314,23 @@ fn clock<'scope>(
         move |frontiers| {
             input.for_each(|capability, reports| {
                 let epoch = *capability.least().expect("every message has a stamp");
-                let (_, heard, cut) = stash.entry(epoch).or_insert_with(|| {
+                let (_, heard, cut, beats) = stash.entry(epoch).or_insert_with(|| {
                     let answer = capability.retain_least(0).expect("every message has a stamp");
-                    (answer, Vec::new(), None)
+                    (answer, Vec::new(), None, false)
                 });
                 heard.extend(std::mem::take(&mut reports.copies).into_iter().flatten());
                 *cut = cut.or(reports.cut);
+                *beats |= reports.beats;
             });
             let mut output = output.activate();
             while let Some(entry) = stash.first_entry() {
                 if frontiers[0].less_equal(entry.key()) {
                     break;
                 }
-                let (answer, heard, cut) = entry.remove();
+                let (answer, heard, cut, beats) = entry.remove();
                 clock.apply(&heard);
                 let times = clock.times();
-                if times == *told && cut.is_none() {
+                if times == *told && cut.is_none() && !beats {
                     continue;
                 }
                 if times != *told {

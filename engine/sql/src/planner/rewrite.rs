@@ -31,6 +31,14 @@ fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
             conjuncts.extend(predicate.conjuncts());
             push(*input, conjuncts)
         }
+        Op::TimeFilter { input, clock, bounds } => {
+            // What does not change with time had better be gone before a row is held.
+            let (below, stay) = split(conjuncts, |_| true);
+            let input = push(*input, below);
+            let updating = input.updating || bounds.iter().any(|b| b.clock_is.is_upper());
+            let op = Op::TimeFilter { input: Box::new(input), clock, bounds };
+            above(Relation { op, columns, updating }, stay)
+        }
         Op::Project { input, exprs } => {
             if exprs.iter().any(is_volatile) {
                 let input = Box::new(push(*input, Vec::new()));
@@ -302,7 +310,7 @@ fn rank_bound(conjunct: &Expr, rank: usize) -> Option<(u64, u64)> {
 }
 
 /// Whether two evaluations may differ, so that it must not be moved or repeated.
-fn is_volatile(expr: &Expr) -> bool {
+pub(super) fn is_volatile(expr: &Expr) -> bool {
     expr.any(&mut |e| match &e.kind {
         ExprKind::Call(udf, _) => udf.signature().volatility == Volatility::Volatile,
         _ => false,

@@ -10,4 +10,5 @@ mod readme;
 mod suite;
 mod support;
 mod terminal;
+mod time_filter;
 mod topics;

@@ -1,7 +1,7 @@
 //! `SELECT … FROM … WHERE … GROUP BY … HAVING … QUALIFY`.
 
 use super::aggregate::AggregateExpr;
-use super::from::Source;
+use super::from::{Source, with_roles};
 use super::over::{OverExpr, direction};
 use super::window::{GroupWindow, group_window_call};
 use super::{Binder, Clause, Context};
@@ -60,6 +60,9 @@ impl Planner<'_> {
         };
         if let Some(selection) = &select.selection {
             relation = self.filter(relation, &scope, selection, context)?;
+            if matches!(relation.op, Op::TimeFilter { .. }) {
+                scope = with_roles(scope, &relation);
+            }
         }
         let grouping = grouping(&select.group_by, at)?;
         let group_exprs: Vec<&Ast> = grouping.exprs.clone();
@@ -89,13 +92,13 @@ impl Planner<'_> {
                 self.grouped(relation, &grouping, keys, aggregates, &mut bound, &mut overs, at)?;
         }
         if let Some(having) = bound.having.take() {
-            relation = Relation::filter(relation, having);
+            relation = self.keep(relation, having)?;
         }
         if !overs.is_empty() {
             relation = with_overs(relation, overs, &mut bound)?;
         }
         if let Some(qualify) = bound.qualify.take() {
-            relation = Relation::filter(relation, qualify);
+            relation = self.keep(relation, qualify)?;
         }
         self.project_select(relation, select, bound, at)
     }
