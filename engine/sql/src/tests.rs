@@ -359,11 +359,16 @@ fn a_time_filter_says_what_it_keeps_and_stands_above_what_does_not_change() {
     );
     let expected = "\
 #5 Sink out_retract (retract): insertions and retractions [updating]
-  #4 Map select usr AS a, n AS n [updating]
-    #3 Time filter watermark > seen + 7 d; keeps each row until its time has come [updating]
-      #2 Map select usr, n, seen [updating]
-        #1 Group aggregate by (usr): Max(ts), CountRows(*); keeps a row for each key [updating]";
+  #4 Map select usr AS a, __agg1:COUNT(*) AS n [updating]
+    #3 Time filter watermark > __agg0:MAX(…) + 7 d; keeps each row until its time has come [updating]
+      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key [updating]
+        #1 Map where (usr != 'bot'); select usr, ts AS __arg2 [append-only]";
     assert!(text.starts_with(expected), "{text}");
+    let having = explained(
+        "INSERT INTO out_retract SELECT usr, COUNT(*) FROM clicks GROUP BY usr
+         HAVING MAX(ts) < CURRENT_WATERMARK(ts) - INTERVAL '7' DAY",
+    );
+    assert!(having.contains("Time filter watermark > __agg"), "{having}");
     let recent = "SELECT usr, 1 FROM clicks WHERE ts > CURRENT_WATERMARK(ts) - INTERVAL '1' HOUR";
     let text = explained(&format!("INSERT INTO out_retract {recent}"));
     let expected = "watermark < ts + 1 h; keeps each row until it is over, then takes it back [upd";

@@ -261,6 +261,11 @@ pub(super) fn reads_clock(expr: &Expr) -> bool {
     })
 }
 
+/// Whether it is `CURRENT_WATERMARK(…)` and nothing else.
+pub(super) fn is_watermark_of(expr: &Expr) -> bool {
+    matches!(&expr.kind, ExprKind::Call(udf, _) if is_watermark(udf.name()))
+}
+
 fn is_watermark(name: &str) -> bool {
     name == "CURRENT_WATERMARK"
 }

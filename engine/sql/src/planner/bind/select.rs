@@ -10,6 +10,7 @@ use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::relation::{Aggregation, Column, Op, Ordering, Relation, Role};
 use crate::planner::scope::Scope;
+use crate::planner::time_filter::is_watermark_of;
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
@@ -217,6 +218,11 @@ impl Planner<'_> {
                     && udf.name() == "grouping"
                 {
                     return grouping_bits(&keys, args, sets.as_deref(), e.at);
+                }
+                if is_watermark_of(e) {
+                    // It is asked for its type, not for its value, so no group needs to have it.
+                    let argument = Expr::literal(ScalarValue::Null, e.data_type.clone(), e.at);
+                    return Some(e.with_arguments(vec![argument]));
                 }
                 if let Some(key) = keys.iter().position(|k| k.is(e)) {
                     return Some(Expr::column(key, e.data_type.clone(), e.at));
