@@ -405,6 +405,7 @@ fn a_clock_that_can_not_be_followed_is_refused_with_its_place() {
             query("clicks", "ts > CURRENT_WATERMARK(ts) - INTERVAL '1' MONTH"),
             ErrorKind::Unsupported,
         ),
+        (query("clicks", "ts > NOW() - INTERVAL '1' MONTH"), ErrorKind::Unsupported),
         (query(values, "ts > CURRENT_WATERMARK(ts)"), ErrorKind::MissingWatermark),
         (
             query("clicks", "CURRENT_WATERMARK(CAST(ts AS TIMESTAMP_LTZ(3))) > ts"),

@@ -130,23 +130,21 @@ mod tests {
     fn a_bound_is_exact_to_the_millisecond_on_both_sides_of_a_time_between_two() {
         // 1.5 ms in microseconds: the clock is before it at 1 ms, and after it at 2 ms.
         let cases = [
-            (ClockIs::Before, 1_500, 1..2),
-            (ClockIs::NotAfter, 1_500, 1..2),
-            (ClockIs::After, 1_500, 2..i64::MAX),
-            (ClockIs::NotBefore, 1_500, 2..i64::MAX),
-            (ClockIs::Before, 2_000, 1..2),
-            (ClockIs::NotAfter, 2_000, 1..3),
-            (ClockIs::After, 2_000, 3..i64::MAX),
-            (ClockIs::NotBefore, 2_000, 2..i64::MAX),
-            (ClockIs::Before, -1_500, 1..-1),
-            (ClockIs::After, -1_500, -1..i64::MAX),
+            (ClockIs::Before, 1_500, 2),
+            (ClockIs::NotAfter, 1_500, 2),
+            (ClockIs::After, 1_500, 2),
+            (ClockIs::NotBefore, 1_500, 2),
+            (ClockIs::Before, 2_000, 2),
+            (ClockIs::NotAfter, 2_000, 3),
+            (ClockIs::After, 2_000, 3),
+            (ClockIs::NotBefore, 2_000, 2),
+            (ClockIs::Before, -1_500, -1),
+            (ClockIs::After, -1_500, -1),
         ];
-        for (clock_is, time, expected) in cases {
+        for (clock_is, time, changes_at) in cases {
             let validity = Validity::ALWAYS.narrowed(&bound(clock_is, 0), time, 1_000);
-            match clock_is {
-                ClockIs::Before | ClockIs::NotAfter => assert_eq!(validity.until, expected.end),
-                ClockIs::After | ClockIs::NotBefore => assert_eq!(validity.from, expected.start),
-            }
+            let change = if clock_is.is_upper() { validity.until } else { validity.from };
+            assert_eq!(change, changes_at, "{clock_is:?} {time}");
         }
     }
 

@@ -97,7 +97,8 @@ impl Planner<'_> {
             }
             return Ok(Some(timed));
         }
-        if input.updating || needs_watermark(condition) {
+        // By days such a condition is followed: by months it must not quietly mean another thing.
+        if input.updating || needs_watermark(condition) || moves_a_clock_by_months(condition) {
             return Err(unsolved(condition));
         }
         Ok(None)
@@ -245,13 +246,10 @@ fn clock_is(op: Operator) -> Option<ClockIs> {
 /// Whether a value changes with the time at which it is asked for.
 pub(super) fn reads_clock(expr: &Expr) -> bool {
     calls(expr, |name| {
-        is_watermark(name)
+        is_followed(name)
             || matches!(
                 name,
-                "NOW"
-                    | "CURRENT_TIMESTAMP"
-                    | "LOCALTIMESTAMP"
-                    | "CURRENT_ROW_TIMESTAMP"
+                "CURRENT_ROW_TIMESTAMP"
                     | "PROCTIME"
                     | "CURRENT_DATE"
                     | "CURRENT_TIME"
@@ -259,6 +257,11 @@ pub(super) fn reads_clock(expr: &Expr) -> bool {
                     | "CURRENT_UNIX_TIMESTAMP"
             )
     })
+}
+
+/// Whether a function gives a clock that a filter can follow.
+fn is_followed(name: &str) -> bool {
+    is_watermark(name) || matches!(name, "NOW" | "CURRENT_TIMESTAMP" | "LOCALTIMESTAMP")
 }
 
 /// Whether it is `CURRENT_WATERMARK(…)` and nothing else.
@@ -278,6 +281,13 @@ fn calls(expr: &Expr, wanted: impl Fn(&str) -> bool) -> bool {
 /// comes can't see.
 fn needs_watermark(condition: &Expr) -> bool {
     comparison(condition).is_some() && calls(condition, is_watermark)
+}
+
+/// Whether a comparison could be followed but for months on the clock's side.
+fn moves_a_clock_by_months(condition: &Expr) -> bool {
+    let has_months = |e: &Expr| e.any(&mut |e| e.data_type == SqlType::IntervalYearMonth);
+    let is_moved = |side: &Expr| calls(side, is_followed) && has_months(side);
+    comparison(condition).is_some_and(|(_, a, b)| is_moved(a) || is_moved(b))
 }
 
 /// Refuses a watermark that there is not, or that counts in other times than it is read in.
@@ -311,8 +321,9 @@ fn watermark_types(relation: &Relation, types: &mut Vec<SqlType>) {
 /// Why a condition on a clock can't be judged when its row comes.
 fn unsolved(condition: &Expr) -> Box<Refusal> {
     let message = "this condition changes as time passes, in a way that can't be followed";
-    let has_months = condition.any(&mut |e| e.data_type == SqlType::IntervalYearMonth);
-    Refusal::new(ErrorKind::Unsupported, condition.at, message).hint(match has_months {
+    Refusal::new(ErrorKind::Unsupported, condition.at, message).hint(match moves_a_clock_by_months(
+        condition,
+    ) {
         true => "months differ in length: add them to the row's time instead, or count in days",
         false => {
             "compare the clock with a timestamp of the row by <, <=, >, >= or BETWEEN, as a \
