@@ -9,6 +9,7 @@ use arrow::buffer::ScalarBuffer;
 use arrow::compute;
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::error::ArrowError;
+use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// Rows in columns, and how often each of them counts.
@@ -45,6 +46,20 @@ impl Batch {
             assert_eq!(columns.num_rows(), weights.len(), "one weight for each row");
         }
         Batch { columns, weights }
+    }
+
+    /// What an operator that counts rows says of them. Where all are insertions, a row that counts
+    /// more than once is repeated: of inputs that only grow it gives plain rows, without weights.
+    pub fn of_changes(columns: RecordBatch, weights: Vec<i64>) -> Result<Batch, ArrowError> {
+        if weights.iter().all(|&weight| weight == 1) {
+            return Ok(columns.into());
+        }
+        if weights.iter().any(|&weight| weight <= 0) {
+            return Ok(Batch::new(columns, Some(weights.into())));
+        }
+        let repeated = (0u32..).zip(weights).flat_map(|(row, n)| repeat_n(row, n as usize));
+        let repeated: UInt32Array = repeated.collect::<Vec<_>>().into();
+        Ok(compute::take_record_batch(&columns, &repeated)?.into())
     }
 
     /// Number of rows, not their sum of weights.

@@ -56,6 +56,10 @@ impl Operator for Delayed {
         self.inner.apply(inputs, &self.context(context), output)
     }
 
+    fn due_ms(&self) -> Option<i64> {
+        self.inner.due_ms()
+    }
+
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
         self.inner.snapshot(scope)
     }

@@ -34,6 +34,7 @@ mod row_codec;
 pub mod snapshot;
 pub mod temporal_join;
 pub mod time;
+pub mod time_filter;
 pub mod top_n;
 pub mod unnest;
 pub mod window;

@@ -97,13 +97,19 @@ pub trait Operator {
     }
 
     /// Applies one complete epoch: `inputs[port]` are the rows of that port in arrival order.
-    /// Called for every epoch in which there are rows or the watermark rose.
+    /// Called for every epoch in which there are rows, the watermark rose, or it is [due](Self::due_ms).
     fn apply(
         &mut self,
         inputs: Vec<Vec<Batch>>,
         context: &EpochContext,
         output: &mut Output,
     ) -> Result<(), OperatorError>;
+
+    /// The processing time, in milliseconds, at which it wants to be called though nothing comes.
+    /// None if only rows and watermarks concern it.
+    fn due_ms(&self) -> Option<i64> {
+        None
+    }
 
     /// Hands over the state as it stands between two epochs. In each table, no key is written
     /// twice: an entry replaces what was said of its key before.

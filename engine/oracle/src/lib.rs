@@ -28,6 +28,7 @@ mod query;
 mod read;
 mod recompute;
 mod session_window;
+mod time_filter;
 mod top_n;
 mod window;
 

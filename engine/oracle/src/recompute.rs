@@ -4,7 +4,7 @@ use crate::bag::latest_by_key;
 use crate::error::OracleError;
 use crate::excluded::Excluded;
 use crate::query::{Query, conform};
-use crate::{group, join, over, read, top_n};
+use crate::{group, join, over, read, time_filter, top_n};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
@@ -86,6 +86,7 @@ fn compute(
             join::join(query, &plan.join, [&inputs[0], &right], schema)
         }
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
+        NodeKind::TimeFilter(spec) => time_filter::at_the_end(spec, &inputs[0]),
         NodeKind::Union => {
             let parts =
                 inputs.iter().map(|part| conform(schema, part.columns().to_vec(), part.num_rows()));

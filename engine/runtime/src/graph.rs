@@ -30,6 +30,7 @@ use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
 use tidemill_operators::temporal_join::TemporalJoin;
+use tidemill_operators::time_filter::TimeFilter;
 use tidemill_operators::top_n::TopN;
 use tidemill_operators::unnest::Unnest;
 use tidemill_operators::window_aggregate::WindowAggregate;
@@ -216,6 +217,7 @@ impl<'a> Parts<'a> {
             | NodeKind::TemporalJoin(_)
             | NodeKind::LookupJoin(_)
             | NodeKind::Over(_)
+            | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
                 let ports = inputs.into_iter().enumerate();
@@ -268,6 +270,7 @@ fn operator(
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))
         }
         NodeKind::Over(spec) => Some(Box::new(Over::new(spec.clone(), schema(0))?)),
+        NodeKind::TimeFilter(spec) => Some(Box::new(TimeFilter::new(spec.clone(), schema(0))?)),
         NodeKind::Normalize(spec) => Some(Box::new(Normalize::new(spec.clone(), schema(0))?)),
         _ => None,
     };

@@ -73,6 +73,8 @@ struct Running {
     probe: Probe,
     chores_done: Instant,
     is_reading: bool,
+    /// Whether it has the clocks tick in every epoch, for somebody waits for a processing time.
+    beats: bool,
     /// The last checkpoint, once this worker has entered the epoch that it cuts before.
     last_cut: Option<u64>,
 }
@@ -88,6 +90,7 @@ impl Running {
         let Built { sources, values, sinks, reports, probe } =
             graph::build(index, worker, readers, shared)?;
         let epoch = shared.coordinator.first();
+        let waits = shared.plan.nodes.iter().any(|node| node.kind.waits_for_processing_time());
         let mut running = Running {
             index,
             epoch,
@@ -97,6 +100,8 @@ impl Running {
             probe,
             chores_done: Instant::now(),
             is_reading: true,
+            // One worker's beat is heard by all.
+            beats: index == 0 && waits,
             last_cut: None,
         };
         running.enter(epoch);
@@ -195,6 +200,9 @@ impl Running {
         self.sources.iter_mut().for_each(|source| source.report(&mut news));
         if let Some(reports) = &mut self.reports {
             reports.send(&news);
+            if self.beats {
+                reports.beat();
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::map::MapSpec;
+use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
 use tidemill_operators::window::WindowKind;
 
 /// The dataflow: operators, what each keeps, whether it is append-only or updating, its keys,
@@ -161,6 +162,7 @@ fn describe(plan: &Plan, node: &Node) -> String {
             name(0, spec.time),
             spec.frame,
         ),
+        NodeKind::TimeFilter(spec) => time_filter(spec),
         NodeKind::Unnest(spec) => format!("Unnest {}", name(0, spec.collection)),
         NodeKind::Union => "Union".to_owned(),
         NodeKind::Sink(sink) => {
@@ -207,23 +209,53 @@ fn calls(calls: &[AggregateCall], name: &dyn Fn(usize) -> String) -> String {
     calls.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn window(kind: &WindowKind) -> String {
-    let length = |ms: &i64| match ms {
+fn time_filter(spec: &TimeFilterSpec) -> String {
+    let clock = match spec.clock {
+        Clock::Watermark => "watermark",
+        Clock::ProcessingTime => "processing time",
+    };
+    let bound = |bound: &TimeBound| {
+        let op = match bound.clock_is {
+            ClockIs::Before => "<",
+            ClockIs::NotAfter => "<=",
+            ClockIs::After => ">",
+            ClockIs::NotBefore => ">=",
+        };
+        let shift = match bound.shift_ms {
+            0 => String::new(),
+            ms if ms < 0 => format!(" - {}", length(ms.saturating_neg())),
+            ms => format!(" + {}", length(ms)),
+        };
+        format!("{clock} {op} {}{shift}", bound.time.describe())
+    };
+    let bounds: Vec<String> = spec.bounds.iter().map(bound).collect();
+    let until = match spec.takes_back() {
+        true => "until it is over, then takes it back",
+        false => "until its time has come",
+    };
+    format!("Time filter {}; keeps each row {until}", bounds.join(" and "))
+}
+
+fn length(ms: i64) -> String {
+    match ms {
         ms if ms % 86_400_000 == 0 => format!("{} d", ms / 86_400_000),
         ms if ms % 3_600_000 == 0 => format!("{} h", ms / 3_600_000),
         ms if ms % 60_000 == 0 => format!("{} min", ms / 60_000),
         ms if ms % 1_000 == 0 => format!("{} s", ms / 1_000),
         ms => format!("{ms} ms"),
-    };
+    }
+}
+
+fn window(kind: &WindowKind) -> String {
     match kind {
-        WindowKind::Tumble { size_ms, .. } => format!("tumbling {}", length(size_ms)),
+        WindowKind::Tumble { size_ms, .. } => format!("tumbling {}", length(*size_ms)),
         WindowKind::Hop { slide_ms, size_ms, .. } => {
-            format!("hopping {} every {}", length(size_ms), length(slide_ms))
+            format!("hopping {} every {}", length(*size_ms), length(*slide_ms))
         }
         WindowKind::Cumulate { step_ms, max_ms, .. } => {
-            format!("cumulating {} by {}", length(max_ms), length(step_ms))
+            format!("cumulating {} by {}", length(*max_ms), length(*step_ms))
         }
-        WindowKind::Session { gap_ms } => format!("sessions with a gap of {}", length(gap_ms)),
+        WindowKind::Session { gap_ms } => format!("sessions with a gap of {}", length(*gap_ms)),
         WindowKind::Attached { .. } => "as attached".to_owned(),
     }
 }

@@ -16,6 +16,7 @@ use tidemill_operators::map::MapSpec;
 use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::OverSpec;
 use tidemill_operators::temporal_join::TemporalJoinSpec;
+use tidemill_operators::time_filter::{Clock, TimeFilterSpec};
 use tidemill_operators::top_n::TopNSpec;
 use tidemill_operators::unnest::UnnestSpec;
 use tidemill_operators::window_aggregate::WindowAggregateSpec;
@@ -83,6 +84,8 @@ pub enum NodeKind {
     WindowJoin(WindowJoinSpec),
     /// Aggregates over frames of rows in the order of their time.
     Over(OverSpec),
+    /// Compares a clock with the rows: its results change as time passes.
+    TimeFilter(TimeFilterSpec),
     /// Repeats rows for the items of a collection; keeps nothing.
     Unnest(UnnestSpec),
     /// Puts its inputs' rows together.
@@ -105,6 +108,7 @@ impl NodeKind {
             | NodeKind::LookupJoin(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::Over(_)
+            | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => true,
             NodeKind::Source(_)
             | NodeKind::Values(_)
@@ -113,6 +117,11 @@ impl NodeKind {
             | NodeKind::Union
             | NodeKind::Sink(_) => false,
         }
+    }
+
+    /// Whether it has something to do when its processing time has come, though nothing comes in.
+    pub fn waits_for_processing_time(&self) -> bool {
+        matches!(self, NodeKind::TimeFilter(spec) if spec.clock == Clock::ProcessingTime)
     }
 
     /// The key columns by which input `port` must be exchanged; `None` if any worker may have
@@ -138,6 +147,7 @@ impl NodeKind {
             NodeKind::WindowJoin(spec) if port == 0 => Some(&spec.join.left_keys),
             NodeKind::WindowJoin(spec) => Some(&spec.join.right_keys),
             NodeKind::Over(spec) => Some(&spec.partition),
+            NodeKind::TimeFilter(spec) => Some(&spec.columns),
             NodeKind::Sink(sink) => match sink.changelog {
                 Changelog::Upsert => Some(&sink.table.primary_key),
                 Changelog::AppendOnly | Changelog::Retract => None,

@@ -377,3 +377,165 @@ fn created_functions_are_expanded_and_checked_where_they_are_created() {
     ));
     assert_eq!(kind, ErrorKind::UnknownFunction);
 }
+
+/// What `explain` says of the time filter of a condition on `clicks`, if it has one.
+fn time_filter(condition: &str) -> Option<String> {
+    let text =
+        explained(&format!("INSERT INTO out_retract SELECT usr, 1 FROM clicks WHERE {condition}"));
+    let line = text.lines().find_map(|line| line.split_once("Time filter "));
+    line.map(|(_, filter)| filter.split(';').next().unwrap_or_default().to_owned())
+}
+
+#[test]
+fn whatever_is_done_to_a_clock_is_undone_on_the_row_s_side() {
+    let cases = [
+        ("ts > CURRENT_WATERMARK(ts) - INTERVAL '1' HOUR", "watermark < ts + 1 h"),
+        ("CURRENT_WATERMARK(ts) - INTERVAL '1' HOUR >= ts", "watermark >= ts + 1 h"),
+        ("NOT ts < CURRENT_WATERMARK(ts) + INTERVAL '90' SECOND", "watermark <= ts - 90 s"),
+        (
+            "ts BETWEEN CURRENT_WATERMARK(ts) - INTERVAL '7' DAY AND CURRENT_WATERMARK(ts)",
+            "watermark <= ts + 7 d and watermark >= ts",
+        ),
+        (
+            "ts + INTERVAL '1' MONTH < CURRENT_WATERMARK(ts)",
+            "watermark > (ts + INTERVAL '1' MONTH)",
+        ),
+        (
+            "CAST(ts AS TIMESTAMP(6)) < CURRENT_WATERMARK(ts)",
+            "watermark > CAST(ts AS TIMESTAMP(6))",
+        ),
+        (
+            "CAST(ts AS TIMESTAMP_LTZ(3)) < NOW() - INTERVAL '1' HOUR",
+            "processing time > CAST AS TIMESTAMP_LTZ(3)(ts) + 1 h",
+        ),
+        ("ts < CURRENT_TIMESTAMP", "processing time > CAST AS TIMESTAMP_LTZ(3)(ts)"),
+        (
+            "ts < LOCALTIMESTAMP - INTERVAL '1' HOUR",
+            "processing time > CAST AS TIMESTAMP_LTZ(3)((ts + INTERVAL '3600' SECOND))",
+        ),
+        (
+            "ts < CAST(NOW() AS TIMESTAMP(3)) - INTERVAL '1' HOUR",
+            "processing time > CAST AS TIMESTAMP_LTZ(3)((ts + INTERVAL '3600' SECOND))",
+        ),
+    ];
+    for (condition, expected) in cases {
+        assert_eq!(time_filter(condition).as_deref(), Some(expected), "{condition}");
+    }
+}
+
+#[test]
+fn what_is_no_comparison_with_a_clock_is_judged_when_its_row_comes() {
+    let conditions = [
+        "CURRENT_WATERMARK(ts) IS NULL OR ts > CURRENT_WATERMARK(ts)",
+        "(ts > NOW() - INTERVAL '1' HOUR) IS TRUE",
+        "CAST(ts AS DATE) = CURRENT_DATE",
+        "ts > CURRENT_ROW_TIMESTAMP()",
+    ];
+    for condition in conditions {
+        let insert = format!("INSERT INTO out_append SELECT usr, 1 FROM clicks WHERE {condition}");
+        let text = explained(&insert);
+        assert!(!text.contains("Time filter") && !text.contains("[updating]"), "{text}");
+        let (kind, ..) = refused(&format!(
+            "INSERT INTO out_retract SELECT usr, 1 FROM
+               (SELECT usr, MAX(ts) AS ts FROM clicks GROUP BY usr) AS last WHERE {condition}"
+        ));
+        assert_eq!(kind, ErrorKind::Unsupported, "a deletion would be judged at another time");
+    }
+}
+
+#[test]
+fn a_time_filter_says_what_it_keeps_and_stands_above_what_does_not_change() {
+    let text = explained(
+        "INSERT INTO out_retract SELECT usr, n FROM (
+           SELECT usr, MAX(ts) AS seen, COUNT(*) AS n FROM clicks GROUP BY usr
+         ) AS users WHERE seen < CURRENT_WATERMARK(seen) - INTERVAL '7' DAY AND usr <> 'bot'",
+    );
+    let expected = "\
+#5 Sink out_retract (retract): insertions and retractions [updating]
+  #4 Map select usr AS a, __agg1:COUNT(*) AS n [updating]
+    #3 Time filter watermark > __agg0:MAX(…) + 7 d; keeps each row until its time has come [updating]
+      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key [updating]
+        #1 Map where (usr != 'bot'); select usr, ts AS __arg2 [append-only]";
+    assert!(text.starts_with(expected), "{text}");
+    let having = explained(
+        "INSERT INTO out_retract SELECT usr, COUNT(*) FROM clicks GROUP BY usr
+         HAVING MAX(ts) < CURRENT_WATERMARK(ts) - INTERVAL '7' DAY",
+    );
+    assert!(having.contains("Time filter watermark > __agg"), "{having}");
+    let recent = "SELECT usr, 1 FROM clicks WHERE ts > CURRENT_WATERMARK(ts) - INTERVAL '1' HOUR";
+    let text = explained(&format!("INSERT INTO out_retract {recent}"));
+    let expected = "watermark < ts + 1 h; keeps each row until it is over, then takes it back [upd";
+    assert!(text.contains(expected), "{text}");
+    let (kind, ..) = refused(&format!("INSERT INTO out_append {recent}"));
+    assert_eq!(kind, ErrorKind::AppendOnlySink);
+    let settled = "SELECT usr, 1 FROM clicks WHERE ts <= CURRENT_WATERMARK(ts)";
+    let text = explained(&format!("INSERT INTO out_append {settled}"));
+    assert!(!text.contains("[updating]"), "nothing is taken back: {text}");
+}
+
+#[test]
+fn a_time_filter_holds_no_columns_that_only_others_read() {
+    let old = "INSERT INTO out_append SELECT usr, 1 FROM clicks WHERE ts <= CURRENT_WATERMARK(ts);";
+    let more = "INSERT INTO out_append SELECT url, 1 FROM clicks;";
+    let ids = |plan: &Plan| -> Vec<u64> {
+        let kept = plan.nodes.iter().filter(|node| node.kind.keeps_state());
+        kept.map(|node| node.operator_id).collect()
+    };
+    let both = plan(&format!("EXECUTE STATEMENT SET BEGIN {old} {more} END;"));
+    let filter = both.nodes.iter().find(|node| matches!(node.kind, NodeKind::TimeFilter(_)));
+    assert_eq!(filter.expect("a time filter").schema.fields().len(), 2);
+    assert_eq!(ids(&both).len(), 1);
+}
+
+#[test]
+fn a_clock_that_can_not_be_followed_is_refused_with_its_place() {
+    let query = |from: &str, condition: &str| {
+        format!("INSERT INTO out_retract SELECT usr, 1 FROM {from}\nWHERE {condition}")
+    };
+    let values = "(VALUES ('a', TIMESTAMP '2024-01-01 00:00:00')) AS t (usr, ts)";
+    let cases = [
+        (
+            query("clicks", "ts > CURRENT_WATERMARK(ts) - INTERVAL '1' MONTH"),
+            ErrorKind::Unsupported,
+        ),
+        (query("clicks", "ts > NOW() - INTERVAL '1' MONTH"), ErrorKind::Unsupported),
+        (query(values, "ts > CURRENT_WATERMARK(ts)"), ErrorKind::MissingWatermark),
+        (
+            query("clicks", "CURRENT_WATERMARK(CAST(ts AS TIMESTAMP_LTZ(3))) > ts"),
+            ErrorKind::TypeMismatch,
+        ),
+        (query("users", "since > CURRENT_WATERMARK(since) OR usr = 'a'"), ErrorKind::Unsupported),
+    ];
+    for (statement, expected) in cases {
+        let (kind, line, _) = refused(&statement);
+        assert_eq!((kind, line), (expected, 2), "{statement}");
+    }
+    let (kind, line, _) = refused(
+        "INSERT INTO out_retract SELECT c.usr, 1 FROM clicks AS c LEFT JOIN users AS u
+         ON c.usr = u.usr AND u.since > NOW() - INTERVAL '1' HOUR",
+    );
+    assert_eq!((kind, line), (ErrorKind::Unsupported, 2));
+    let text = explained(
+        "INSERT INTO out_retract SELECT c.usr, 1 FROM clicks AS c JOIN users AS u
+         ON c.usr = u.usr AND u.since > NOW() - INTERVAL '1' HOUR",
+    );
+    assert!(
+        text.contains("Time filter") && text.contains("Join Inner on (usr) = (usr);"),
+        "{text}"
+    );
+}
+
+#[test]
+fn times_that_pass_are_no_row_times() {
+    let windows = |condition: &str| {
+        session(&format!(
+            "CREATE VIEW some AS SELECT * FROM clicks WHERE {condition};
+             INSERT INTO out_append SELECT usr, COUNT(*)
+             FROM TABLE(TUMBLE(TABLE some, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+             GROUP BY usr, window_start, window_end"
+        ))
+    };
+    assert!(windows("ts <= NOW()").is_ok(), "a row that waits comes later, and that is all");
+    let refused = windows("ts > NOW() - INTERVAL '1' HOUR").expect_err("refused");
+    assert_eq!(refused.kind, ErrorKind::MissingWatermark, "{refused}");
+}

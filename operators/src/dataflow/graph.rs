@@ -262,7 +262,8 @@ impl Stepper {
         }
         let (before, after) = (context.watermark_before, context.watermark_after);
         let rows_in: usize = inputs.iter().flatten().map(Batch::len).sum();
-        if rows_in == 0 && before == after {
+        let is_due = self.operator.due_ms().is_some_and(|due_ms| due_ms <= context.now_ms);
+        if rows_in == 0 && before == after && !is_due {
             return Ok(Outcome::Applied(Vec::new()));
         }
         let mut output = Output::default();
@@ -305,7 +306,8 @@ impl Stepper {
     }
 }
 
-/// Turns everybody's reports into this worker's ticks, one for each epoch that brings news.
+/// Turns everybody's reports into this worker's ticks, one for each epoch that brings news or that
+/// somebody [beats](ReportInput::beat).
 fn clock<'scope>(
     scope: Scope<'scope, Epoch>,
     reports: Stream<'scope, Epoch, Reports>,
@@ -322,22 +324,23 @@ fn clock<'scope>(
         move |frontiers| {
             input.for_each(|capability, reports| {
                 let epoch = *capability.least().expect("every message has a stamp");
-                let (_, heard, cut) = stash.entry(epoch).or_insert_with(|| {
+                let (_, heard, cut, beats) = stash.entry(epoch).or_insert_with(|| {
                     let answer = capability.retain_least(0).expect("every message has a stamp");
-                    (answer, Vec::new(), None)
+                    (answer, Vec::new(), None, false)
                 });
                 heard.extend(std::mem::take(&mut reports.copies).into_iter().flatten());
                 *cut = cut.or(reports.cut);
+                *beats |= reports.beats;
             });
             let mut output = output.activate();
             while let Some(entry) = stash.first_entry() {
                 if frontiers[0].less_equal(entry.key()) {
                     break;
                 }
-                let (answer, heard, cut) = entry.remove();
+                let (answer, heard, cut, beats) = entry.remove();
                 clock.apply(&heard);
                 let times = clock.times();
-                if times == *told && cut.is_none() {
+                if times == *told && cut.is_none() && !beats {
                     continue;
                 }
                 if times != *told {

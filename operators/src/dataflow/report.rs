@@ -52,14 +52,22 @@ impl ReportInput {
             return;
         }
         let copies = vec![reports.to_vec(); self.peers];
-        self.handle.send_batch(&mut Reports { copies, cut: None });
+        self.handle.send_batch(&mut Reports { copies, ..Reports::default() });
+    }
+
+    /// Has all workers' clocks tick in the current epoch, whether there is news or not: for
+    /// operators that wait for a processing time.
+    pub fn beat(&mut self) {
+        let copies = vec![Vec::new(); self.peers];
+        self.handle.send_batch(&mut Reports { copies, beats: true, ..Reports::default() });
     }
 
     /// Tells all workers that a checkpoint cuts before the current epoch. One worker has to say
     /// it; several may.
     pub fn cut(&mut self, checkpoint: u64) {
         let copies = vec![Vec::new(); self.peers];
-        self.handle.send_batch(&mut Reports { copies, cut: Some(checkpoint) });
+        let cut = Some(checkpoint);
+        self.handle.send_batch(&mut Reports { copies, cut, ..Reports::default() });
     }
 
     /// Moves on to `epoch`, which ends the ones before.
@@ -80,6 +88,8 @@ pub(super) struct Reports {
     pub(super) copies: Vec<Vec<Report>>,
     /// The checkpoint that cuts before the epoch of the message.
     pub(super) cut: Option<u64>,
+    /// Whether clocks tick in the epoch of the message without news too.
+    pub(super) beats: bool,
 }
 
 impl Accountable for Reports {
@@ -116,7 +126,7 @@ impl Distributor<Reports> for Broadcast {
         let copies = std::mem::take(&mut reports.copies);
         debug_assert_eq!(copies.len(), pushers.len(), "one copy for each worker");
         for (copy, pusher) in copies.into_iter().zip(pushers) {
-            let mut copy = Reports { copies: vec![copy], cut: reports.cut };
+            let mut copy = Reports { copies: vec![copy], ..*reports };
             Parcel::push_at(&mut copy, stamp.clone(), pusher);
         }
     }

@@ -8,7 +8,7 @@ use crate::{Batch, Watermark};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use proptest::prelude::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -308,4 +308,68 @@ fn a_batch_without_rows_passes_through_exchanges() {
     let (results, _) = run(&[vec![vec![vec![]]], vec![vec![vec![], vec![4]]]], None);
     let counts: Vec<_> = results.into_iter().filter(|&(_, key, _)| key >= 0).collect();
     assert_eq!(counts, [(1, 4, 1)]);
+}
+
+/// Waits for a processing time, and notes when it was called.
+struct Timer {
+    due_ms: Option<i64>,
+    calls: Rc<RefCell<Vec<i64>>>,
+}
+
+impl Operator for Timer {
+    fn apply(
+        &mut self,
+        _: Vec<Vec<Batch>>,
+        context: &EpochContext,
+        _: &mut Output,
+    ) -> Result<(), OperatorError> {
+        self.calls.borrow_mut().push(context.now_ms);
+        self.due_ms = None;
+        Ok(())
+    }
+
+    fn due_ms(&self) -> Option<i64> {
+        self.due_ms
+    }
+
+    fn snapshot(&mut self, _: SnapshotScope) -> Result<Snapshot, OperatorError> {
+        Ok(Snapshot::default())
+    }
+
+    fn restore(&mut self, _: &Snapshot) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
+    fn state_bytes(&self) -> usize {
+        0
+    }
+}
+
+#[test]
+fn an_operator_is_called_when_it_is_due_though_nothing_comes() {
+    let calls = Rc::new(RefCell::new(Vec::new()));
+    let timer = Timer { due_ms: Some(2), calls: calls.clone() };
+    let (results, cuts) = (Results::default(), Cuts::default());
+    let failed = Arc::default();
+    let host = Rc::new(Flag { failed, rows_in: Cell::default(), cuts: cuts.clone() });
+    let mut worker = seats(1).pop().expect("one seat").take();
+    let (mut reports, mut input) = worker.build(host, |graph| {
+        let (input, rows) = graph.source();
+        let step = (Box::new(timer) as Box<dyn Operator>, Watermark::MIN);
+        let rows = graph.operator(1, "timer", vec![graph.local(rows)], &[0], step);
+        let collect = Collect { results, written: 0, cuts };
+        graph.sink(2, "results", graph.local(rows), Box::new(collect));
+        input
+    });
+    for epoch in [1_000, 2_500, 3_000, 4_000] {
+        input.advance_to(epoch);
+        reports.advance_to(epoch);
+        reports.beat();
+        worker.step(Duration::ZERO);
+    }
+    drop((input, reports));
+    while worker.is_running() {
+        worker.step(Duration::from_millis(10));
+    }
+    assert_eq!(*calls.borrow(), [2], "in the epoch of 2.5 ms, and in no other");
 }

@@ -32,15 +32,12 @@ use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{Snapshot, SnapshotScope};
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array, new_null_array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::{filter_record_batch, take_record_batch};
+use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use keys::Keys;
 use side::{NONE, Side};
-use std::iter::repeat_n;
 use std::sync::Arc;
 
 /// Which rows without a partner are kept.
@@ -436,18 +433,9 @@ impl Operator for Join {
     }
 }
 
-/// Rows with the pairs' weights. Where all are insertions, a row that counts more than once is
-/// repeated: a join of inputs that only grow gives plain rows, without weights.
+/// Rows with the pairs' weights.
 fn weighted(rows: RecordBatch, pairs: &[Pair]) -> Result<Batch, OperatorError> {
-    if pairs.iter().all(|pair| pair.weight == 1) {
-        return Ok(rows.into());
-    }
-    if pairs.iter().any(|pair| pair.weight <= 0) {
-        return Ok(Batch::new(rows, Some(pairs.iter().map(|pair| pair.weight).collect())));
-    }
-    let repeated = (0u32..).zip(pairs).flat_map(|(row, pair)| repeat_n(row, pair.weight as usize));
-    let repeated: UInt32Array = repeated.collect::<Vec<_>>().into();
-    Ok(take_record_batch(&rows, &repeated)?.into())
+    Ok(Batch::of_changes(rows, pairs.iter().map(|pair| pair.weight).collect())?)
 }
 
 /// The types of a join's keys.

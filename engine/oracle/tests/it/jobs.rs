@@ -299,6 +299,23 @@ jobs! {
           FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
         ) AS ranked WHERE place <= 2";
 
+    groups_that_were_not_seen_for_a_while: Files "
+        SELECT * FROM (
+          SELECT k, MAX(ts) AS last_seen, COUNT(*) AS n FROM events GROUP BY k
+        ) AS seen WHERE last_seen < CURRENT_WATERMARK(last_seen) - INTERVAL '20' SECOND";
+
+    rows_of_the_last_minute_and_those_before: Files "
+        SELECT k, id, v FROM events WHERE ts > CURRENT_WATERMARK(ts) - INTERVAL '1' MINUTE
+        UNION ALL
+        SELECT k, id, v FROM events WHERE ts <= CURRENT_WATERMARK(ts) - INTERVAL '1' MINUTE AND v > 0";
+
+    counts_of_the_last_minute: Files "
+        SELECT o.id, o.k, recent.n FROM others AS o LEFT JOIN (
+          SELECT k, COUNT(*) AS n FROM events
+          WHERE ts BETWEEN CURRENT_WATERMARK(ts) - INTERVAL '1' MINUTE AND CURRENT_WATERMARK(ts)
+          GROUP BY k
+        ) AS recent ON o.k = recent.k";
+
     tumbling_windows_with_late_rows: Late "
         SELECT window_start, k, COUNT(*), SUM(v)
         FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))

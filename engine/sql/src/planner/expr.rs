@@ -111,6 +111,16 @@ impl Expr {
         }
     }
 
+    /// The same call of other arguments of the same types; itself if it is no call.
+    pub fn with_arguments(&self, args: Vec<Expr>) -> Expr {
+        match &self.kind {
+            ExprKind::Call(udf, _) => {
+                Expr { kind: ExprKind::Call(udf.clone(), args), ..self.clone() }
+            }
+            _ => self.clone(),
+        }
+    }
+
     fn children(&self) -> Vec<&Expr> {
         match &self.kind {
             ExprKind::Call(_, args) => args.iter().collect(),

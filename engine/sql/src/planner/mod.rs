@@ -15,6 +15,7 @@ pub(crate) mod relation;
 mod rewrite;
 pub(crate) mod scope;
 mod sink;
+mod time_filter;
 mod typing;
 mod user_function;
 

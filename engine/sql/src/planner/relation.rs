@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::join::JoinKind;
 use tidemill_operators::over::Frame;
+use tidemill_operators::time_filter::{Clock, ClockIs};
 use tidemill_operators::window::{WindowKind, Zone};
 
 /// A query over relations, and what is known of its rows.
@@ -114,6 +115,14 @@ pub(crate) struct Ordering {
     pub nulls_first: bool,
 }
 
+/// A comparison of a clock with a time of the row, moved by some milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct TimeBound {
+    pub time: Expr,
+    pub shift_ms: i64,
+    pub clock_is: ClockIs,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) enum Op {
     /// The physical and metadata columns of a table.
@@ -126,6 +135,12 @@ pub(crate) enum Op {
     Filter {
         input: Box<Relation>,
         predicate: Expr,
+    },
+    /// Holds rows, or takes them back, by what time it is.
+    TimeFilter {
+        input: Box<Relation>,
+        clock: Clock,
+        bounds: Vec<TimeBound>,
     },
     /// Assigns windows: appends start, end and time.
     Window {
@@ -221,6 +236,38 @@ impl Relation {
     pub fn filter(input: Relation, predicate: Expr) -> Relation {
         let (columns, updating) = (input.columns.clone(), input.updating);
         Relation { op: Op::Filter { input: Box::new(input), predicate }, columns, updating }
+    }
+
+    /// The rows for which all of `bounds` hold, at any time.
+    pub fn time_filter(input: Relation, clock: Clock, bounds: Vec<TimeBound>) -> Relation {
+        let takes_back = bounds.iter().any(|bound| bound.clock_is.is_upper());
+        let updating = input.updating || takes_back;
+        let mut columns = input.columns.clone();
+        // A row that waits for its processing time might as well have come later. But one that
+        // goes again, or waits for a watermark, has no time that a window could go by.
+        if takes_back || clock == Clock::Watermark {
+            let event_times = columns.iter_mut().filter(|c| c.role != Role::ProcTime);
+            event_times.for_each(|c| c.role = Role::Plain);
+        }
+        Relation { op: Op::TimeFilter { input: Box::new(input), clock, bounds }, columns, updating }
+    }
+
+    /// The relations that it reads.
+    pub fn inputs(&self) -> Vec<&Relation> {
+        match &self.op {
+            Op::Scan(_) | Op::Values(_) => Vec::new(),
+            Op::Project { input, .. }
+            | Op::Filter { input, .. }
+            | Op::TimeFilter { input, .. }
+            | Op::Window { input, .. }
+            | Op::Aggregate { input, .. }
+            | Op::RowNumber { input, .. }
+            | Op::TopN { input, .. }
+            | Op::Over { input, .. }
+            | Op::Unnest { input, .. } => vec![input],
+            Op::Join { left, right, .. } => vec![left, right],
+            Op::Union { inputs } => inputs.iter().collect(),
+        }
     }
 
     /// All columns as expressions.

@@ -31,6 +31,14 @@ fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
             conjuncts.extend(predicate.conjuncts());
             push(*input, conjuncts)
         }
+        Op::TimeFilter { input, clock, bounds } => {
+            // What does not change with time had better be gone before a row is held.
+            let (below, stay) = split(conjuncts, |_| true);
+            let input = push(*input, below);
+            let updating = input.updating || bounds.iter().any(|b| b.clock_is.is_upper());
+            let op = Op::TimeFilter { input: Box::new(input), clock, bounds };
+            above(Relation { op, columns, updating }, stay)
+        }
         Op::Project { input, exprs } => {
             if exprs.iter().any(is_volatile) {
                 let input = Box::new(push(*input, Vec::new()));

@@ -11,4 +11,5 @@ mod readme;
 mod suite;
 mod support;
 mod terminal;
+mod time_filter;
 mod topics;

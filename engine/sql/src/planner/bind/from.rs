@@ -10,6 +10,7 @@ use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::relation::{Column, JoinTime, Op, Relation, Role};
 use crate::planner::scope::{Scope, ScopeEntry};
+use crate::planner::time_filter::reads_clock;
 use crate::types::SqlType;
 use datafusion::logical_expr::Operator;
 use sqlparser::ast::{
@@ -274,7 +275,7 @@ impl Planner<'_> {
         if let Some(on) = on {
             let mut binder = Binder::new(self, context, &source.scope, Clause::Rows("ON"));
             let condition = binder.condition(on)?;
-            source.relation = Relation::filter(source.relation, condition);
+            source.relation = self.keep(source.relation, condition)?;
         }
         Ok(source)
     }
@@ -412,7 +413,12 @@ impl Planner<'_> {
             JoinKind::LeftSemi | JoinKind::LeftAnti => left.scope.clone(),
             _ => left.scope.clone().join(right.scope.clone()),
         };
-        let relation = join(left.relation, right.relation, kind, condition);
+        let relation = match condition {
+            Some(condition) if reads_clock(&condition) => {
+                self.join_in_time(left.relation, right.relation, kind, condition)?
+            }
+            condition => join(left.relation, right.relation, kind, condition),
+        };
         let scope = with_roles(scope, &relation);
         Ok(Source { relation, scope })
     }
@@ -686,7 +692,7 @@ fn key_column(relation: &Relation, extra: &mut Vec<Expr>, key: Expr) -> usize {
     }
 }
 
-fn with_roles(mut scope: Scope, relation: &Relation) -> Scope {
+pub(super) fn with_roles(mut scope: Scope, relation: &Relation) -> Scope {
     for entry in &mut scope.entries {
         entry.column.role = relation.columns[entry.index].role;
     }

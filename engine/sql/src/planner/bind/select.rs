@@ -1,7 +1,7 @@
 //! `SELECT … FROM … WHERE … GROUP BY … HAVING … QUALIFY`.
 
 use super::aggregate::AggregateExpr;
-use super::from::Source;
+use super::from::{Source, with_roles};
 use super::over::{OverExpr, direction};
 use super::window::{GroupWindow, group_window_call};
 use super::{Binder, Clause, Context};
@@ -10,6 +10,7 @@ use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::relation::{Aggregation, Column, Op, Ordering, Relation, Role};
 use crate::planner::scope::Scope;
+use crate::planner::time_filter::is_watermark_of;
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
@@ -60,6 +61,9 @@ impl Planner<'_> {
         };
         if let Some(selection) = &select.selection {
             relation = self.filter(relation, &scope, selection, context)?;
+            if matches!(relation.op, Op::TimeFilter { .. }) {
+                scope = with_roles(scope, &relation);
+            }
         }
         let grouping = grouping(&select.group_by, at)?;
         let group_exprs: Vec<&Ast> = grouping.exprs.clone();
@@ -89,13 +93,13 @@ impl Planner<'_> {
                 self.grouped(relation, &grouping, keys, aggregates, &mut bound, &mut overs, at)?;
         }
         if let Some(having) = bound.having.take() {
-            relation = Relation::filter(relation, having);
+            relation = self.keep(relation, having)?;
         }
         if !overs.is_empty() {
             relation = with_overs(relation, overs, &mut bound)?;
         }
         if let Some(qualify) = bound.qualify.take() {
-            relation = Relation::filter(relation, qualify);
+            relation = self.keep(relation, qualify)?;
         }
         self.project_select(relation, select, bound, at)
     }
@@ -214,6 +218,11 @@ impl Planner<'_> {
                     && udf.name() == "grouping"
                 {
                     return grouping_bits(&keys, args, sets.as_deref(), e.at);
+                }
+                if is_watermark_of(e) {
+                    // It is asked for its type, not for its value, so no group needs to have it.
+                    let argument = Expr::literal(ScalarValue::Null, e.data_type.clone(), e.at);
+                    return Some(e.with_arguments(vec![argument]));
                 }
                 if let Some(key) = keys.iter().position(|k| k.is(e)) {
                     return Some(Expr::column(key, e.data_type.clone(), e.at));

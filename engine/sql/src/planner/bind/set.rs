@@ -175,7 +175,7 @@ impl Planner<'_> {
         if subqueries.is_empty() {
             // `FROM a, b WHERE a.t BETWEEN b.t AND …` is a join on its condition: what that says
             // about time must be known to whoever reads the join.
-            return Ok(match &input.op {
+            return self.keep_by(input, condition, |input, condition| match &input.op {
                 Op::Join { kind: JoinKind::Inner, .. } => absorb(input, condition),
                 _ => Relation::filter(input, condition),
             });

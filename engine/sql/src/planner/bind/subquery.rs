@@ -184,7 +184,7 @@ impl Planner<'_> {
             }
             _ => None,
         });
-        Ok(Relation::filter(input, condition).keep_first(width))
+        Ok(self.keep(input, condition)?.keep_first(width))
     }
 
     /// Appends the values of scalar sub-queries; says in which columns they are.
@@ -328,6 +328,10 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
             };
             Ok((relation, lifted))
         }
+        Op::TimeFilter { input, clock, bounds } => {
+            let (input, lifted) = lift(*input, at)?;
+            Ok((Relation::time_filter(input, clock, bounds), lifted))
+        }
         Op::Project { input, exprs } => {
             if exprs.iter().any(is_outer) {
                 let message = "a sub-query can read the query around it only in its WHERE";
@@ -412,19 +416,11 @@ fn is_outer(expr: &Expr) -> bool {
 
 /// Whether any expression of a relation reads a column around it.
 fn reads_outer(relation: &Relation) -> bool {
-    match &relation.op {
-        Op::Scan(_) | Op::Values(_) => false,
-        Op::Project { input, exprs } => exprs.iter().any(is_outer) || reads_outer(input),
-        Op::Filter { input, predicate } => is_outer(predicate) || reads_outer(input),
-        Op::Window { input, .. }
-        | Op::Aggregate { input, .. }
-        | Op::RowNumber { input, .. }
-        | Op::Over { input, .. }
-        | Op::Unnest { input, .. }
-        | Op::TopN { input, .. } => reads_outer(input),
-        Op::Join { left, right, residual, .. } => {
-            residual.as_ref().is_some_and(is_outer) || reads_outer(left) || reads_outer(right)
-        }
-        Op::Union { inputs } => inputs.iter().any(reads_outer),
-    }
+    let reads_itself = match &relation.op {
+        Op::Project { exprs, .. } => exprs.iter().any(is_outer),
+        Op::Filter { predicate, .. } => is_outer(predicate),
+        Op::Join { residual, .. } => residual.as_ref().is_some_and(is_outer),
+        _ => false,
+    };
+    reads_itself || relation.inputs().into_iter().any(reads_outer)
 }

@@ -113,6 +113,12 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
             port(1).name(spec.right_window_end),
             spec.zone,
         ),
+        NodeKind::TimeFilter(spec) => {
+            let bounds: Vec<String> = (spec.bounds.iter())
+                .map(|b| format!("{:?} {} + {}", b.clock_is, b.time.describe(), b.shift_ms))
+                .collect();
+            format!("time filter {:?} {bounds:?} of {}", spec.clock, types(&inputs[0].schema))
+        }
         NodeKind::Over(spec) => {
             let functions: Vec<String> =
                 spec.functions.iter().map(|function| port(0).function(function)).collect();

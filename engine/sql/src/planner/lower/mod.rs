@@ -11,6 +11,7 @@ mod meaning;
 mod rank;
 mod source;
 mod stateless;
+mod time_filter;
 
 use super::compile::Compiled;
 use super::expr::Expr;
@@ -247,6 +248,9 @@ impl Lowering<'_> {
             Op::Values(batch) => Ok(self.values(batch, relation, arrival)),
             Op::Project { .. } | Op::Filter { .. } | Op::Window { .. } => {
                 self.stateless(relation, needed, arrival, retractions)
+            },
+            Op::TimeFilter { input, clock, bounds } => {
+                self.time_filter(relation, input, (*clock, bounds), needed, arrival)
             },
             Op::Aggregate { input, keys, calls, window: None, .. } => {
                 self.group_aggregate(relation, input, keys, calls, needed, retractions)
