@@ -8,6 +8,8 @@ mod blackhole;
 mod datagen;
 mod filesystem;
 mod kafka;
+mod nexmark;
+mod numbered;
 mod options;
 mod print;
 mod record_rows;

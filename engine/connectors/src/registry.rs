@@ -8,6 +8,7 @@ use crate::blackhole::Blackhole;
 use crate::datagen::Datagen;
 use crate::filesystem::Filesystem;
 use crate::kafka::{Kafka, UpsertKafka};
+use crate::nexmark::Nexmark;
 use crate::options::{closest, listed, warn_of_unused};
 use crate::print::Print;
 use crate::sink::{Sink, WriteSpec};
@@ -16,7 +17,7 @@ use tidemill_formats::{Capabilities, Connectors, OptionError, Table};
 
 /// Every connector there is, in the order in which they are listed to people.
 static CONNECTORS: &[&dyn Connector] =
-    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Print, &Blackhole];
+    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Nexmark, &Print, &Blackhole];
 
 /// A kind of source or sink.
 pub(crate) trait Connector: Sync {
