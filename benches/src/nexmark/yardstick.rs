@@ -13,7 +13,7 @@ use std::path::Path;
 /// Seconds per byte on the machine of Flink's figures: 0.3 us for a record of 166 bytes.
 pub(super) const REFERENCE: f64 = 0.3e-6 / 166.0;
 /// The fastest of so many passes counts.
-const PASSES: usize = 3;
+const PASSES: usize = 20;
 
 /// An event, as a program would hold it.
 #[derive(Debug, Deserialize)]
