@@ -55,6 +55,7 @@ impl Connector for Datagen {
                 is_bounded: amount.is_bounded,
                 changelog: Changelog::AppendOnly,
                 metadata: vec![],
+                skips_fields: false,
             }),
             sink: vec![],
         })

@@ -82,6 +82,7 @@ impl Connector for Filesystem {
                 is_bounded: monitor_interval.is_none(),
                 changelog: format.changelog_in,
                 metadata: metadata(),
+                skips_fields: format.skips_fields,
             }),
             sink: format.changelog_out,
         })

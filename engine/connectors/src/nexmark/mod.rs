@@ -49,6 +49,7 @@ impl Connector for Nexmark {
                 is_bounded: amount.is_bounded,
                 changelog: Changelog::AppendOnly,
                 metadata: vec![],
+                skips_fields: true,
             }),
             sink: vec![],
         })

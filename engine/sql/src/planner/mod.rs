@@ -59,6 +59,8 @@ pub(crate) struct Scan {
     /// The watermark over physical and metadata columns.
     pub watermark: Option<Expr>,
     pub changelog: Changelog,
+    /// Whether fields of a `ROW` may be left out.
+    pub skips_fields: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -120,6 +122,7 @@ impl<'a> Planner<'a> {
             table: external,
             watermark: watermark.map(|(_, expr)| expr),
             changelog: source.changelog,
+            skips_fields: source.skips_fields,
         };
         let updating = source.changelog != Changelog::AppendOnly;
         let scanned = Relation { op: Op::Scan(Arc::new(scan)), columns: base, updating };
