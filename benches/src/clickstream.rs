@@ -7,12 +7,11 @@
 
 use crate::answer::Answer;
 use crate::events;
-use crate::process::{Usage, engine, measure};
+use crate::process::{Summary, Usage, clear, engine, measure};
 use anyhow::{Context, ensure};
 use clap::Args;
-use serde::Deserialize;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 const INPUT_SQL: &str = include_str!("../clickstream/input.sql");
@@ -78,15 +77,6 @@ enum Contestant {
     Beside,
     Duck,
     Loop,
-}
-
-#[derive(Debug, Deserialize)]
-struct Summary {
-    rows_in: u64,
-    rows_out: u64,
-    late_rows: u64,
-    #[serde(default)]
-    epochs: u64,
 }
 
 struct Suite<'a> {
@@ -217,9 +207,8 @@ impl Suite<'_> {
         let output = self.output(contestant);
         let is_engine = matches!(contestant, Contestant::Tidemill { .. } | Contestant::Beside);
         if is_engine {
-            let summary = self.summary()?;
-            ensure!(summary.rows_in == self.arguments.events, "not all was read: {summary:?}");
-            ensure!(summary.late_rows == 0, "rows were late: {summary:?}");
+            let summary = Summary::read(&self.directory.join("summary.json"))?;
+            summary.check(self.arguments.events)?;
             println!(
                 "{} {contestant}: {} rows out, {} epochs",
                 query.name, summary.rows_out, summary.epochs
@@ -233,11 +222,6 @@ impl Suite<'_> {
             Answer::read(&output).with_context(|| format!("the answer of {contestant}"))?;
         clear(&output)?;
         Ok(answer)
-    }
-
-    fn summary(&self) -> anyhow::Result<Summary> {
-        let text = fs::read(self.directory.join("summary.json"))?;
-        Ok(serde_json::from_slice(&text)?)
     }
 
     fn output(&self, contestant: Contestant) -> PathBuf {
@@ -285,15 +269,6 @@ fn keep_best(best: &mut Vec<Best>, contestant: Contestant, usage: Usage) {
             }
         }
     }
-}
-
-fn clear(path: &Path) -> anyhow::Result<()> {
-    if path.is_dir() {
-        fs::remove_dir_all(path)?;
-    } else if path.exists() {
-        fs::remove_file(path)?;
-    }
-    Ok(())
 }
 
 impl std::fmt::Display for Contestant {

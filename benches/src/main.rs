@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! cargo run --release -p tidemill-benches -- clickstream    six queries: DuckDB, a plain Rust loop
+//! cargo run --release -p tidemill-benches -- nexmark        Nexmark's queries against Flink's figures
 //! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
 //! cargo run --release -p tidemill-benches -- join           the join against differential's
@@ -24,6 +25,7 @@ mod events;
 mod join;
 mod kafka;
 mod latency;
+mod nexmark;
 mod process;
 mod recovery;
 
@@ -44,6 +46,8 @@ struct Arguments {
 enum Suite {
     /// Six queries over clickstream events, from file to file
     Clickstream(clickstream::Arguments),
+    /// Nexmark's queries, from JSON and from the built-in source
+    Nexmark(nexmark::Arguments),
     /// A tumbling count from topic to topic
     Kafka(kafka::Arguments),
     /// How old an updating count is
@@ -83,6 +87,7 @@ fn main() -> anyhow::Result<()> {
     }
     match Arguments::parse().suite {
         Suite::Clickstream(arguments) => clickstream::execute(&arguments),
+        Suite::Nexmark(arguments) => nexmark::execute(&arguments),
         Suite::Kafka(arguments) => kafka::execute(&arguments),
         Suite::Latency(arguments) => latency::execute(&arguments),
         Suite::Join(arguments) => join::execute(&arguments),

@@ -1,10 +1,11 @@
 //! Contestants: processes, and what each used of the machine.
 
 use anyhow::{Context, ensure};
-use std::fs::File;
+use serde::Deserialize;
+use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::mem::MaybeUninit;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,48 @@ pub struct Usage {
     pub cpu: Duration,
     /// The most memory it held.
     pub peak_bytes: u64,
+}
+
+/// What the engine says of its run.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Summary {
+    /// Rows read.
+    pub rows_in: u64,
+    /// Rows written.
+    pub rows_out: u64,
+    /// Rows that came too late.
+    pub late_rows: u64,
+    /// State held at the end.
+    #[serde(default)]
+    pub state_bytes: u64,
+    /// Epochs that the rows were read in.
+    #[serde(default)]
+    pub epochs: u64,
+}
+
+impl Summary {
+    /// Reads what a run has left.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        Ok(serde_json::from_slice(&text)?)
+    }
+
+    /// Makes sure that all events counted.
+    pub fn check(&self, events: u64) -> anyhow::Result<()> {
+        ensure!(self.rows_in == events, "not all was read: {self:?}");
+        ensure!(self.late_rows == 0, "rows were late: {self:?}");
+        Ok(())
+    }
+}
+
+/// Removes what a run has written.
+pub fn clear(path: &Path) -> anyhow::Result<()> {
+    if path.is_dir() {
+        fs::remove_dir_all(path)?;
+    } else if path.exists() {
+        fs::remove_file(path)?;
+    }
+    Ok(())
 }
 
 /// A command for the engine: another build of it, or this one.
@@ -48,6 +91,15 @@ pub fn measure(command: &mut Command) -> anyhow::Result<Usage> {
         ensure!(status == 0, "{command:?} ended with status {status}: {said}");
     }
     Ok(usage)
+}
+
+/// Processor time that this thread has used.
+pub fn thread_cpu() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: it points to memory of the right type that outlives the call.
+    let status = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    assert_eq!(status, 0, "every thread has this clock");
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec.unsigned_abs() as u32)
 }
 
 /// Waits for a child process: its exit status, and what the system says it used.

@@ -10,6 +10,8 @@ mod filesystem;
 mod jdbc;
 mod kafka;
 pub mod lookup;
+mod nexmark;
+mod numbered;
 mod options;
 mod print;
 mod record_rows;

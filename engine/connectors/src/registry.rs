@@ -10,6 +10,7 @@ use crate::filesystem::Filesystem;
 use crate::jdbc::Jdbc;
 use crate::kafka::{Kafka, UpsertKafka};
 use crate::lookup::{LookupSpec, LookupTable};
+use crate::nexmark::Nexmark;
 use crate::options::{closest, listed, warn_of_unused};
 use crate::print::Print;
 use crate::rest_lookup::RestLookup;
@@ -19,7 +20,7 @@ use tidemill_formats::{Capabilities, Connectors, OptionError, Table};
 
 /// Every connector there is, in the order in which they are listed to people.
 static CONNECTORS: &[&dyn Connector] =
-    &[&Kafka, &UpsertKafka, &Filesystem, &Datagen, &Jdbc, &RestLookup, &Print, &Blackhole];
+    &[&Kafka, &UpsertKafka, &Filesystem, &Jdbc, &RestLookup, &Datagen, &Nexmark, &Print, &Blackhole];
 
 /// A kind of source or sink.
 pub(crate) trait Connector: Sync {

@@ -32,6 +32,8 @@ pub struct FormatInfo {
     pub changelog_out: Vec<Changelog>,
     /// The keys of the options that belong to formats and have been checked, `format` included.
     pub options: BTreeSet<String>,
+    /// Whether fields of a `ROW` are found by name, and any of them may be passed over.
+    pub skips_fields: bool,
 }
 
 /// A format with its options.
@@ -40,6 +42,12 @@ enum Format {
     Csv(csv::Options),
     Debezium(debezium::Options),
     Raw(raw::Options),
+}
+
+impl Format {
+    fn skips_fields(&self) -> bool {
+        matches!(self, Format::Json(_) | Format::Debezium(_))
+    }
 }
 
 /// A field of a record: its name there, its index in the table and its type.
@@ -97,8 +105,11 @@ pub fn encoder(table: &Table, role: FormatRole) -> Result<Box<dyn Encoder>, Opti
 pub fn check(table: &Table) -> Result<FormatInfo, OptionError> {
     let (format, mut options) = resolve(table, FormatRole::Value)?;
     record_fields(table, FormatRole::Value)?;
+    let mut skips_fields = format.skips_fields();
     if table.option("key.format").is_some() {
-        options.append(&mut resolve(table, FormatRole::Key)?.1);
+        let (key_format, mut key_options) = resolve(table, FormatRole::Key)?;
+        skips_fields &= key_format.skips_fields();
+        options.append(&mut key_options);
         record_fields(table, FormatRole::Key)?;
     }
     let (changelog_in, changelog_out) = match format {
@@ -107,7 +118,7 @@ pub fn check(table: &Table) -> Result<FormatInfo, OptionError> {
         }
         _ => (Changelog::AppendOnly, vec![Changelog::AppendOnly]),
     };
-    Ok(FormatInfo { changelog_in, changelog_out, options })
+    Ok(FormatInfo { changelog_in, changelog_out, options, skips_fields })
 }
 
 /// The format in a role with its options, and the keys it takes.

@@ -104,6 +104,9 @@ pub struct SourceCapability {
     pub changelog: Changelog,
     /// Metadata keys that it offers, with their types.
     pub metadata: Vec<(String, arrow::datatypes::DataType)>,
+    /// Whether a `ROW` may be declared without some of its fields and its others still be found:
+    /// then those that nobody reads are left out.
+    pub skips_fields: bool,
 }
 
 /// The connectors, as the planner sees them.

@@ -1,7 +1,7 @@
 //! [`explain`]: a plan as text, sinks at the top, each node once.
 
 use crate::plan::{Node, NodeId, NodeKind, Plan};
-use arrow::datatypes::Schema;
+use arrow::datatypes::{DataType, Field, Schema};
 use std::fmt::Write;
 use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
@@ -54,13 +54,24 @@ fn until(ttl_ms: Option<i64>) -> String {
     }
 }
 
+/// A column that is read, with the fields of a `ROW`.
+fn read(column: &Field) -> String {
+    match column.data_type() {
+        DataType::Struct(fields) => {
+            let fields: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+            format!("{}({})", column.name(), fields.join(", "))
+        }
+        _ => column.name().clone(),
+    }
+}
+
 fn describe(plan: &Plan, node: &Node) -> String {
     let input = |port: usize| &plan.nodes[node.inputs[port]].schema;
     let name = |port: usize, column: usize| input(port).field(column).name().clone();
     let names = |port: usize, columns: &[usize]| named(input(port), columns);
     let all = || {
         let fields = node.schema.fields();
-        fields.iter().map(|f| f.name().as_str()).collect::<Vec<_>>().join(", ")
+        fields.iter().map(|field| read(field)).collect::<Vec<_>>().join(", ")
     };
     match &node.kind {
         NodeKind::Source(source) => {

@@ -7,8 +7,8 @@ use tidemill_formats::{
     Capabilities, Changelog, Connectors, LookupKind, OptionError, SourceCapability, Table,
 };
 
-/// Connectors by their first option: `'connector' = 'append'`, `'retract'`, `'upsert'`; and by
-/// `'lookup' = 'whole'`, `'by-key'`.
+/// Connectors by their first option: `'connector' = 'append'`, `'retract'`, which has no names for
+/// the fields of rows in rows, `'upsert'`; and by `'lookup' = 'whole'`, `'by-key'`.
 struct Fake;
 
 impl Connectors for Fake {
@@ -26,7 +26,8 @@ impl Connectors for Fake {
             }
         };
         let metadata = vec![("offset".to_owned(), arrow::datatypes::DataType::Int64)];
-        let source = SourceCapability { is_bounded: true, changelog, metadata };
+        let skips_fields = changelog != Changelog::Retract;
+        let source = SourceCapability { is_bounded: true, changelog, metadata, skips_fields };
         let lookup = match table.option("lookup") {
             Some("whole") => Some(LookupKind::Whole),
             Some("by-key") => Some(LookupKind::ByKey),
@@ -93,6 +94,36 @@ fn a_table_is_read_once_with_what_all_queries_need() {
     assert_eq!(source_columns(&plan, "clicks"), ["kind", "ts", "url"]);
     let sources = plan.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Source(_)));
     assert_eq!(sources.count(), 1);
+}
+
+/// A table with rows in its rows; `CONNECTOR` reads it.
+fn of_nested(connector: &str, statements: &str) -> Vec<String> {
+    let table = format!(
+        "CREATE TABLE nested (id BIGINT, a ROW<x BIGINT, y STRING, t TIMESTAMP(3)>,
+             b ROW<x BIGINT, z ROW<u STRING, v STRING>>, ts AS a.t, WATERMARK FOR ts AS ts) WITH ('connector' = '{connector}');"
+    );
+    let text = explained(&format!("{table} {statements}"));
+    let reads = text.lines().filter_map(|line| line.split_once("reads ")?.1.split_once(';'));
+    reads.map(|(columns, _)| columns.to_owned()).collect()
+}
+
+#[test]
+fn only_the_fields_of_a_row_that_are_used_are_read() {
+    let reads = |statements| of_nested("append", statements);
+    let some = "INSERT INTO out_append SELECT b.z.u, 1 FROM nested WHERE a.x > 3";
+    assert_eq!(reads(some), ["a(x, t), b(z)"]);
+    let others = "INSERT INTO out_append SELECT a.y, id FROM nested";
+    assert_eq!(reads(others), ["id, a(y, t)"]);
+    // A table is read once.
+    assert_eq!(reads(&format!("{some}; {others}")), ["id, a(x, y, t), b(z)"]);
+}
+
+#[test]
+fn a_row_that_is_used_as_a_whole_is_read_as_a_whole() {
+    let whole = "INSERT INTO out_append SELECT a.y, 1 FROM nested WHERE b IS NOT NULL";
+    assert_eq!(of_nested("append", whole), ["a(y, t), b(x, z)"]);
+    let some = "INSERT INTO out_retract SELECT b.z.u, 1 FROM nested";
+    assert_eq!(of_nested("retract", some), ["a(x, y, t), b(x, z)"]);
 }
 
 #[test]

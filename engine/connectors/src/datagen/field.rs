@@ -1,5 +1,6 @@
 //! [`Generator`]: the values of one column, each a pure function of its row's number.
 
+use crate::numbered::random::{mix, of_row, unit};
 use crate::options::{choice, closest, duration, number, required, wrong};
 use arrow::array::*;
 use arrow::compute::cast;
@@ -160,21 +161,8 @@ impl Generator {
 
     /// A random number for a row and a purpose.
     fn random(&self, row: u64, purpose: u64) -> u64 {
-        mix(mix(self.seed ^ (purpose << 56)).wrapping_add(row))
+        of_row(self.seed, purpose, row)
     }
-}
-
-/// SplitMix64's output function: a good hash of a counter.
-fn mix(x: u64) -> u64 {
-    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
-
-/// A number from 0 up to 1.
-fn unit(random: u64) -> f64 {
-    (random >> 11) as f64 / (1u64 << 53) as f64
 }
 
 fn hex(mut random: u64, length: usize) -> String {

@@ -1,57 +1,36 @@
 //! `datagen`: rows out of nothing, as fast as asked for.
 //!
-//! Rows are numbered, and what is in them is a function of the number: two runs give the same rows
-//! (but for points in time, which follow the clock). All workers together give them in order, each
-//! some at a time, so that where they stand is one number. They are one lane. The input ends if
-//! the number of rows is given, or when a sequence does.
+//! What is in a row is a function of its number: two runs give the same rows (but for points in
+//! time, which follow the clock). The input ends if the number of rows is given, or when a
+//! sequence does.
 
 mod field;
-mod turn;
 
+use crate::numbered::{Amount, Generate, Numbered};
 use crate::options::{Known, duration, number, refuse_unknown};
 use crate::registry::{Connector, not_a_sink};
 use crate::sink::{Sink, WriteSpec};
-use crate::source::{
-    BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec, Reader, Source,
-};
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use crate::source::{ConnectorError, ReadSpec, Source};
+use arrow::array::ArrayRef;
 use field::Generator;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::sync::Arc;
 use tidemill_formats::{Capabilities, Changelog, OptionError, SourceCapability, Table};
-use tidemill_operators::{Batch, Epoch};
-use turn::{Taken, Turns};
 
 const KNOWN: Known = Known { keys: &["rows-per-second", "number-of-rows"], prefixes: &["fields."] };
 
 /// Flink's default rate.
 const ROWS_PER_SECOND: u64 = 10_000;
 
-/// All rows.
-const LANE: Lane = 0;
-
-/// Their name in positions.
-const LANE_NAME: &str = "rows";
-
 /// The connector `datagen`.
 pub(crate) struct Datagen;
-
-/// How many rows there are in all, if they end, and how fast they come.
-#[derive(Clone, Copy, Debug)]
-struct Amount {
-    rows: Option<u64>,
-    rows_per_second: u64,
-}
 
 fn amount(table: &Table, generators: &[Generator]) -> Result<Amount, OptionError> {
     let rows: Option<u64> = number(table, "number-of-rows")?;
     let sequences = generators.iter().filter_map(Generator::rows);
-    Ok(Amount {
-        rows: sequences.chain(rows).min(),
-        rows_per_second: number(table, "rows-per-second")?.unwrap_or(ROWS_PER_SECOND),
-    })
+    let rows = sequences.chain(rows).min();
+    let rows_per_second = number(table, "rows-per-second")?.unwrap_or(ROWS_PER_SECOND) as f64;
+    Ok(Amount { rows, is_bounded: rows.is_some(), rows_per_second })
 }
 
 /// A generator for each physical column.
@@ -73,9 +52,10 @@ impl Connector for Datagen {
         let amount = amount(table, &generators(table)?)?;
         Ok(Capabilities {
             source: Some(SourceCapability {
-                is_bounded: amount.rows.is_some(),
+                is_bounded: amount.is_bounded,
                 changelog: Changelog::AppendOnly,
                 metadata: vec![],
+                skips_fields: false,
             }),
             sink: vec![],
             lookup: None,
@@ -83,24 +63,10 @@ impl Connector for Datagen {
     }
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        let generators = generators(&spec.table)?;
-        let amount = amount(&spec.table, &generators)?;
-        let positions = spec.positions.as_ref();
-        let first = positions.and_then(|p| p.get(LANE_NAME)).map_or(0, |&next| next as u64);
-        let mut fields: Vec<Field> = vec![];
-        for &column in &spec.columns {
-            fields.push(spec.table.schema.field(column).clone().with_nullable(true));
-        }
-        if spec.arrival {
-            fields.push(Field::new("__arrival", DataType::Int64, false));
-        }
-        Ok(Box::new(Generated {
-            generators: spec.columns.iter().map(|&column| generators[column].clone()).collect(),
-            schema: Arc::new(Schema::new(fields)),
-            arrival: spec.arrival,
-            amount,
-            first,
-        }))
+        let all = generators(&spec.table)?;
+        let amount = amount(&spec.table, &all)?;
+        let wanted = Columns(spec.columns.iter().map(|&column| all[column].clone()).collect());
+        Ok(Box::new(Numbered::new(spec, amount, wanted)))
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
@@ -108,101 +74,14 @@ impl Connector for Datagen {
     }
 }
 
-struct Generated {
-    generators: Vec<Generator>,
-    schema: SchemaRef,
-    arrival: bool,
-    amount: Amount,
-    /// The number of the first row to give.
-    first: u64,
-}
+/// The wanted columns.
+#[derive(Clone)]
+struct Columns(Vec<Generator>);
 
-impl Source for Generated {
-    fn is_bounded(&self) -> bool {
-        self.amount.rows.is_some()
-    }
-
-    fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
-        let Amount { rows, rows_per_second } = self.amount;
-        let turns = Arc::new(Turns::new(self.first, rows, rows_per_second as f64));
-        let reader = |_| {
-            Box::new(DatagenReader {
-                generators: self.generators.clone(),
-                schema: self.schema.clone(),
-                arrival: self.arrival,
-                turns: turns.clone(),
-                next: self.first,
-                is_finished: false,
-                announced: None,
-            }) as Box<dyn Reader>
-        };
-        Ok((0..workers).map(reader).collect())
-    }
-}
-
-struct DatagenReader {
-    generators: Vec<Generator>,
-    schema: SchemaRef,
-    arrival: bool,
-    turns: Arc<Turns>,
-    /// The number behind the last row that this worker gave.
-    next: u64,
-    is_finished: bool,
-    announced: Option<LaneState>,
-}
-
-impl DatagenReader {
-    fn generate(&self, rows: Range<u64>) -> Result<Batch, ConnectorError> {
+impl Generate for Columns {
+    fn columns(&self, rows: Range<u64>) -> Vec<ArrayRef> {
         let numbers: Vec<u64> = rows.collect();
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.generators.len() + 1);
-        columns.extend(self.generators.iter().map(|generator| generator.column(&numbers)));
-        if self.arrival {
-            columns.push(Arc::new(Int64Array::from_iter_values(numbers.iter().map(|&n| n as i64))));
-        }
-        let options = RecordBatchOptions::new().with_row_count(Some(numbers.len()));
-        let batch = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options);
-        batch.map(Batch::from).map_err(|e| ConnectorError {
-            what: "generating rows".to_owned(),
-            cause: e.to_string(),
-        })
-    }
-}
-
-impl Reader for DatagenReader {
-    fn poll(&mut self, epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
-        match self.turns.take(epoch, max_rows as u64) {
-            Taken::Nothing => Ok(Poll::Pending),
-            Taken::Finished => {
-                self.is_finished = true;
-                Ok(Poll::Finished)
-            }
-            Taken::Rows(rows) => {
-                self.next = rows.end;
-                let rows = self.generate(rows)?;
-                Ok(Poll::Rows(vec![LaneRows { lane: LANE, rows }]))
-            }
-        }
-    }
-
-    fn lanes(&mut self) -> Vec<(Lane, LaneState)> {
-        let state = if self.is_finished { LaneState::Finished } else { LaneState::Active };
-        if self.announced == Some(state) {
-            return vec![];
-        }
-        self.announced = Some(state);
-        vec![(LANE, state)]
-    }
-
-    fn take_bad(&mut self) -> BadInputs {
-        BadInputs::default()
-    }
-
-    fn positions(&self) -> Positions {
-        Positions::from([(LANE_NAME.to_owned(), self.next as i64)])
-    }
-
-    fn lane_name(&self, _lane: Lane) -> String {
-        LANE_NAME.to_owned()
+        self.0.iter().map(|generator| generator.column(&numbers)).collect()
     }
 }
 
@@ -210,6 +89,7 @@ impl Reader for DatagenReader {
 mod tests {
     use super::*;
     use crate::registry::open_source;
+    use crate::source::LaneRows;
     use crate::testing::{Step, drain, lives, read_all, read_in_lives, table};
     use arrow::array::AsArray;
     use arrow::datatypes::Int64Type;

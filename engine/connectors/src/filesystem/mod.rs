@@ -95,6 +95,7 @@ impl Connector for Filesystem {
                 is_bounded: monitor_interval.is_none(),
                 changelog: format.changelog_in,
                 metadata: metadata(),
+                skips_fields: format.skips_fields,
             }),
             sink: format.changelog_out,
             lookup: can_be_looked_up(table, format.changelog_in)?.then_some(LookupKind::Whole),

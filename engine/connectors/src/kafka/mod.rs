@@ -54,8 +54,8 @@ impl Connector for Kafka {
         let settings = Settings::new(table, Flavour::Append)?;
         let format = check(table)?;
         let sink = if settings.topics.single().is_some() { format.changelog_out } else { vec![] };
-        let source = Some(source_capability(&settings, format.changelog_in));
-        Ok(Capabilities { source, sink, lookup: None })
+        let source = source_capability(&settings, format.changelog_in, format.skips_fields);
+        Ok(Capabilities { source: Some(source), sink, lookup: None })
     }
 
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
@@ -76,10 +76,10 @@ impl Connector for UpsertKafka {
 
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         let settings = Settings::new(table, Flavour::Upsert)?;
-        check(table)?;
+        let format = check(table)?;
         let sink = settings.topics.single().map(|_| Changelog::Upsert);
         Ok(Capabilities {
-            source: Some(source_capability(&settings, Changelog::Upsert)),
+            source: Some(source_capability(&settings, Changelog::Upsert, format.skips_fields)),
             sink: sink.into_iter().collect(),
             lookup: None,
         })
@@ -96,10 +96,15 @@ impl Connector for UpsertKafka {
     }
 }
 
-fn source_capability(settings: &Settings, changelog: Changelog) -> SourceCapability {
+fn source_capability(
+    settings: &Settings,
+    changelog: Changelog,
+    skips_fields: bool,
+) -> SourceCapability {
     SourceCapability {
         is_bounded: settings.stop.is_some(),
         changelog,
         metadata: metadata::offered(),
+        skips_fields,
     }
 }

@@ -32,6 +32,9 @@ const CASES: u32 = 16;
 /// So many rounds of them are made until one has gone on from a checkpoint.
 const ROUNDS_MAX: usize = 4;
 
+/// The size of epochs of a session that names its input itself.
+const SESSION_EPOCH_ROWS: usize = 200;
+
 /// How a job may be given its input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Input {
@@ -117,15 +120,54 @@ struct Compared {
 fn compare(job: &str, input: Input, data: &Data, options: Run) -> Result<Compared, String> {
     let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
     data.write(folder.path());
-    let plan = plan(job, folder.path(), options.epoch_rows_max)?;
+    let text = SourceText { name: "job.sql".to_owned(), text: format!("{TABLES}\n{job}") };
+    let variables = [("DATA", folder.path().display().to_string())];
+    let plan = plan(vec![text], &variables, options.epoch_rows_max)?;
+    compare_plan(&plan, input, &options, folder.path())
+}
+
+/// Checks that the engine's answer to a session, which names its input itself, is the batch answer
+/// on one, two and four workers, also if runs fail on the way and go on with other numbers.
+pub fn check_session(texts: &[SourceText], variables: &[(&str, String)]) {
+    let mut compared = Compared { rows: 0, resumed: 0 };
+    for _ in 0..ROUNDS_MAX {
+        for workers in [1, 2, 4] {
+            let fuse = Fuse { left: 4, waits_for_commit: true };
+            let run = Run { workers, epoch_rows_max: SESSION_EPOCH_ROWS, failures: vec![fuse; 2] };
+            let folder = tempfile::tempdir().expect("a folder");
+            let plan = plan(texts.to_vec(), variables, run.epoch_rows_max);
+            let plan = plan.unwrap_or_else(|error| panic!("{error}"));
+            match compare_plan(&plan, Input::Files, &run, folder.path()) {
+                Ok(more) => {
+                    compared.rows += more.rows;
+                    compared.resumed += more.resumed;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+        if compared.resumed > 0 {
+            break;
+        }
+    }
+    assert!(compared.rows > 0, "no rows: it tests nothing");
+    assert!(compared.resumed > 0, "never went on from a checkpoint: none was restored");
+}
+
+/// Runs a plan and compares what both sides give.
+fn compare_plan(
+    plan: &Plan,
+    input: Input,
+    options: &Run,
+    folder: &Path,
+) -> Result<Compared, String> {
     let outside = Captured::default();
-    let excluded = run_on(&plan, &options, folder.path(), &outside)?;
+    let excluded = run_on(plan, options, folder, &outside)?;
     if input != Input::Late && !excluded.is_empty() {
         return Err(format!("{} late rows, {options:?}", excluded.len()));
     }
     let resumed = outside.0.lock().expect("nobody panicked").resumed;
     let mut compared = Compared { rows: 0, resumed };
-    let expected = recompute(&plan, &excluded, &open_source);
+    let expected = recompute(plan, &excluded, &open_source);
     for sink in expected.map_err(|error| error.to_string())? {
         let NodeKind::Sink(sink_plan) = &plan.nodes[sink.node].kind else { continue };
         let captured = outside.captured(&sink.table);
@@ -140,15 +182,20 @@ fn compare(job: &str, input: Input, data: &Data, options: Run) -> Result<Compare
     Ok(compared)
 }
 
-fn plan(job: &str, folder: &Path, epoch_rows_max: usize) -> Result<Plan, String> {
-    let text = SourceText { name: "job.sql".to_owned(), text: format!("{TABLES}\n{job}") };
-    let variables = [
-        ("DATA".to_owned(), folder.display().to_string()),
-        ("tidemill.epoch.max-rows".to_owned(), epoch_rows_max.to_string()),
-        ("execution.checkpointing.interval".to_owned(), "2 ms".to_owned()),
-        ("restart-strategy.type".to_owned(), "none".to_owned()),
+/// Plans a session so that checkpoints come often and epochs are short.
+pub fn plan(
+    texts: Vec<SourceText>,
+    variables: &[(&str, String)],
+    epoch_rows_max: usize,
+) -> Result<Plan, String> {
+    let options = [
+        ("tidemill.epoch.max-rows", epoch_rows_max.to_string()),
+        ("execution.checkpointing.interval", "2 ms".to_owned()),
+        ("restart-strategy.type", "none".to_owned()),
     ];
-    let planned = plan_session(vec![text], &BTreeMap::from(variables), &Registry);
+    let all = variables.iter().chain(&options);
+    let all = all.map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+    let planned = plan_session(texts, &all, &Registry);
     Ok(planned.map_err(|error| error.to_string())?.plan)
 }
 

@@ -149,6 +149,14 @@ impl Expr {
         test(self) || self.children().into_iter().any(|child| child.any(test))
     }
 
+    /// Visits it and what is inside it, from the top, but nothing inside of what `visit` says yes
+    /// to.
+    pub fn visit(&self, visit: &mut dyn FnMut(&Expr) -> bool) {
+        if !visit(self) {
+            self.children().into_iter().for_each(|child| child.visit(visit));
+        }
+    }
+
     /// Calls `visit` for each column that it reads.
     pub fn columns(&self, visit: &mut dyn FnMut(usize)) {
         self.any(&mut |e| {

@@ -65,6 +65,8 @@ pub(crate) struct Scan {
     pub changelog: Changelog,
     /// How it is looked up, if that is what it is read for.
     pub lookup: Option<LookupKind>,
+    /// Whether fields of a `ROW` may be left out.
+    pub skips_fields: bool,
 }
 
 impl<'a> Planner<'a> {
@@ -128,6 +130,7 @@ impl<'a> Planner<'a> {
             watermark: watermark.map(|(_, expr)| expr),
             changelog: source.changelog,
             lookup: None,
+            skips_fields: source.skips_fields,
         };
         let updating = source.changelog != Changelog::AppendOnly;
         let scanned = Relation { op: Op::Scan(Arc::new(scan)), columns: base, updating };
@@ -152,7 +155,13 @@ impl<'a> Planner<'a> {
         let base = self.stored_columns(table, &[])?;
         let (exprs, names) = self.declared_columns(table, &base)?;
         let changelog = Changelog::AppendOnly;
-        let scan = Scan { table: external, watermark: None, changelog, lookup: Some(lookup) };
+        let scan = Scan {
+            table: external,
+            watermark: None,
+            changelog,
+            lookup: Some(lookup),
+            skips_fields: false,
+        };
         let op = Op::Scan(Arc::new(scan));
         let scanned = Relation { op, columns: base, updating: false };
         Ok(Relation::project(scanned, exprs, names))

@@ -40,7 +40,7 @@ impl Lowering<'_> {
                 alone.nodes.first().map(|node| &node.kind),
                 Some(NodeKind::Source(source))
                     if alone.needs.get(&source.table.name)
-                        .is_some_and(|needs| needs.columns.iter().eq(&source.columns))
+                        .is_some_and(|needs| needs.reads.columns().eq(source.columns.iter().copied()))
             );
             needs = alone.needs;
             if is_complete {

@@ -15,8 +15,21 @@ use tidemill_operators::join::JoinSpec;
 use tidemill_operators::over::OverFunction;
 
 /// What says which rows a table gives.
-const TABLE_OPTIONS: &[&str] =
-    &["connector", "topic", "topic-pattern", "path", "url", "table-name"];
+const TABLE_OPTIONS: &[&str] = &[
+    "connector",
+    "topic",
+    "topic-pattern",
+    "path",
+    "url",
+    "table-name",
+    "seed",
+    "base-time",
+    "first-event.rate",
+    "next-event.rate",
+    "person.proportion",
+    "auction.proportion",
+    "bid.proportion",
+];
 
 /// The meaning of a node that reads `inputs`.
 pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {

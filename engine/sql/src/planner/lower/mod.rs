@@ -2,13 +2,14 @@
 //!
 //! Lowering works from the sinks up and asks each relation only for the columns that are needed,
 //! so that pruning needs no pass of its own. It runs twice: the first time only to learn which
-//! columns of each table anybody needs, for a table is read once.
+//! columns of each table anybody needs, and which fields of them, for a table is read once.
 
 mod aggregate;
 mod join;
 mod lookup;
 mod meaning;
 mod rank;
+mod reads;
 mod source;
 mod stateless;
 mod time_filter;
@@ -22,6 +23,7 @@ use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
 use crate::types::SqlType;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rank::runs_with_time;
+use reads::Reads;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tidemill_formats::{Changelog, parse_duration};
@@ -70,7 +72,7 @@ fn state_ttl_ms(options: &BTreeMap<String, String>) -> Option<i64> {
 /// What anybody needs of a table.
 #[derive(Default)]
 struct Needs {
-    columns: BTreeSet<usize>,
+    reads: Reads,
     arrival: bool,
 }
 
@@ -244,7 +246,7 @@ impl Lowering<'_> {
         retractions: bool,
     ) -> Planned<Lowered> {
         match &relation.op {
-            Op::Scan(scan) => self.scan(scan, relation, needed, arrival),
+            Op::Scan(scan) => self.scan(scan, relation, &Reads::of(needed), arrival),
             Op::Values(batch) => Ok(self.values(batch, relation, arrival)),
             Op::Project { .. } | Op::Filter { .. } | Op::Window { .. } => {
                 self.stateless(relation, needed, arrival, retractions)

@@ -1,5 +1,6 @@
 //! Where rows come from: tables and constants.
 
+use super::reads::Reads;
 use super::{ARRIVAL, Lowered, Lowering, field_of};
 use crate::error::Planned;
 use crate::plan::{NodeKind, SourcePlan};
@@ -8,7 +9,6 @@ use crate::planner::compile::Compiled;
 use crate::planner::relation::Relation;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemill_formats::Changelog;
 use tidemill_operators::Expression;
@@ -19,27 +19,30 @@ impl Lowering<'_> {
         &mut self,
         scan: &Arc<Scan>,
         relation: &Relation,
-        needed: &BTreeSet<usize>,
+        reads: &Reads,
         arrival: bool,
     ) -> Planned<Lowered> {
         let needs = self.needs.entry(scan.table.name.clone()).or_default();
-        needs.columns.extend(needed);
-        if let Some(watermark) = &scan.watermark {
-            watermark.columns(&mut |i| {
-                needs.columns.insert(i);
-            });
-        }
+        needs.reads.extend(reads);
+        scan.watermark.iter().for_each(|watermark| needs.reads.add_expr(watermark));
         let is_upsert = scan.changelog == Changelog::Upsert;
         if is_upsert {
-            needs.columns.extend(&scan.table.primary_key);
+            scan.table.primary_key.iter().for_each(|&key| needs.reads.add_column(key));
+        }
+        if !scan.skips_fields {
+            needs.reads = Reads::of(&needs.reads.columns().collect());
         }
         // The rows of a normalised table come from its state, in no order of arrival.
         needs.arrival |= arrival && !is_upsert;
-        let (columns, arrival): (Vec<usize>, bool) =
-            (needs.columns.iter().copied().collect(), needs.arrival);
+        let (reads, arrival) = (needs.reads.clone(), needs.arrival);
+        let columns: Vec<usize> = reads.columns().collect();
         let place = |i: usize| columns.iter().position(|&c| c == i);
-        let mut fields: Vec<Field> =
-            columns.iter().map(|&c| field_of(&relation.columns[c])).collect();
+        let field = |&column: &usize| {
+            let field = field_of(&relation.columns[column]);
+            let narrowed = reads.narrowed(column, field.data_type());
+            field.with_data_type(narrowed)
+        };
+        let mut fields: Vec<Field> = columns.iter().map(field).collect();
         if arrival {
             fields.push(Field::new(ARRIVAL, DataType::Int64, true));
         }
@@ -53,7 +56,7 @@ impl Lowering<'_> {
             }
         };
         let kind = NodeKind::Source(SourcePlan {
-            table: scan.table.clone(),
+            table: reads.narrowed_table(&scan.table),
             columns: columns.clone(),
             arrival,
             watermark,

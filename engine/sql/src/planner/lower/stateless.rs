@@ -1,6 +1,7 @@
 //! What keeps nothing: projections, filters and window assignments become one map; collections
 //! are taken apart.
 
+use super::reads::Reads;
 use super::{Lowered, Lowering, field_of, fields_of};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::NodeKind;
@@ -24,22 +25,21 @@ impl Lowering<'_> {
     ) -> Planned<Lowered> {
         let stretch = Stretch::of(relation);
         let retractions = retractions || stretch.predicate.is_some();
-        let mut below = BTreeSet::new();
+        let mut reads = Reads::default();
         let width = stretch.base.columns.len();
-        let mut note = |i: usize| {
-            if i < width {
-                below.insert(i);
-            }
-        };
-        needed.iter().for_each(|&n| stretch.exprs[n].columns(&mut note));
-        stretch.predicate.iter().for_each(|p| p.columns(&mut note));
+        needed.iter().for_each(|&n| reads.add_expr(&stretch.exprs[n]));
+        stretch.predicate.iter().for_each(|p| reads.add_expr(p));
         if let Some(window) = &stretch.window {
             if matches!(window.kind, WindowKind::Session { .. }) {
                 return Err(session_alone(window.at));
             }
-            note(window.time);
+            reads.add_column(window.time);
         }
-        let lowered = self.lower(stretch.base, &below, arrival, retractions)?;
+        let reads = reads.below(width);
+        let lowered = match &stretch.base.op {
+            Op::Scan(scan) => self.scan(scan, stretch.base, &reads, arrival)?,
+            _ => self.lower(stretch.base, &reads.columns().collect(), arrival, retractions)?,
+        };
         // Only columns, passed on as they are: no node at all.
         let plain = stretch.window.is_none() && stretch.predicate.is_none();
         let columns =
