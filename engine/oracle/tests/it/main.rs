@@ -6,3 +6,5 @@
 mod data;
 mod harness;
 mod jobs;
+mod random;
+mod world;
