@@ -3,7 +3,7 @@
 //! Many runs fail on the way and go on from their last checkpoint: see [`world`](crate::world).
 
 use crate::data::{Data, TABLES, data};
-use crate::world::{Fuse, World, run_through};
+use crate::world::{Fuse, World, folder, run_through};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
@@ -92,7 +92,7 @@ struct Compared {
 
 /// Compares what both sides give.
 fn compare(job: &str, input: Input, data: &Data, options: Run) -> Result<Compared, String> {
-    let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let folder = folder().map_err(|error| error.to_string())?;
     data.write(folder.path());
     let plan = plan(job, folder.path(), options.epoch_rows_max)?;
     let world = World::new(open_source);

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tempfile::TempDir;
 use tidemill_connectors::sink::{Console, Marker, Sink, Transaction, WriteSpec, Writer};
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
 use tidemill_operators::{Batch, Epoch};
@@ -151,6 +152,12 @@ pub fn run_through(
     }
     let summary = attempt(workers, None).map_err(|error| error.to_string())?;
     Ok((summary, metrics))
+}
+
+/// A folder for a job's files, in memory if the system has a place there: no test needs them to
+/// outlive it, and checkpoints wait for a disk again and again.
+pub fn folder() -> std::io::Result<TempDir> {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir())
 }
 
 #[derive(Debug)]

@@ -60,14 +60,15 @@ impl Reads {
             let position = positions.get(&lane_name(lane)).map_or(0, |&position| position as usize);
             reads.retain(|(_, read)| *read <= position);
         }
-        let ended = |worker| positions.contains_key(&end_name(worker));
-        if self.ends.is_empty() || !(0..self.ends.len()).all(ended) {
-            self.ends = vec![None; workers];
-        } else {
-            let last = self.ends.iter().copied().max().flatten();
-            self.ends = vec![last; workers];
-        }
+        let end = self.ends.iter().copied().max().flatten().filter(|_| has_ended(positions));
+        self.ends = vec![end; workers];
     }
+}
+
+/// Whether all workers had said that they have read all. Each says how many they are.
+fn has_ended(positions: &Positions) -> bool {
+    let ends = || (0..).map_while(|worker| positions.get(&end_name(worker)));
+    ends().next().is_some_and(|&workers| ends().count() == workers as usize)
 }
 
 fn lane_name(lane: usize) -> String {
@@ -126,6 +127,7 @@ impl Source for Scripted {
                 spec: self.spec.clone(),
                 schema: schema(&self.spec),
                 worker,
+                workers,
                 next: own.map(|lane| (lane, start[lane])).collect(),
                 news: (0..lanes).filter(|lane| lane % workers == worker).collect(),
                 has_ended: reads.ends[worker].is_some(),
@@ -149,6 +151,7 @@ struct ScriptedReader {
     spec: ReadSpec,
     schema: SchemaRef,
     worker: usize,
+    workers: usize,
     /// This worker's lanes, each with its next record.
     next: BTreeMap<usize, usize>,
     /// Lanes that have not been announced.
@@ -232,7 +235,7 @@ impl Reader for ScriptedReader {
 
     fn positions(&self) -> Positions {
         let lanes = self.next.iter().map(|(&lane, &next)| (lane_name(lane), next as i64));
-        let end = self.has_ended.then(|| (end_name(self.worker), 1));
+        let end = self.has_ended.then(|| (end_name(self.worker), self.workers as i64));
         lanes.chain(end).collect()
     }
 

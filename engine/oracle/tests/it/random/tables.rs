@@ -105,9 +105,9 @@ fn change() -> impl Strategy<Value = Change> {
     )
 }
 
-/// Tables of up to some twenty records, `timed` in one lane.
+/// Tables of up to forty records, `timed` in one lane.
 pub fn tables() -> impl Strategy<Value = Tables> {
-    let changes = || prop::collection::vec(change(), 0..24);
+    let changes = || prop::collection::vec(change(), 0..40);
     (changes(), changes(), changes(), changes(), 1usize..4).prop_map(
         |(grows, log, latest, timed, lanes)| {
             Tables(BTreeMap::from([

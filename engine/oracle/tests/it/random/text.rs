@@ -442,7 +442,8 @@ fn comparable(left: &(String, Kind), right: &Scope, pick: Pick) -> (String, Stri
 fn equality_sql(key: &Equality, left: &Scope, right: &Scope) -> String {
     let (a, b) = comparable(left.any(key.left), right, key.right);
     let equal = if key.null_is_equal { "IS NOT DISTINCT FROM" } else { "=" };
-    format!("{a} {equal} {b}")
+    // Parentheses, for DataFusion's parser takes all that follows for the other side of DISTINCT.
+    format!("({a} {equal} {b})")
 }
 
 fn item_sql(item: &Item, scope: &Scope) -> (String, Kind) {
