@@ -8,7 +8,7 @@ use super::text::{Dialect, sql};
 use crate::world::{Fuse, World, Write, folder, run_through};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tidemill_connectors::Registry;
@@ -25,6 +25,9 @@ const TALLY_MIN: usize = 100;
 
 /// A failing case is made smaller for so long at most.
 const SHRINK_TIME_MS: u32 = 120_000;
+
+/// So often a case that may be smaller is run, unless it fails.
+const SHRINK_TRIES: usize = 8;
 
 /// Whether runs fail on the way and go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,10 +104,18 @@ pub fn check(programs: impl Strategy<Value = Relation>, restarts: Restarts) {
     let tally = RefCell::new(Tally::default());
     let cases = (programs, tables(), runs(restarts))
         .prop_map(|(program, tables, run)| Case { program, tables, run });
+    let tries = Cell::new(1);
     let test = |case: Case| {
         let mut tally = tally.borrow_mut();
         tally.programs += 1;
-        case.check(&batch, &mut tally).map_err(TestCaseError::fail)
+        for _ in 0..tries.get() {
+            if let Err(why) = case.check(&batch, &mut tally) {
+                // What fails may depend on time: a smaller case is given more than one chance.
+                tries.set(SHRINK_TRIES);
+                return Err(TestCaseError::fail(why));
+            }
+        }
+        Ok(())
     };
     match TestRunner::new(config).run(&cases, test) {
         Ok(()) => {}

@@ -31,6 +31,8 @@ pub struct Reads {
     lanes: Vec<Vec<(Epoch, usize)>>,
     /// For each worker: the epoch in which it said that it has read all.
     ends: Vec<Option<Epoch>>,
+    /// How many workers opened it each time.
+    lives: Vec<usize>,
 }
 
 impl Reads {
@@ -60,23 +62,22 @@ impl Reads {
             let position = positions.get(&lane_name(lane)).map_or(0, |&position| position as usize);
             reads.retain(|(_, read)| *read <= position);
         }
-        let end = self.ends.iter().copied().max().flatten().filter(|_| has_ended(positions));
+        let has_ended = self.lives.iter().enumerate().any(|(life, &workers)| {
+            (0..workers).all(|worker| positions.contains_key(&end_name(life, worker)))
+        });
+        let end = self.ends.iter().copied().max().flatten().filter(|_| has_ended);
         self.ends = vec![end; workers];
+        self.lives.push(workers);
     }
-}
-
-/// Whether all workers had said that they have read all. Each says how many they are.
-fn has_ended(positions: &Positions) -> bool {
-    let ends = || (0..).map_while(|worker| positions.get(&end_name(worker)));
-    ends().next().is_some_and(|&workers| ends().count() == workers as usize)
 }
 
 fn lane_name(lane: usize) -> String {
     format!("lane {lane}")
 }
 
-fn end_name(worker: usize) -> String {
-    format!("end {worker}")
+/// A job's positions keep what workers of earlier lives said, so the life is part of the name.
+fn end_name(life: usize, worker: usize) -> String {
+    format!("end {life}/{worker}")
 }
 
 impl Script {
@@ -127,7 +128,7 @@ impl Source for Scripted {
                 spec: self.spec.clone(),
                 schema: schema(&self.spec),
                 worker,
-                workers,
+                life: reads.lives.len() - 1,
                 next: own.map(|lane| (lane, start[lane])).collect(),
                 news: (0..lanes).filter(|lane| lane % workers == worker).collect(),
                 has_ended: reads.ends[worker].is_some(),
@@ -151,7 +152,7 @@ struct ScriptedReader {
     spec: ReadSpec,
     schema: SchemaRef,
     worker: usize,
-    workers: usize,
+    life: usize,
     /// This worker's lanes, each with its next record.
     next: BTreeMap<usize, usize>,
     /// Lanes that have not been announced.
@@ -235,7 +236,7 @@ impl Reader for ScriptedReader {
 
     fn positions(&self) -> Positions {
         let lanes = self.next.iter().map(|(&lane, &next)| (lane_name(lane), next as i64));
-        let end = self.has_ended.then(|| (end_name(self.worker), self.workers as i64));
+        let end = self.has_ended.then(|| (end_name(self.life, self.worker), 1));
         lanes.chain(end).collect()
     }
 
