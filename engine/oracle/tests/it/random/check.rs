@@ -15,7 +15,7 @@ use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Writer as _;
 use tidemill_operators::Epoch;
 use tidemill_oracle::{Capture, difference};
-use tidemill_sql::plan::{NodeKind, Plan, SinkPlan};
+use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan};
 use tidemill_sql::{SourceText, plan_session};
 
 /// Of a hundred programs the planner may refuse so many.
@@ -86,6 +86,8 @@ struct Tally {
     epochs: usize,
     rows: usize,
     resumed: usize,
+    /// Steps of the plans, by their kind.
+    steps: BTreeMap<String, usize>,
     /// Programs that the planner refused, by its message.
     refused: BTreeMap<String, (usize, String)>,
     /// Programs that DataFusion can't answer.
@@ -138,6 +140,11 @@ impl Tally {
     }
 }
 
+fn kind(node: &Node) -> String {
+    let text = format!("{:?}", node.kind);
+    text.chars().take_while(char::is_ascii_alphanumeric).collect()
+}
+
 fn count(tally: &mut BTreeMap<String, (usize, String)>, message: &str, sql: &str) {
     let kind: String = message.chars().filter(|c| !c.is_ascii_digit()).take(160).collect();
     tally.entry(kind).or_insert((0, sql.to_owned())).0 += 1;
@@ -160,6 +167,7 @@ impl Case {
                 return Ok(());
             }
         };
+        plan.nodes.iter().for_each(|node| *tally.steps.entry(kind(node)).or_default() += 1);
         let script = Script::new(self.tables.clone(), self.run.polls.clone());
         let opened = script.clone();
         let world = World::new(move |spec| opened.open(spec));

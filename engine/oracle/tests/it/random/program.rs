@@ -67,8 +67,16 @@ pub enum SemiKind {
 pub struct Aggregate {
     pub input: Relation,
     pub keys: Vec<Pick>,
+    pub grouping: Grouping,
     pub calls: Vec<Call>,
     pub having: Option<Predicate>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grouping {
+    Keys,
+    Rollup,
+    Cube,
 }
 
 #[derive(Clone, Debug)]
@@ -154,6 +162,7 @@ pub enum OverCall {
 pub enum Item {
     Number(Number),
     Text(Text),
+    Truth(Predicate),
 }
 
 /// An expression with a numeric value.
@@ -185,6 +194,7 @@ pub enum Text {
 
 #[derive(Clone, Debug)]
 pub enum Predicate {
+    Column(Pick),
     Compare(Number, &'static str, Number),
     CompareTexts(Text, &'static str, Text),
     IsNull(Pick, bool),
@@ -253,7 +263,11 @@ fn equality() -> impl Strategy<Value = Equality> {
 fn join(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
     let kind = select(vec!["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
     let right = prop::option::weighted(0.8, input.clone());
-    let keys = prop::collection::vec(equality(), 1..3);
+    // Without keys there may be many pairs.
+    let keys = prop_oneof![
+        1 => Just(Vec::new()),
+        20 => prop::collection::vec(equality(), 1..3),
+    ];
     (kind, input, right, keys, sometimes(predicate())).prop_map(
         |(kind, left, right, keys, condition)| {
             Relation::Join(Box::new(Join { kind, left, right, keys, condition }))
@@ -287,9 +301,14 @@ fn aggregate(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> 
     let call = (function(), pick(), sometimes(predicate()))
         .prop_map(|(function, argument, filter)| Call { function, argument, filter });
     let calls = prop::collection::vec(call, 1..4);
-    (input, picks(0..3), calls, sometimes(predicate())).prop_map(|(input, keys, calls, having)| {
-        Relation::Aggregate(Box::new(Aggregate { input, keys, calls, having }))
-    })
+    let grouping = prop_oneof![
+        8 => Just(Grouping::Keys), 1 => Just(Grouping::Rollup), 1 => Just(Grouping::Cube),
+    ];
+    (input, picks(0..3), grouping, calls, sometimes(predicate())).prop_map(
+        |(input, keys, grouping, calls, having)| {
+            Relation::Aggregate(Box::new(Aggregate { input, keys, grouping, calls, having }))
+        },
+    )
 }
 
 fn ranked(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
@@ -325,7 +344,11 @@ fn overs() -> impl Strategy<Value = Over> {
 }
 
 fn item() -> impl Strategy<Value = Item> {
-    prop_oneof![2 => number().prop_map(Item::Number), 1 => text().prop_map(Item::Text)]
+    prop_oneof![
+        4 => number().prop_map(Item::Number),
+        2 => text().prop_map(Item::Text),
+        1 => predicate().prop_map(Item::Truth),
+    ]
 }
 
 fn comparison() -> impl Strategy<Value = &'static str> {
@@ -402,6 +425,7 @@ fn predicate_over(
     let comparison = || prop_oneof![6 => comparison(), 1 => select(distinct())];
     let list = prop::collection::vec(-2i8..4, 1..4);
     prop_oneof![
+        1 => pick().prop_map(Predicate::Column),
         4 => (number.clone(), comparison(), number.clone())
             .prop_map(|(a, comparison, b)| Predicate::Compare(a, comparison, b)),
         1 => (text.clone(), comparison(), text.clone())

@@ -29,6 +29,7 @@ pub fn sql(program: &Relation, dialect: Dialect) -> String {
 enum Kind {
     Number,
     Text,
+    Truth,
 }
 
 /// A query, whose columns are `c0`, `c1` …
@@ -152,6 +153,7 @@ impl Dialect {
         let mut conditions: Vec<String> =
             join.keys.iter().map(|key| equality_sql(key, &a, &b)).collect();
         let both = a.clone().and(b.clone());
+        conditions.extend(join.keys.is_empty().then(|| "TRUE".to_owned()));
         conditions.extend(join.condition.iter().map(|p| predicate_sql(p, &both)));
         let carried: Vec<_> =
             [a, b].iter().flat_map(|side| side.0.iter().take(JOINED_MAX).cloned()).collect();
@@ -216,11 +218,14 @@ impl Dialect {
         let having = aggregate.having.as_ref();
         let mut having: Vec<String> =
             having.map(|p| predicate_sql(p, &Scope(selected.clone()))).into_iter().collect();
-        let group = match keys.is_empty() {
-            true => String::new(),
-            false => format!("GROUP BY {}", names(&keys)),
+        let group = match (keys.is_empty(), aggregate.grouping) {
+            (true, _) => String::new(),
+            (false, Grouping::Keys) => format!("GROUP BY {}", names(&keys)),
+            (false, Grouping::Rollup) => format!("GROUP BY ROLLUP ({})", names(&keys)),
+            (false, Grouping::Cube) => format!("GROUP BY CUBE ({})", names(&keys)),
         };
-        if keys.is_empty() && self == Dialect::Batch {
+        let has_keys = !keys.is_empty() && aggregate.grouping == Grouping::Keys;
+        if !has_keys && self == Dialect::Batch {
             having.push("COUNT(*) > 0".to_owned());
         }
         let having = clause("HAVING", having);
@@ -425,10 +430,13 @@ fn upto(preceding: Option<impl std::fmt::Display>) -> String {
 }
 
 fn as_text((sql, kind): &(String, Kind)) -> (String, Kind) {
-    match kind {
-        Kind::Number => (format!("CAST({sql} AS STRING)"), Kind::Text),
-        Kind::Text => (sql.clone(), Kind::Text),
-    }
+    let text = match kind {
+        Kind::Number => format!("CAST({sql} AS STRING)"),
+        Kind::Text => sql.clone(),
+        // Flink shouts truth values.
+        Kind::Truth => format!("UPPER(CAST({sql} AS STRING))"),
+    };
+    (text, Kind::Text)
 }
 
 /// A column and one of the other side, of one kind.
@@ -450,6 +458,7 @@ fn item_sql(item: &Item, scope: &Scope) -> (String, Kind) {
     match item {
         Item::Number(number) => (number_sql(number, scope), Kind::Number),
         Item::Text(text) => (text_sql(text, scope), Kind::Text),
+        Item::Truth(predicate) => (predicate_sql(predicate, scope), Kind::Truth),
     }
 }
 
@@ -494,6 +503,10 @@ fn predicate_sql(predicate: &Predicate, scope: &Scope) -> String {
     let text = |text: &Text| text_sql(text, scope);
     let not = |negated: bool| if negated { "NOT " } else { "" };
     match predicate {
+        Predicate::Column(pick) => match scope.of(Kind::Truth, *pick) {
+            Some(column) => column.to_owned(),
+            None => format!("({} IS NOT NULL)", scope.any(*pick).0),
+        },
         Predicate::Compare(a, comparison, b) => format!("({} {comparison} {})", number(a), number(b)),
         Predicate::CompareTexts(a, comparison, b) => {
             format!("({} {comparison} {})", text(a), text(b))
