@@ -1,7 +1,7 @@
 //! [`check`]: a program in the engine and in batch, epoch by epoch.
 
 use super::batch::{Batch, Rows};
-use super::program::Relation;
+use super::program::Program;
 use super::script::{Reads, Script};
 use super::tables::{DEFINITIONS, DELAY_MS, Table, Tables, held, tables};
 use super::text::{Dialect, sql};
@@ -26,9 +26,6 @@ const TALLY_MIN: usize = 100;
 /// A failing case is made smaller for so long at most.
 const SHRINK_TIME_MS: u32 = 120_000;
 
-/// So often a case that may be smaller is run, unless it fails.
-const SHRINK_TRIES: usize = 8;
-
 /// Whether runs fail on the way and go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Restarts {
@@ -36,10 +33,20 @@ pub enum Restarts {
     Some,
 }
 
+impl Restarts {
+    /// So often a case that may be smaller is run, unless it fails.
+    fn shrink_tries(self) -> usize {
+        match self {
+            Restarts::None => 2,
+            Restarts::Some => 8,
+        }
+    }
+}
+
 /// A program, what it reads, and how it runs.
 #[derive(Clone)]
 struct Case {
-    program: Relation,
+    program: Program,
     tables: Tables,
     run: Run,
 }
@@ -95,7 +102,7 @@ struct Tally {
 }
 
 /// Checks that the engine agrees with DataFusion on random programs at every epoch.
-pub fn check(programs: impl Strategy<Value = Relation>, restarts: Restarts) {
+pub fn check(programs: impl Strategy<Value = Program>, restarts: Restarts) {
     let config = Config {
         failure_persistence: None,
         max_shrink_time: SHRINK_TIME_MS,
@@ -113,7 +120,7 @@ pub fn check(programs: impl Strategy<Value = Relation>, restarts: Restarts) {
         for _ in 0..tries.get() {
             if let Err(why) = case.check(&batch, &mut tally) {
                 // What fails may depend on time: a smaller case is given more than one chance.
-                tries.set(SHRINK_TRIES);
+                tries.set(restarts.shrink_tries());
                 return Err(TestCaseError::fail(why));
             }
         }

@@ -11,6 +11,22 @@ use proptest::sample::select;
 /// One of some columns, whose number is only known when the program is written as text.
 pub type Pick = u8;
 
+/// A relation, and where its rows go.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub relation: Relation,
+    pub sink: Sink,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// Its changes are shown.
+    Shown,
+    /// A table is upserted by the relation's key, if it has one. Rows whose key is NULL are left
+    /// out.
+    ByKey,
+}
+
 /// A relation.
 #[derive(Clone, Debug)]
 pub enum Relation {
@@ -207,17 +223,22 @@ pub enum Predicate {
     Not(Box<Predicate>),
 }
 
-/// Programs of one to four levels.
-pub fn programs() -> impl Strategy<Value = Relation> {
+/// Programs of one to some five levels.
+pub fn programs() -> impl Strategy<Value = Program> {
     let tables = select(vec![Table::Grows, Table::Log, Table::Latest]).prop_map(Relation::Table);
     let leaf = prop_oneof![6 => tables, 1 => overs().prop_map(Relation::Over)];
-    leaf.prop_recursive(4, 8, 2, |input| step(input.boxed()))
+    sunk(leaf.prop_recursive(4, 24, 2, |input| step(input.boxed())))
 }
 
 /// Window functions, and what may follow them.
-pub fn programs_with_over() -> impl Strategy<Value = Relation> {
+pub fn programs_with_over() -> impl Strategy<Value = Program> {
     let over = || overs().prop_map(Relation::Over).boxed();
-    prop_oneof![2 => over(), 1 => step(over())]
+    sunk(prop_oneof![2 => over(), 1 => step(over())])
+}
+
+fn sunk(relation: impl Strategy<Value = Relation>) -> impl Strategy<Value = Program> {
+    let sink = prop_oneof![3 => Just(Sink::Shown), 1 => Just(Sink::ByKey)];
+    (relation, sink).prop_map(|(relation, sink)| Program { relation, sink })
 }
 
 fn step(input: BoxedStrategy<Relation>) -> BoxedStrategy<Relation> {

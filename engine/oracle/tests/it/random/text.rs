@@ -7,6 +7,7 @@
 //! | `AVG` of integers | an integer | a quotient of `SUM` and `COUNT` |
 //! | NULL in an order | the least value | where it is told to be |
 //! | `IN` a sub-query | as it is | the `EXISTS` that it stands for |
+//! | `ROW_NUMBER` | a `BIGINT` | unsigned, so it is cast |
 //! | groups without keys | none before there are rows | one always, so `HAVING` says so |
 //! | `OVER` | over `timed`, in the order of `ts` | over those of its rows that are due, in the order of `ts` and arrival |
 
@@ -21,8 +22,44 @@ pub enum Dialect {
 }
 
 /// A program in SQL.
-pub fn sql(program: &Relation, dialect: Dialect) -> String {
-    dialect.relation(program).sql
+pub fn sql(program: &Program, dialect: Dialect) -> String {
+    let query = dialect.relation(&program.relation);
+    match query.key.clone() {
+        Some(key) if program.sink == Sink::ByKey && !key.is_empty() => {
+            upsert(&query, &key, dialect)
+        }
+        _ => query.sql,
+    }
+}
+
+/// Writes a query's rows into a table by this key.
+fn upsert(query: &Query, key: &[usize], dialect: Dialect) -> String {
+    let columns: Vec<_> = query.scope("o").0.iter().map(as_declared).collect();
+    let known = key.iter().map(|column| format!("o.c{column} IS NOT NULL")).collect();
+    let rows = Query::new(&columns, &format!("FROM {} {}", query.from("o"), clause("WHERE", known)));
+    if dialect == Dialect::Batch {
+        return rows.sql;
+    }
+    let declared = (0..).zip(&columns).map(|(i, (_, kind)): (usize, _)| format!("c{i} {}", kind.name()));
+    let declared: Vec<String> = declared.collect();
+    let key: Vec<String> = key.iter().map(|column| format!("c{column}")).collect();
+    format!(
+        "CREATE TABLE result ({}, PRIMARY KEY ({}) NOT ENFORCED)\nWITH ('connector' = \
+         'upsert-kafka', 'topic' = 'result', 'key.format' = 'json', 'value.format' = 'json', \
+         'properties.bootstrap.servers' = 'localhost:1');\nINSERT INTO result {}",
+        declared.join(", "),
+        key.join(", "),
+        rows.sql
+    )
+}
+
+/// A column in the type that tables declare for its kind.
+fn as_declared((sql, kind): &(String, Kind)) -> (String, Kind) {
+    let sql = match kind {
+        Kind::Number => format!("CAST({sql} AS BIGINT)"),
+        Kind::Text | Kind::Truth => sql.clone(),
+    };
+    (sql, *kind)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +69,22 @@ enum Kind {
     Truth,
 }
 
+impl Kind {
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Number => "BIGINT",
+            Kind::Text => "STRING",
+            Kind::Truth => "BOOLEAN",
+        }
+    }
+}
+
 /// A query, whose columns are `c0`, `c1` …
 struct Query {
     sql: String,
     kinds: Vec<Kind>,
+    /// Columns that no two rows agree in, if it is known for some.
+    key: Option<Vec<usize>>,
 }
 
 /// Columns of both sides of a join that are carried on, at most.
@@ -46,7 +95,11 @@ impl Query {
         let named = (0..).zip(selected).map(|(i, (sql, _)): (usize, _)| format!("{sql} AS c{i}"));
         let named: Vec<String> = named.collect();
         let kinds = selected.iter().map(|(_, kind)| *kind).collect();
-        Query { sql: format!("SELECT {} {rest}", named.join(", ")), kinds }
+        Query { sql: format!("SELECT {} {rest}", named.join(", ")), kinds, key: None }
+    }
+
+    fn keyed(self, key: impl IntoIterator<Item = usize>) -> Query {
+        Query { key: Some(key.into_iter().collect()), ..self }
     }
 
     /// Its columns, where it is called so.
@@ -80,16 +133,20 @@ impl Scope {
         Some(&of_kind[turn].0)
     }
 
-    /// Different columns.
-    fn some(&self, picks: &[Pick]) -> Vec<(String, Kind)> {
-        let mut some: Vec<(String, Kind)> = Vec::new();
-        for &pick in picks {
-            let column = self.any(pick);
-            if !some.contains(column) {
-                some.push(column.clone());
+    /// The places of different columns.
+    fn places(&self, picks: &[Pick]) -> Vec<usize> {
+        let mut places = Vec::new();
+        for place in picks.iter().map(|&pick| usize::from(pick) % self.0.len()) {
+            if !places.contains(&place) {
+                places.push(place);
             }
         }
-        some
+        places
+    }
+
+    /// Different columns.
+    fn some(&self, picks: &[Pick]) -> Vec<(String, Kind)> {
+        self.places(picks).into_iter().map(|place| self.0[place].clone()).collect()
     }
 }
 
@@ -127,7 +184,8 @@ impl Dialect {
                 let mut query =
                     Query::new(&input.scope("a").0, &format!("FROM {}", input.from("a")));
                 query.sql.insert_str("SELECT".len(), " DISTINCT");
-                query
+                let width = query.kinds.len();
+                query.keyed(0..width)
             }
             Relation::Join(join) => self.join(join),
             Relation::Semi(semi) => self.semi(semi),
@@ -229,7 +287,8 @@ impl Dialect {
             having.push("COUNT(*) > 0".to_owned());
         }
         let having = clause("HAVING", having);
-        Query::new(&selected, &format!("FROM {} {group} {having}", input.from("a")))
+        let query = Query::new(&selected, &format!("FROM {} {group} {having}", input.from("a")));
+        if has_keys { query.keyed(0..keys.len()) } else { query }
     }
 
     /// An aggregate; `rows` says over which ones.
@@ -267,6 +326,10 @@ impl Dialect {
         };
         let mut columns = scope.0.clone();
         let rank = format!("ROW_NUMBER() OVER ({partition}ORDER BY {order})");
+        let rank = match self {
+            Dialect::Engine => rank,
+            Dialect::Batch => format!("CAST({rank} AS BIGINT)"),
+        };
         columns.push((rank, Kind::Number));
         let inner = Query::new(&columns, &format!("FROM {from}"));
         let mut columns = inner.scope("r").0;
@@ -280,7 +343,14 @@ impl Dialect {
             Range::Only(only) => format!("{rank} = {only}"),
             Range::Limit(..) => unreachable!("written above"),
         };
-        Query::new(&columns, &format!("FROM {} WHERE {range}", inner.from("r")))
+        let mut key = scope.places(&ranked.partition);
+        key.extend(ranked.shows_rank.then(|| columns.len() - 1));
+        let query = Query::new(&columns, &format!("FROM {} WHERE {range}", inner.from("r")));
+        match ranked.range {
+            Range::Upto(1) | Range::Only(_) => query.keyed(key),
+            _ if ranked.shows_rank => query.keyed(key),
+            _ => query,
+        }
     }
 
     /// The wanted order, and then all columns, so that only equal rows have equal places.
