@@ -66,8 +66,10 @@ impl fmt::Debug for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (engine, batch) =
             (sql(&self.program, Dialect::Engine), sql(&self.program, Dialect::Batch));
-        let read: Vec<Table> =
-            Table::ALL.into_iter().filter(|table| engine.contains(&format!(" {}", table.name()))).collect();
+        let read: Vec<Table> = Table::ALL
+            .into_iter()
+            .filter(|table| engine.contains(&format!(" {}", table.name())))
+            .collect();
         let tables = self.tables.only(&read);
         write!(f, "\n{engine};\n\nin batch:\n{batch};\n\n{tables}\n{:?}\n", self.run)
     }
@@ -82,7 +84,12 @@ fn runs(restarts: Restarts) -> impl Strategy<Value = Run> {
     };
     let failures = prop::collection::vec(Fuse::any(), failures);
     (1usize..=4, 1usize..8, polls, failures).prop_map(
-        |(workers, epoch_rows_max, polls, failures)| Run { workers, epoch_rows_max, polls, failures },
+        |(workers, epoch_rows_max, polls, failures)| Run {
+            workers,
+            epoch_rows_max,
+            polls,
+            failures,
+        },
     )
 }
 
@@ -111,8 +118,11 @@ pub fn check(programs: impl Strategy<Value = Program>, restarts: Restarts) {
     };
     let batch = Batch::new().expect("DataFusion starts");
     let tally = RefCell::new(Tally::default());
-    let cases = (programs, tables(), runs(restarts))
-        .prop_map(|(program, tables, run)| Case { program, tables, run });
+    let cases = (programs, tables(), runs(restarts)).prop_map(|(program, tables, run)| Case {
+        program,
+        tables,
+        run,
+    });
     let tries = Cell::new(1);
     let test = |case: Case| {
         let mut tally = tally.borrow_mut();

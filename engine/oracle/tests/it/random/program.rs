@@ -73,10 +73,21 @@ pub struct Semi {
 
 #[derive(Clone, Copy, Debug)]
 pub enum SemiKind {
-    Exists { negated: bool },
-    In { value: Pick, column: Pick, negated: bool },
+    Exists {
+        negated: bool,
+    },
+    In {
+        value: Pick,
+        column: Pick,
+        negated: bool,
+    },
     /// Compared with an aggregate of the sub-query.
-    Scalar { value: Pick, comparison: &'static str, function: &'static str, column: Pick },
+    Scalar {
+        value: Pick,
+        comparison: &'static str,
+        function: &'static str,
+        column: Pick,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -277,8 +288,11 @@ fn set_kind() -> impl Strategy<Value = SetKind> {
 }
 
 fn equality() -> impl Strategy<Value = Equality> {
-    (pick(), pick(), prop::bool::weighted(0.15))
-        .prop_map(|(left, right, null_is_equal)| Equality { left, right, null_is_equal })
+    (pick(), pick(), prop::bool::weighted(0.15)).prop_map(|(left, right, null_is_equal)| Equality {
+        left,
+        right,
+        null_is_equal,
+    })
 }
 
 fn join(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
@@ -359,9 +373,8 @@ fn overs() -> impl Strategy<Value = Over> {
         1 => pick().prop_map(OverCall::Last),
         2 => (pick(), 0u8..4, sometimes(-2i8..4)).prop_map(|(p, n, or)| OverCall::Lag(p, n, or)),
     ];
-    (sometimes(predicate()), picks(0..2), frame, prop::collection::vec(call, 1..4)).prop_map(
-        |(filter, partition, frame, calls)| Over { filter, partition, frame, calls },
-    )
+    (sometimes(predicate()), picks(0..2), frame, prop::collection::vec(call, 1..4))
+        .prop_map(|(filter, partition, frame, calls)| Over { filter, partition, frame, calls })
 }
 
 fn item() -> impl Strategy<Value = Item> {

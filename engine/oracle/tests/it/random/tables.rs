@@ -101,7 +101,13 @@ fn change() -> impl Strategy<Value = Change> {
     let s = prop::option::weighted(0.75, prop::sample::select(vec!["a", "b", "ab", ""]));
     let step_ms = prop_oneof![3 => Just(0i64), 6 => 1i64..4000, 1 => 5000i64..20_000];
     (0u8..7, prop::bool::weighted(0.3), (k, v, s), step_ms, 0..DELAY_MS).prop_map(
-        |(id, deletes, values, step_ms, early_ms)| Change { id, deletes, values, step_ms, early_ms },
+        |(id, deletes, values, step_ms, early_ms)| Change {
+            id,
+            deletes,
+            values,
+            step_ms,
+            early_ms,
+        },
     )
 }
 
@@ -211,9 +217,8 @@ pub fn columns<'a>(rows: impl Iterator<Item = &'a Row> + Clone) -> Vec<ArrayRef>
 
 /// Columns under these names.
 pub fn batch(columns: Vec<(&str, ArrayRef)>, rows: usize) -> RecordBatch {
-    let field = |(name, column): &(&str, ArrayRef)| {
-        Field::new(*name, column.data_type().clone(), true)
-    };
+    let field =
+        |(name, column): &(&str, ArrayRef)| Field::new(*name, column.data_type().clone(), true);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
     let columns = columns.into_iter().map(|(_, column)| column).collect();
     let count = RecordBatchOptions::new().with_row_count(Some(rows));

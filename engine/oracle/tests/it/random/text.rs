@@ -36,11 +36,13 @@ pub fn sql(program: &Program, dialect: Dialect) -> String {
 fn upsert(query: &Query, key: &[usize], dialect: Dialect) -> String {
     let columns: Vec<_> = query.scope("o").0.iter().map(as_declared).collect();
     let known = key.iter().map(|column| format!("o.c{column} IS NOT NULL")).collect();
-    let rows = Query::new(&columns, &format!("FROM {} {}", query.from("o"), clause("WHERE", known)));
+    let rows =
+        Query::new(&columns, &format!("FROM {} {}", query.from("o"), clause("WHERE", known)));
     if dialect == Dialect::Batch {
         return rows.sql;
     }
-    let declared = (0..).zip(&columns).map(|(i, (_, kind)): (usize, _)| format!("c{i} {}", kind.name()));
+    let declared =
+        (0..).zip(&columns).map(|(i, (_, kind)): (usize, _)| format!("c{i} {}", kind.name()));
     let declared: Vec<String> = declared.collect();
     let key: Vec<String> = key.iter().map(|column| format!("c{column}")).collect();
     format!(
@@ -96,6 +98,11 @@ impl Query {
         let named: Vec<String> = named.collect();
         let kinds = selected.iter().map(|(_, kind)| *kind).collect();
         Query { sql: format!("SELECT {} {rest}", named.join(", ")), kinds, key: None }
+    }
+
+    /// Its rows are some of `other`'s, in the same columns.
+    fn keyed_as(self, other: &Query) -> Query {
+        Query { key: other.key.clone(), ..self }
     }
 
     fn keyed(self, key: impl IntoIterator<Item = usize>) -> Query {
@@ -172,6 +179,7 @@ impl Dialect {
                 let scope = input.scope("a");
                 let condition = predicate_sql(predicate, &scope);
                 Query::new(&scope.0, &format!("FROM {} WHERE {condition}", input.from("a")))
+                    .keyed_as(&input)
             }
             Relation::Project(input, items) => {
                 let input = self.relation(input);
@@ -201,7 +209,7 @@ impl Dialect {
         use Kind::{Number, Text};
         let columns = [("id", Number), ("k", Number), ("v", Number), ("s", Text)];
         let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
-        Query::new(&columns, &format!("FROM {}", table.name()))
+        Query::new(&columns, &format!("FROM {}", table.name())).keyed([0])
     }
 
     fn join(self, join: &Join) -> Query {
@@ -260,7 +268,7 @@ impl Dialect {
                 format!("{value} {comparison} (SELECT {function}({column}) FROM {from} {rows})")
             }
         };
-        Query::new(&a.0, &format!("FROM {} WHERE {condition}", input.from("a")))
+        Query::new(&a.0, &format!("FROM {} WHERE {condition}", input.from("a"))).keyed_as(&input)
     }
 
     fn aggregate(self, aggregate: &Aggregate) -> Query {
@@ -317,7 +325,7 @@ impl Dialect {
         let from = input.from("a");
         if let Range::Limit(limit, offset) = ranked.range {
             let rest = format!("FROM {from} ORDER BY {order} LIMIT {limit} OFFSET {offset}");
-            return Query::new(&scope.0, &rest);
+            return Query::new(&scope.0, &rest).keyed_as(&input);
         }
         let partition = scope.some(&ranked.partition);
         let partition = match partition.is_empty() {
@@ -349,7 +357,7 @@ impl Dialect {
         match ranked.range {
             Range::Upto(1) | Range::Only(_) => query.keyed(key),
             _ if ranked.shows_rank => query.keyed(key),
-            _ => query,
+            _ => query.keyed_as(&input),
         }
     }
 
@@ -429,18 +437,21 @@ impl Dialect {
         }
         let filter = over.filter.as_ref().map(|filter| predicate_sql(filter, &scope));
         let filter = clause("WHERE", filter.into_iter().collect());
-        Query::new(&selected, &match self {
-            Dialect::Engine => format!("FROM timed {filter} WINDOW w AS ({window})"),
-            Dialect::Batch => format!("FROM due {filter}"),
-        })
+        Query::new(
+            &selected,
+            &match self {
+                Dialect::Engine => format!("FROM timed {filter} WINDOW w AS ({window})"),
+                Dialect::Batch => format!("FROM due {filter}"),
+            },
+        )
     }
 
     fn stretch(self, ms: Option<u16>) -> String {
         match self {
             Dialect::Batch => upto(ms),
-            Dialect::Engine => upto(ms.map(|ms| {
-                format!("INTERVAL '{}.{:03}' SECOND(2, 3)", ms / 1000, ms % 1000)
-            })),
+            Dialect::Engine => {
+                upto(ms.map(|ms| format!("INTERVAL '{}.{:03}' SECOND(2, 3)", ms / 1000, ms % 1000)))
+            }
         }
     }
 
@@ -577,7 +588,9 @@ fn predicate_sql(predicate: &Predicate, scope: &Scope) -> String {
             Some(column) => column.to_owned(),
             None => format!("({} IS NOT NULL)", scope.any(*pick).0),
         },
-        Predicate::Compare(a, comparison, b) => format!("({} {comparison} {})", number(a), number(b)),
+        Predicate::Compare(a, comparison, b) => {
+            format!("({} {comparison} {})", number(a), number(b))
+        }
         Predicate::CompareTexts(a, comparison, b) => {
             format!("({} {comparison} {})", text(a), text(b))
         }
