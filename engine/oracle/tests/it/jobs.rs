@@ -233,6 +233,20 @@ jobs! {
               'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
         INSERT INTO totals SELECT k, COUNT(*), SUM(v) FROM changes WHERE k IS NOT NULL GROUP BY k";
 
+    a_table_by_what_its_groups_give: Files "
+        CREATE TABLE latest (id BIGINT, k BIGINT, PRIMARY KEY (id) NOT ENFORCED)
+        WITH ('connector' = 'upsert-kafka', 'topic' = 'latest', 'key.format' = 'json',
+              'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
+        INSERT INTO latest SELECT MAX(id), k FROM events GROUP BY k";
+
+    a_table_by_the_items_of_what_groups_give: Files "
+        CREATE TABLE ends (k BIGINT, item BIGINT, PRIMARY KEY (k, item) NOT ENFORCED)
+        WITH ('connector' = 'upsert-kafka', 'topic' = 'ends', 'key.format' = 'json',
+              'value.format' = 'json', 'properties.bootstrap.servers' = 'localhost:1');
+        INSERT INTO ends SELECT k, item FROM (
+          SELECT k, MIN(id) AS a, -1 - MAX(id) AS b FROM events WHERE k IS NOT NULL GROUP BY k)
+        CROSS JOIN UNNEST(ARRAY[a, b]) AS t (item)";
+
     two_results_of_one_session: Files "
         CREATE TABLE by_key (k BIGINT, n BIGINT, PRIMARY KEY (k) NOT ENFORCED)
         WITH ('connector' = 'upsert-kafka', 'topic' = 'a', 'key.format' = 'json',

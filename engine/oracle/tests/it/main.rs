@@ -7,3 +7,5 @@ mod data;
 mod harness;
 mod jobs;
 mod nexmark;
+mod random;
+mod world;

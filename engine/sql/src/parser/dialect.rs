@@ -67,40 +67,63 @@ impl Dialect for FlinkDialect {
         true
     }
 
-    /// `x IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]`, as a call of `IS_JSON`.
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
         left: &Expr,
-        _precedence: u8,
+        precedence: u8,
     ) -> Option<Result<Expr, ParserError>> {
         let is = |n: usize, word: &str| is_word(&parser.peek_nth_token_ref(n).token, word);
         if !is(0, "IS") {
             return None;
         }
         let negated = is(1, "NOT");
-        if !is(1 + usize::from(negated), "JSON") {
-            return None;
+        let kind = 1 + usize::from(negated);
+        if is(kind, "JSON") {
+            skip(parser, kind + 1);
+            Some(Ok(is_json(parser, left, negated)))
+        } else if is(kind, "DISTINCT") && is(kind + 1, "FROM") {
+            skip(parser, kind + 2);
+            Some(is_distinct(parser, left, negated, precedence))
+        } else {
+            None
         }
-        for _ in 0..2 + usize::from(negated) {
+    }
+}
+
+fn skip(parser: &mut Parser<'_>, tokens: usize) {
+    for _ in 0..tokens {
+        parser.next_token();
+    }
+}
+
+/// `x IS [NOT] JSON [VALUE | SCALAR | ARRAY | OBJECT]`, as a call of `IS_JSON`.
+fn is_json(parser: &mut Parser<'_>, left: &Expr, negated: bool) -> Expr {
+    let mut kind = "VALUE".to_owned();
+    if let Token::Word(word) = &parser.peek_token_ref().token {
+        let word = word.value.to_ascii_uppercase();
+        if ["VALUE", "SCALAR", "ARRAY", "OBJECT"].contains(&word.as_str()) {
+            kind = word;
             parser.next_token();
         }
-        let mut kind = "VALUE".to_owned();
-        if let Token::Word(word) = &parser.peek_token_ref().token {
-            let word = word.value.to_ascii_uppercase();
-            if ["VALUE", "SCALAR", "ARRAY", "OBJECT"].contains(&word.as_str()) {
-                kind = word;
-                parser.next_token();
-            }
-        }
-        let call =
-            call("IS_JSON", vec![left.clone(), Expr::value(Value::SingleQuotedString(kind))]);
-        Some(Ok(if negated {
-            Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(call) }
-        } else {
-            call
-        }))
     }
+    let call = call("IS_JSON", vec![left.clone(), Expr::value(Value::SingleQuotedString(kind))]);
+    if negated { Expr::UnaryOp { op: UnaryOperator::Not, expr: Box::new(call) } } else { call }
+}
+
+/// `x IS [NOT] DISTINCT FROM y`, of which `sqlparser` takes for `y` all that follows, and so
+/// `AND` and `OR` too.
+fn is_distinct(
+    parser: &mut Parser<'_>,
+    left: &Expr,
+    negated: bool,
+    precedence: u8,
+) -> Result<Expr, ParserError> {
+    let (left, right) = (Box::new(left.clone()), Box::new(parser.parse_subexpr(precedence)?));
+    Ok(match negated {
+        true => Expr::IsNotDistinctFrom(left, right),
+        false => Expr::IsDistinctFrom(left, right),
+    })
 }
 
 fn call(name: &str, args: Vec<Expr>) -> Expr {

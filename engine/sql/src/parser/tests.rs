@@ -1,4 +1,5 @@
 use super::*;
+use sqlparser::ast::{BinaryOperator, Expr, SetExpr};
 
 fn kinds(text: &str) -> Vec<StatementKind> {
     parse(text, 0).unwrap().statements.into_iter().map(|s| s.kind).collect()
@@ -80,4 +81,16 @@ fn mistakes_are_refused_where_they_stand() {
     assert_eq!(place_of_error("CREATE TABLE t (a UNSIGNED)"), (1, 19));
     assert_eq!(place_of_error("CREATE TABLE t (a INT, PRIMARY KEY (a) ENFORCED)"), (1, 40));
     assert_eq!(place_of_error("SELECT 'abc"), (1, 8));
+}
+
+#[test]
+fn distinct_from_binds_closer_than_and() {
+    let text = "SELECT * FROM t WHERE a IS NOT DISTINCT FROM b + 1 AND c OR d IS DISTINCT FROM e";
+    let [StatementKind::Query(query)] = &kinds(text)[..] else { panic!() };
+    let SetExpr::Select(select) = &*query.body else { panic!() };
+    let Some(Expr::BinaryOp { left, op: BinaryOperator::Or, .. }) = &select.selection else {
+        panic!("{query}")
+    };
+    let Expr::BinaryOp { left, op: BinaryOperator::And, .. } = &**left else { panic!("{left}") };
+    assert_eq!(left.to_string(), "a IS NOT DISTINCT FROM b + 1");
 }

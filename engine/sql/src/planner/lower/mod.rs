@@ -24,6 +24,7 @@ use crate::types::SqlType;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use rank::runs_with_time;
 use reads::Reads;
+use stateless::Stretch;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use tidemill_formats::{Changelog, parse_duration};
@@ -168,11 +169,9 @@ impl Lowering<'_> {
     fn insert(&mut self, insert: &BoundInsert) -> Planned<()> {
         let relation = &insert.relation;
         let all = (0..relation.columns.len()).collect();
-        // An upsert sink overwrites by key: it needs no old rows, as long as no filter stands
-        // between it and the operator that would send them.
-        let mut retractions = insert.changelog != Changelog::Upsert && !insert.discards;
-        retractions |= matches!(relation.op, Op::Filter { .. });
-        let lowered = self.lower(relation, &all, false, retractions)?;
+        let overwrites = insert.changelog == Changelog::Upsert
+            && replaces_by(relation, &insert.table.primary_key);
+        let lowered = self.lower(relation, &all, false, !overwrites && !insert.discards)?;
         let input = self.arrange(&lowered, relation, false)?;
         let kind =
             NodeKind::Sink(SinkPlan { table: insert.table.clone(), changelog: insert.changelog });
@@ -283,6 +282,19 @@ impl Lowering<'_> {
             Op::Union { inputs } => self.union(relation, inputs, needed, arrival, retractions),
         }
     }
+}
+
+/// Whether each row that replaces another has the same `primary_key`: then a sink that overwrites
+/// by that key needs no old rows. Groups replace their rows, so the key must follow from theirs.
+fn replaces_by(relation: &Relation, primary_key: &[usize]) -> bool {
+    let stretch = Stretch::of(relation);
+    let Op::Aggregate { keys, window: None, .. } = &stretch.base.op else { return false };
+    // A new row that a filter drops would overwrite nothing.
+    let mut follows = stretch.predicate.is_none() && stretch.window.is_none();
+    for &column in primary_key {
+        stretch.exprs[column].columns(&mut |read| follows &= read < keys.len());
+    }
+    follows
 }
 
 /// How far a node's rows may lie behind the watermark that its input had.
