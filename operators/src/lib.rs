@@ -30,6 +30,7 @@ pub mod operator;
 #[cfg(test)]
 mod oracle;
 pub mod over;
+pub mod processing_time;
 mod row_codec;
 pub mod snapshot;
 pub mod temporal_join;

@@ -19,8 +19,17 @@ use crate::source::{ConnectorError, ReadSpec, Source};
 use tidemill_formats::{Capabilities, Connectors, OptionError, Table};
 
 /// Every connector there is, in the order in which they are listed to people.
-static CONNECTORS: &[&dyn Connector] =
-    &[&Kafka, &UpsertKafka, &Filesystem, &Jdbc, &RestLookup, &Datagen, &Nexmark, &Print, &Blackhole];
+static CONNECTORS: &[&dyn Connector] = &[
+    &Kafka,
+    &UpsertKafka,
+    &Filesystem,
+    &Jdbc,
+    &RestLookup,
+    &Datagen,
+    &Nexmark,
+    &Print,
+    &Blackhole,
+];
 
 /// A kind of source or sink.
 pub(crate) trait Connector: Sync {

@@ -62,6 +62,10 @@ fn compute(
     open: &Open<'_>,
 ) -> Result<RecordBatch, OracleError> {
     let schema = &node.schema;
+    if node.by_processing_time {
+        let message = "windows of processing time have no batch answer";
+        return Err(OracleError::Unsupported(message.to_owned()));
+    }
     match &node.kind {
         NodeKind::Source(plan) => read::read(plan, schema, open),
         NodeKind::Values(rows) => Ok(rows.clone()),

@@ -29,6 +29,7 @@ use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
+use tidemill_operators::processing_time::ByProcessingTime;
 use tidemill_operators::temporal_join::TemporalJoin;
 use tidemill_operators::time_filter::TimeFilter;
 use tidemill_operators::top_n::TopN;
@@ -274,7 +275,13 @@ fn operator(
         NodeKind::Normalize(spec) => Some(Box::new(Normalize::new(spec.clone(), schema(0))?)),
         _ => None,
     };
-    Ok(operator.map(|operator| Delayed::by(node.delay_ms, operator)))
+    Ok(operator.map(|operator| {
+        let operator = Delayed::by(node.delay_ms, operator);
+        match node.by_processing_time {
+            true => Box::new(ByProcessingTime::new(operator)),
+            false => operator,
+        }
+    }))
 }
 
 /// What a worker's dataflow tells is counted, and failures poison the job.

@@ -55,6 +55,7 @@ fn node(kind: NodeKind, inputs: Vec<usize>) -> Node {
         changelog,
         sources: vec![0],
         delay_ms: 0,
+        by_processing_time: false,
         operator_id: 0,
     }
 }

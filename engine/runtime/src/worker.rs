@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use tidemill_connectors::source::Reader;
 use tidemill_operators::Epoch;
 use tidemill_operators::dataflow::{Probe, Report, ReportInput, Seat, Worker};
-use tidemill_sql::plan::NodeId;
+use tidemill_sql::plan::{Node, NodeId};
 
 /// A worker with nothing to do looks again after this time, which grows by a quarter each time …
 const PATIENCE_MIN: Duration = Duration::from_micros(200);
@@ -90,7 +90,7 @@ impl Running {
         let Built { sources, values, sinks, reports, probe } =
             graph::build(index, worker, readers, shared)?;
         let epoch = shared.coordinator.first();
-        let waits = shared.plan.nodes.iter().any(|node| node.kind.waits_for_processing_time());
+        let waits = shared.plan.nodes.iter().any(Node::waits_for_processing_time);
         let mut running = Running {
             index,
             epoch,

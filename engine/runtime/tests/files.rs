@@ -46,7 +46,16 @@ fn table(name: &str, path: &Path, format: &str) -> Table {
 }
 
 fn node(kind: NodeKind, inputs: Vec<usize>, schema: SchemaRef, changelog: Changelog) -> Node {
-    Node { kind, inputs, schema, changelog, sources: vec![0], delay_ms: 0, operator_id: 0 }
+    Node {
+        kind,
+        inputs,
+        schema,
+        changelog,
+        sources: vec![0],
+        delay_ms: 0,
+        by_processing_time: false,
+        operator_id: 0,
+    }
 }
 
 fn source(path: &Path, arrival: bool) -> Node {

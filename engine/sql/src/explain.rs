@@ -35,7 +35,8 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
         Changelog::Retract => "updating",
         Changelog::Upsert => "upsert",
     };
-    let _ = writeln!(text, "{indent}#{id} {} [{changelog}]", describe(plan, node));
+    let clock = if node.by_processing_time { ", by processing time" } else { "" };
+    let _ = writeln!(text, "{indent}#{id} {}{clock} [{changelog}]", describe(plan, node));
     for &input in &node.inputs {
         write_node(plan, input, depth + 1, shown, text);
     }

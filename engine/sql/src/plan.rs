@@ -50,8 +50,19 @@ pub struct Node {
     /// How far its input may lie behind their watermark, in milliseconds: see
     /// [`tidemill_operators::delayed`].
     pub delay_ms: i64,
+    /// Whether its windows close by the clock on the wall, not by the watermark: see
+    /// [`tidemill_operators::processing_time`].
+    pub by_processing_time: bool,
     /// A hash of its canonical meaning, so that unrelated edits of a job keep its state.
     pub operator_id: u64,
+}
+
+impl Node {
+    /// Whether it has something to do when its processing time has come, though nothing comes in.
+    pub fn waits_for_processing_time(&self) -> bool {
+        let is_clocked = |kind: &NodeKind| matches!(kind, NodeKind::TimeFilter(spec) if spec.clock == Clock::ProcessingTime);
+        self.by_processing_time || is_clocked(&self.kind)
+    }
 }
 
 /// What a node does.
@@ -117,11 +128,6 @@ impl NodeKind {
             | NodeKind::Union
             | NodeKind::Sink(_) => false,
         }
-    }
-
-    /// Whether it has something to do when its processing time has come, though nothing comes in.
-    pub fn waits_for_processing_time(&self) -> bool {
-        matches!(self, NodeKind::TimeFilter(spec) if spec.clock == Clock::ProcessingTime)
     }
 
     /// The key columns by which input `port` must be exchanged; `None` if any worker may have

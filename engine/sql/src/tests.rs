@@ -585,3 +585,26 @@ fn times_that_pass_are_no_row_times() {
     let refused = windows("ts > NOW() - INTERVAL '1' HOUR").expect_err("refused");
     assert_eq!(refused.kind, ErrorKind::MissingWatermark, "{refused}");
 }
+
+#[test]
+fn windows_of_processing_time_close_by_the_clock() {
+    let text = explained(
+        "CREATE VIEW now AS SELECT *, PROCTIME() AS at FROM clicks;
+         INSERT INTO out_append SELECT usr, COUNT(*)
+         FROM TABLE(TUMBLE(TABLE now, DESCRIPTOR(at), INTERVAL '1' MINUTE))
+         GROUP BY usr, window_start, window_end;
+         INSERT INTO out_append SELECT kind, COUNT(*) FROM now
+         GROUP BY kind, HOP(at, INTERVAL '1' MINUTE, INTERVAL '2' MINUTE)",
+    );
+    assert_eq!(
+        text.matches("for each pane and key, by processing time [append-only]").count(),
+        2,
+        "{text}"
+    );
+    let (kind, ..) = refused(
+        "CREATE VIEW now AS SELECT *, PROCTIME() AS at FROM clicks;
+         INSERT INTO out_append SELECT usr, SUM(1) OVER (PARTITION BY usr ORDER BY window_time)
+         FROM TABLE(TUMBLE(TABLE now, DESCRIPTOR(at), INTERVAL '1' MINUTE))",
+    );
+    assert_eq!(kind, ErrorKind::Unsupported, "its time is no row time");
+}

@@ -3,8 +3,10 @@
 //!
 //! A source's watermark is the least of its lanes' that are neither idle nor finished, and a
 //! lane's is the greatest that any worker reported. If there is no such lane, nothing holds back
-//! what the finished ones have reached, and the source is idle. A watermark only ever rises. Applying the reports of
-//! one epoch in any order of workers gives the same clock, which is what keeps workers agreed.
+//! what the finished ones have reached; and if some lane may go on later, the source is idle until
+//! then. A source whose lanes are all finished is not idle: it is about to end, and what waits for
+//! its end must not be overtaken by other sources. A watermark only ever rises. Applying the reports
+//! of one epoch in any order of workers gives the same clock, which is what keeps workers agreed.
 
 use super::report::{News, Report};
 use crate::time::Watermark;
@@ -111,8 +113,9 @@ impl Source {
         let lanes = || self.lanes.values();
         let finished = || lanes().filter(|lane| lane.is_finished);
         let active = || lanes().filter(|lane| !lane.is_finished && !lane.active.is_empty());
-        let is_idle = active().next().is_none() && !self.lanes.is_empty();
-        let reached = match is_idle {
+        let is_quiet = active().next().is_none();
+        let is_idle = is_quiet && lanes().any(|lane| !lane.is_finished);
+        let reached = match is_quiet {
             true => finished().filter_map(|lane| lane.watermark).max(),
             false => active().filter_map(|lane| lane.watermark).min(),
         };
@@ -188,8 +191,19 @@ mod tests {
         assert_eq!(clock.times()[&0].watermark, Watermark(5), "the other may have more to say");
         clock.apply(&[report(0, News::LaneFinished(0))]);
         let time = clock.times()[&0];
-        assert_eq!(time, SourceTime { watermark: Watermark(9), is_idle: true });
+        assert_eq!(time, SourceTime { watermark: Watermark(9), is_idle: false });
         assert_eq!(watermark_of(&[0], &clock.times(), Watermark(5)), Watermark(9));
+    }
+
+    #[test]
+    fn a_source_that_is_about_to_end_is_not_overtaken() {
+        let other = Report { source: 1, worker: 0, news: News::Active(0, Watermark(20)) };
+        let mut clock = EventClock::new(2);
+        clock.apply(&[report(0, News::Active(0, Watermark(9))), other]);
+        clock.apply(&[report(0, News::LaneFinished(0)), report(0, News::WorkerFinished)]);
+        assert_eq!(watermark_of(&[0, 1], &clock.times(), Watermark(5)), Watermark(9));
+        clock.apply(&[report(1, News::WorkerFinished)]);
+        assert_eq!(watermark_of(&[0, 1], &clock.times(), Watermark(9)), Watermark(20));
     }
 
     #[test]

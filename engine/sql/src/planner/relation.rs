@@ -63,6 +63,8 @@ impl Role {
 #[derive(Clone, Debug)]
 pub(crate) struct WindowInfo {
     pub zone: Zone,
+    /// Whether they close by the clock on the wall.
+    pub by_processing_time: bool,
     /// The type of `window_time`.
     pub time_type: SqlType,
 }

@@ -125,30 +125,18 @@ impl Planner<'_> {
 
     /// Refuses a column that windows can't be built on.
     pub(super) fn check_time(&self, column: &Column, at: At) -> Planned<()> {
-        if column.role.is_row_time() {
+        if column.role.is_row_time() || column.role == Role::ProcTime {
             return Ok(());
         }
-        let refusal = Refusal::new(
-            ErrorKind::MissingWatermark,
-            at,
-            format!(
-                "'{}' is a {} without a watermark; windows need a time attribute",
-                column.name, column.data_type
-            ),
+        let message = format!(
+            "'{}' is a {} without a watermark; windows need a time attribute",
+            column.name, column.data_type
         );
-        Err(if column.role == Role::ProcTime {
-            Refusal::new(
-                ErrorKind::Unsupported,
-                at,
-                "windows over PROCTIME() are not supported yet",
-            )
-        } else {
-            refusal.hint(format!(
-                "declare WATERMARK FOR {0} AS {0} - INTERVAL '5' SECOND in its table, and pass the \
-                 column on unchanged",
-                column.name
-            ))
-        })
+        Err(Refusal::new(ErrorKind::MissingWatermark, at, message).hint(format!(
+            "declare WATERMARK FOR {0} AS {0} - INTERVAL '5' SECOND in its table, and pass the \
+             column on unchanged",
+            column.name
+        )))
     }
 
     /// The window that the call describes, with its lengths checked.
@@ -218,18 +206,20 @@ impl Planner<'_> {
         };
         let zone = matches!(time_type, SqlType::TimestampLtz(_)).then_some(self.zone);
         let number = self.windows.len();
-        self.windows.push(WindowInfo { zone, time_type: time_type.clone() });
+        let by_processing_time = input.columns[time].role == Role::ProcTime;
+        self.windows.push(WindowInfo { zone, by_processing_time, time_type: time_type.clone() });
         let mut columns = input.columns.clone();
-        // There is one row time from here on: that of the window.
+        // There is one time from here on: that of the window.
         for column in &mut columns {
-            if column.role.is_row_time() {
+            if column.role.is_row_time() || column.role == Role::ProcTime {
                 column.role = Role::Plain;
             }
         }
         let bound = |name: &str, data_type, role| Column { name: name.into(), data_type, role };
         columns.push(bound("window_start", SqlType::Timestamp(3), Role::WindowStart(number)));
         columns.push(bound("window_end", SqlType::Timestamp(3), Role::WindowEnd(number)));
-        columns.push(bound("window_time", time_type, Role::WindowTime(number)));
+        let time_role = if by_processing_time { Role::ProcTime } else { Role::WindowTime(number) };
+        columns.push(bound("window_time", time_type, time_role));
         let updating = input.updating;
         let op = Op::Window { input: Box::new(input), window, zone, time, keys, number, at };
         Ok(Relation { op, columns, updating })

@@ -142,7 +142,8 @@ impl Lowering<'_> {
             .collect();
         let first_bound = fields.len() - 3;
         let schema = Arc::new(Schema::new(fields));
-        let node = self.add(NodeKind::WindowAggregate(spec), vec![lowered.node], schema, false);
+        let kind = NodeKind::WindowAggregate(spec);
+        let node = self.add_windowed(kind, vec![lowered.node], schema, number);
         let columns = (0..relation.columns.len())
             .map(|i| {
                 if i >= keys.len() {

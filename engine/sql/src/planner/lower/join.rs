@@ -124,7 +124,10 @@ impl Lowering<'_> {
                 })
             }
         };
-        let node = self.add(kind, inputs, schema, relation.updating);
+        let node = match *time {
+            JoinTime::Window { number, .. } => self.add_windowed(kind, inputs, schema, number),
+            _ => self.add(kind, inputs, schema, relation.updating),
+        };
         let columns = (0..relation.columns.len())
             .map(|i| match i.checked_sub(width) {
                 None => l.columns[i],

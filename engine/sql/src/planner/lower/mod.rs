@@ -146,9 +146,31 @@ impl Lowering<'_> {
         };
         let delay_ms = inputs.iter().map(|&i| self.lags[i]).max().unwrap_or(0);
         self.lags.push(delay_ms + own_lag(&kind));
-        self.nodes.push(Node { kind, inputs, schema, changelog, sources, delay_ms, operator_id });
+        self.nodes.push(Node {
+            kind,
+            inputs,
+            schema,
+            changelog,
+            sources,
+            delay_ms,
+            by_processing_time: false,
+            operator_id,
+        });
         self.known.insert(text, id);
         id
+    }
+
+    /// Adds a node whose state is that of windows, which close by their clock.
+    fn add_windowed(
+        &mut self,
+        kind: NodeKind,
+        inputs: Vec<NodeId>,
+        schema: SchemaRef,
+        number: usize,
+    ) -> NodeId {
+        let node = self.add(kind, inputs, schema, false);
+        self.nodes[node].by_processing_time = self.windows[number].by_processing_time;
+        node
     }
 
     /// A hash of a node's meaning and of all that is upstream of it. Where two nodes mean the same

@@ -69,8 +69,11 @@ impl Lowering<'_> {
             fields.push(Field::new("__rank", DataType::Int64, true));
         }
         let schema = Arc::new(Schema::new(fields));
-        let updating = relation.updating;
-        let node = self.add(NodeKind::TopN(spec), vec![lowered.node], schema, updating);
+        let (kind, inputs) = (NodeKind::TopN(spec), vec![lowered.node]);
+        let node = match window {
+            Some(number) => self.add_windowed(kind, inputs, schema, number),
+            None => self.add(kind, inputs, schema, relation.updating),
+        };
         let mut columns = lowered.columns.clone();
         columns.push(rank_output.then_some(width));
         Ok(Lowered { node, columns, arrival: lowered.arrival })
