@@ -608,3 +608,13 @@ fn windows_of_processing_time_close_by_the_clock() {
     );
     assert_eq!(kind, ErrorKind::Unsupported, "its time is no row time");
 }
+
+#[test]
+fn ranks_in_the_order_of_time_are_counts() {
+    let text = explained(
+        "INSERT INTO out_append SELECT usr, RANK() OVER (PARTITION BY usr ORDER BY ts) FROM clicks;
+         INSERT INTO out_append SELECT kind, DENSE_RANK() OVER (PARTITION BY kind ORDER BY ts) FROM clicks",
+    );
+    assert_eq!(text.matches("Over by (").count(), 4, "{text}");
+    assert!(!text.contains("[updating]"), "no later row changes them: {text}");
+}

@@ -199,6 +199,10 @@ jobs! {
         SELECT id, k, LAG(v, 1) OVER w, LAG(id, 2) OVER w FROM events
         WINDOW w AS (PARTITION BY k ORDER BY ts)";
 
+    ranks_in_the_order_of_time: OneFile "
+        SELECT id, k, RANK() OVER w, DENSE_RANK() OVER w FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts)";
+
     a_union: Files "
         SELECT id, k, v FROM events WHERE v > 0 UNION ALL SELECT id, k, CAST(w AS INT) FROM others";
 

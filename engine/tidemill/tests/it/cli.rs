@@ -70,6 +70,36 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn rows_of_equal_time_share_their_rank() {
+    let setting = Setting::new();
+    let query = "
+        CREATE TABLE ranks (page STRING, place BIGINT, dense BIGINT) WITH ('connector' = 'print');
+        INSERT INTO ranks SELECT page, RANK() OVER w, DENSE_RANK() OVER w FROM clicks
+        WINDOW w AS (ORDER BY ts);";
+    fs::write(setting.path().join("ranks.sql"), query).expect("written");
+    let clicks = [("a", 1), ("b", 1), ("c", 2), ("d", 5), ("e", 5), ("f", 5), ("g", 6)];
+    let line = |(page, s): (&str, i32)| {
+        format!("{{\"page\":\"{page}\",\"ts\":\"2024-01-01 00:00:0{s}\"}}\n")
+    };
+    fs::write(setting.path().join("clicks.jsonl"), clicks.map(line).concat()).expect("written");
+    let output = setting.run(&["run", "tables.sql", "ranks.sql", "--workers", "1"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let printed = String::from_utf8(output.stdout).expect("text");
+    let mut lines: Vec<&str> = printed.lines().collect();
+    lines.sort_unstable();
+    let expected = [
+        "+I[a, 1, 1]",
+        "+I[b, 1, 1]",
+        "+I[c, 3, 2]",
+        "+I[d, 4, 3]",
+        "+I[e, 4, 3]",
+        "+I[f, 4, 3]",
+        "+I[g, 7, 4]",
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
 fn a_bounded_job_prints_its_results_and_ends_with_a_summary() {
     let setting = Setting::new();
     let job = ["run", "tables.sql", "query.sql", "--state", "state"];

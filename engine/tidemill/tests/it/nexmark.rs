@@ -200,7 +200,8 @@ fn queries_that_are_killed_give_what_flink_gives() {
         let run = Run::new(&nexmark, query, "small_shuffled.json.gz");
         let outcome = run.killed(2).and_then(|is_killed| {
             killed.fetch_add(usize::from(is_killed), Ordering::Relaxed);
-            run.to_its_end(if query < "q2" { 1 } else { 3 }).and_then(|()| run.compare(answer))
+            run.to_its_end(if query.as_str() < "q2" { 1 } else { 3 })
+                .and_then(|()| run.compare(answer))
         });
         (format!("{query}, killed"), outcome)
     }));

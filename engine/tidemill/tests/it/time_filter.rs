@@ -1,4 +1,4 @@
-//! Results that change as time passes, as users meet them.
+//! Results that change or come as time passes, as users meet them.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -137,5 +137,34 @@ fn rows_whose_time_passes_while_the_job_is_down_go_when_it_is_back() {
     std::thread::sleep(Duration::from_secs(10).saturating_sub(idle.read_at.elapsed()));
     let mut job = idle.start();
     read_until(&mut job, &mut printed, &[]);
+    stop(job);
+}
+
+/// How many rows were read in each second of the clock.
+const CLOCKED: &str = "
+CREATE TABLE reads (page STRING, at AS PROCTIME())
+WITH ('connector' = 'filesystem', 'path' = 'in', 'format' = 'json' ${WATCHED:-});
+CREATE TABLE counts (page STRING, n BIGINT) WITH ('connector' = 'print');
+INSERT INTO counts SELECT page, COUNT(*)
+FROM TABLE(TUMBLE(TABLE reads, DESCRIPTOR(at), INTERVAL '1' SECOND))
+GROUP BY page, window_start, window_end;
+";
+
+#[test]
+fn windows_of_the_clock_close_though_nothing_comes_any_more_and_when_the_input_ends() {
+    let idle = Idle::new(1);
+    fs::write(idle.folder.path().join("job.sql"), CLOCKED).expect("written");
+    let run = ["run", "job.sql", "--state", "ended"];
+    let output = command(idle.folder.path(), &run).output().expect("the binary starts");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "+I[a, 2]\n");
+    let watched = CLOCKED.replace("${WATCHED:-}", ", 'source.monitor-interval' = '20 ms'");
+    fs::write(idle.folder.path().join("job.sql"), watched).expect("written");
+    let (mut job, mut printed) = (idle.start(), String::new());
+    read_until(&mut job, &mut printed, &[("[a, 2]", 1)]);
+    stop(job);
+    // The window was there once, and what was read is not read again.
+    let mut job = idle.start();
+    fs::write(idle.folder.path().join("in/2.jsonl"), "{\"page\":\"b\"}\n").expect("written");
+    read_until(&mut job, &mut printed, &[("[a, 2]", 1), ("[b, 1]", 1)]);
     stop(job);
 }

@@ -9,7 +9,9 @@ use crate::planner::functions::aggregate_named;
 use crate::planner::relation::{Aggregation, Column, Op, Ordering, OverCall, Relation};
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::Operator;
 use sqlparser::ast::{self, NamedWindowExpr, WindowFrameBound, WindowFrameUnits, WindowType};
+use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::over::Frame;
 
 /// A window function over the rows of the select.
@@ -27,15 +29,23 @@ pub(crate) struct OverExpr {
 #[derive(Clone, Debug)]
 pub(crate) enum OverFunction {
     RowNumber,
+    /// `RANK`; `DENSE_RANK` leaves no gaps behind rows of equal time.
+    Rank {
+        is_dense: bool,
+    },
     Aggregate(AggregateExpr),
-    Lag { argument: Expr, offset: u64, default: Option<Expr> },
+    Lag {
+        argument: Expr,
+        offset: u64,
+        default: Option<Expr>,
+    },
 }
 
 impl OverExpr {
     /// All expressions of it.
     pub fn expressions(&mut self) -> impl Iterator<Item = &mut Expr> {
         let own: Vec<&mut Expr> = match &mut self.function {
-            OverFunction::RowNumber => Vec::new(),
+            OverFunction::RowNumber | OverFunction::Rank { .. } => Vec::new(),
             OverFunction::Aggregate(a) => a.argument.iter_mut().chain(&mut a.filter).collect(),
             OverFunction::Lag { argument, default, .. } => {
                 std::iter::once(argument).chain(default).collect()
@@ -90,10 +100,12 @@ impl Binder<'_, '_> {
             return Ok((OverFunction::Aggregate(aggregate), data_type));
         }
         match name {
-            "ROW_NUMBER" if args.values.is_empty() => {
-                Ok((OverFunction::RowNumber, SqlType::BigInt))
+            "ROW_NUMBER" | "RANK" | "DENSE_RANK" if !args.values.is_empty() => {
+                Err(wrong_count(name, "no arguments", args.values.len(), at))
             }
-            "ROW_NUMBER" => Err(wrong_count(name, "no arguments", args.values.len(), at)),
+            "ROW_NUMBER" => Ok((OverFunction::RowNumber, SqlType::BigInt)),
+            "RANK" => Ok((OverFunction::Rank { is_dense: false }, SqlType::BigInt)),
+            "DENSE_RANK" => Ok((OverFunction::Rank { is_dense: true }, SqlType::BigInt)),
             "LAG" => self.lag(args, at),
             _ => Err(unsupported(name, at)),
         }
@@ -185,10 +197,16 @@ pub(super) fn append(
     let mut columns = vec![0; overs.len()];
     let mut framed: Option<(OverExpr, Vec<(usize, OverExpr)>)> = None;
     for (number, over) in overs.into_iter().enumerate() {
-        if matches!(over.function, OverFunction::RowNumber) {
-            let (next, column) = append_rank(relation, over);
-            (relation, columns[number]) = (next, column);
-            continue;
+        match over.function {
+            OverFunction::RowNumber => {
+                (relation, columns[number]) = append_rank(relation, over);
+                continue;
+            }
+            OverFunction::Rank { is_dense } => {
+                (relation, columns[number]) = append_time_rank(relation, over, is_dense)?;
+                continue;
+            }
+            OverFunction::Aggregate(_) | OverFunction::Lag { .. } => {}
         }
         match &mut framed {
             None => framed = Some((over.clone(), vec![(number, over)])),
@@ -254,6 +272,60 @@ fn append_rank(relation: Relation, over: OverExpr) -> (Relation, usize) {
     (Relation { op, columns, updating: true }, rank)
 }
 
+/// The rank of a row by its time, which no later row changes: what is known of the rows up to it
+/// gives it. Of equal times all have the rank of the first.
+///
+/// ```text
+/// RANK        rows up to the time - rows of the time + 1
+/// DENSE_RANK  rows up to the time whose time is not that of the row before
+/// ```
+fn append_time_rank(
+    relation: Relation,
+    over: OverExpr,
+    is_dense: bool,
+) -> Planned<(Relation, usize)> {
+    let at = over.at;
+    let count = |filter: Option<Expr>| {
+        OverFunction::Aggregate(AggregateExpr {
+            function: AggregateFunction::CountRows,
+            argument: None,
+            filter,
+            distinct: false,
+            data_type: SqlType::BigInt,
+            text: "COUNT(*)".to_owned(),
+        })
+    };
+    let call = |relation: Relation, function: OverFunction, frame: Frame| {
+        let call = OverExpr { function, frame, ..over.clone() };
+        let mut column = [0];
+        let relation = append_frame(relation, call.clone(), vec![(0, call)], &mut column)?;
+        Ok((relation, column[0]))
+    };
+    let (all, same) = (Frame::Range { preceding_ms: None }, Frame::Range { preceding_ms: Some(0) });
+    if is_dense {
+        let Some((time, ..)) = over.order.first().cloned() else {
+            return Err(unsupported("DENSE_RANK", at));
+        };
+        let lag = OverFunction::Lag { argument: time.clone(), offset: 1, default: None };
+        let (relation, before) = call(relation, lag, all)?;
+        let before = Expr::column(before, time.data_type.clone(), at);
+        let is_same = Expr::compare(Operator::Eq, before.clone(), time);
+        let is_first = before.is_null().negate().and(is_same).negate();
+        return call(relation, count(Some(is_first)), all);
+    }
+    let (relation, upto) = call(relation, count(None), all)?;
+    let (relation, ties) = call(relation, count(None), same)?;
+    let number = |column| Expr::column(column, SqlType::BigInt, at);
+    let one = Expr::literal(ScalarValue::Int64(Some(1)), SqlType::BigInt, at);
+    let arithmetic = |op, left, right| {
+        Expr::new(ExprKind::Binary(op, Box::new(left), Box::new(right)), SqlType::BigInt, at)
+    };
+    let before = arithmetic(Operator::Minus, number(upto), number(ties));
+    let rank = arithmetic(Operator::Plus, before, one);
+    let column = relation.columns.len();
+    Ok((relation.extend(vec![rank]), column))
+}
+
 fn append_frame(
     relation: Relation,
     window: OverExpr,
@@ -301,7 +373,9 @@ fn append_frame(
                 default: default.map(|e| extra.place(e)),
                 name,
             },
-            OverFunction::RowNumber => unreachable!("ranks are appended apart"),
+            OverFunction::RowNumber | OverFunction::Rank { .. } => {
+                unreachable!("ranks are appended apart")
+            }
         });
     }
     let relation = relation.extend(extra.exprs);
@@ -325,7 +399,6 @@ fn unsupported(name: &str, at: At) -> Box<Refusal> {
     let message = format!("{name} with an OVER clause is not supported");
     let refusal = Refusal::new(ErrorKind::Unsupported, at, message);
     match name {
-        "RANK" | "DENSE_RANK" => refusal.hint("ROW_NUMBER is; add a column that decides ties"),
         "LEAD" => refusal.hint("a stream can't look ahead; LAG looks back"),
         _ => refusal.hint("aggregates, LAG and ROW_NUMBER are"),
     }

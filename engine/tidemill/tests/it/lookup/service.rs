@@ -42,7 +42,8 @@ fn answer(mut stream: TcpStream, fails: bool) {
     let request = lines.next().unwrap_or_default();
     let headers: Vec<String> = lines.take_while(|line| !line.is_empty()).collect();
     let is_allowed = headers.iter().any(|header| header.eq_ignore_ascii_case("x-key: secret"));
-    let id = request.split_once("?id=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok());
+    let number = |(_, rest): (&str, &str)| rest.split(' ').next()?.parse::<u64>().ok();
+    let id = request.split_once("?id=").and_then(number);
     let (status, body) = match id {
         _ if fails || !is_allowed => ("503 Service Unavailable", String::new()),
         Some(id) if id % 3 == 0 => {
@@ -50,7 +51,7 @@ fn answer(mut stream: TcpStream, fails: bool) {
             ("200 OK", rows)
         }
         Some(id) if id % 2 == 0 => ("200 OK", format!("{{\"name\": \"n{id}\", \"other\": 1}}")),
-        Some(id) if id == 1u64 => ("200 OK", "[]".to_owned()),
+        Some(1) => ("200 OK", "[]".to_owned()),
         _ => ("404 Not Found", String::new()),
     };
     let length = body.len();
