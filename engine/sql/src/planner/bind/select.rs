@@ -215,7 +215,8 @@ impl Planner<'_> {
                 {
                     return grouping_bits(&keys, args, sets.as_deref(), e.at);
                 }
-                if let Some(key) = keys.iter().position(|k| k.is(e)) {
+                let exact = keys.iter().position(|key| key.is(e));
+                if let Some(key) = exact.or_else(|| keys.iter().position(|key| key.gives_same(e))) {
                     return Some(Expr::column(key, e.data_type.clone(), e.at));
                 }
                 match e.kind {
