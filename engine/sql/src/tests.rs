@@ -224,6 +224,18 @@ fn an_upsert_sink_needs_old_rows_unless_its_key_follows_from_the_groups() {
 }
 
 #[test]
+fn a_grouped_varchar_may_go_by_another_type() {
+    let short = "(SELECT CAST(usr AS VARCHAR(5)) AS u, price FROM clicks)";
+    for query in [
+        format!("SELECT u, COUNT(*) FROM {short} GROUP BY u HAVING u LIKE 'a%'"),
+        format!("SELECT CAST(u AS STRING), COUNT(*) FROM {short} GROUP BY u"),
+        format!("SELECT COALESCE(u, 'nobody'), COUNT(*) FROM {short} GROUP BY u HAVING u <> 'me'"),
+    ] {
+        assert!(explained(&query).contains("Group aggregate by (u)"), "{query}");
+    }
+}
+
+#[test]
 fn what_a_sink_cannot_take_is_refused_with_the_reason() {
     let (kind, line, column) =
         refused("INSERT INTO out_append\nSELECT kind, COUNT(*) FROM clicks GROUP BY kind");

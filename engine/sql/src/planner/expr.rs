@@ -244,8 +244,14 @@ impl Expr {
 
     /// Whether both compute the same from the same columns.
     pub fn is(&self, other: &Expr) -> bool {
+        self.data_type == other.data_type && self.gives_same(other)
+    }
+
+    /// Whether both give the same values, which may go by several types: a `VARCHAR(5)` is a
+    /// `STRING` without anything being computed.
+    pub fn gives_same(&self, other: &Expr) -> bool {
         let name = |i| format!("${i}");
-        self.data_type == other.data_type
+        self.data_type.arrow() == other.data_type.arrow()
             && self.describe(&name).to_string() == other.describe(&name).to_string()
     }
 }

@@ -37,6 +37,9 @@ impl Batch {
         let runtime = Builder::new_current_thread().build()?;
         let context =
             SessionContext::new_with_config(SessionConfig::new().with_target_partitions(1));
+        // With its keys apart, an outer join drops rows that `a IS NULL AND b IS NOT NULL`
+        // keeps, `a` being of the padded and `b` of the kept side.
+        context.remove_optimizer_rule("extract_equijoin_predicate");
         let mut tables = BTreeMap::new();
         for table in Table::ALL {
             let rows = contents(table, &[]);

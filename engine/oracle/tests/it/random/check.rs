@@ -1,27 +1,33 @@
 //! [`check`]: a program in the engine and in batch, epoch by epoch.
 
-use super::batch::{Batch, Rows};
+use super::batch::{Batch, Query, Rows};
 use super::program::Program;
 use super::script::{Reads, Script};
 use super::tables::{DEFINITIONS, DELAY_MS, Table, Tables, held, tables};
 use super::text::{Dialect, sql};
 use crate::world::{Fuse, World, Write, folder, run_through};
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::test_runner::{Config, RngSeed, TestCaseError, TestError, TestRunner};
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use tidemill_connectors::Registry;
 use tidemill_connectors::sink::Writer as _;
 use tidemill_operators::Epoch;
-use tidemill_oracle::{Capture, difference};
+use tidemill_oracle::{Capture, OracleError, difference};
 use tidemill_sql::plan::{Node, NodeKind, Plan, SinkPlan};
 use tidemill_sql::{SourceText, plan_session};
 
-/// Of a hundred programs the planner may refuse so many.
-const REFUSED_MAX_PERCENT: usize = 5;
+/// Of a hundred programs the planner may refuse so many, and DataFusion may leave so many
+/// unanswered.
+const LOST_MAX_PERCENT: usize = 5;
 /// Tallies of fewer programs say nothing.
 const TALLY_MIN: usize = 100;
+
+/// Random programs for each test, times `TIDEMILL_TEST_SCALE`.
+const CASES: u32 = 192;
 
 /// A failing case is made smaller for so long at most.
 const SHRINK_TIME_MS: u32 = 120_000;
@@ -93,6 +99,9 @@ fn runs(restarts: Restarts) -> impl Strategy<Value = Run> {
     )
 }
 
+/// Programs that could not be compared: by the reason how many, and one of them.
+type Lost = BTreeMap<String, (usize, String)>;
+
 /// What became of the programs.
 #[derive(Debug, Default)]
 struct Tally {
@@ -102,15 +111,19 @@ struct Tally {
     resumed: usize,
     /// Steps of the plans, by their kind.
     steps: BTreeMap<String, usize>,
-    /// Programs that the planner refused, by its message.
-    refused: BTreeMap<String, (usize, String)>,
+    /// Programs that the planner refused.
+    refused: Lost,
     /// Programs that DataFusion can't answer.
-    unanswered: BTreeMap<String, (usize, String)>,
+    unanswered: Lost,
 }
 
 /// Checks that the engine agrees with DataFusion on random programs at every epoch.
 pub fn check(programs: impl Strategy<Value = Program>, restarts: Restarts) {
+    let scale = std::env::var("TIDEMILL_TEST_SCALE").ok().and_then(|text| text.parse::<u32>().ok());
     let config = Config {
+        cases: CASES * scale.unwrap_or(1),
+        // Seeded, so that a failure in CI is a failure here; more of them are others each time.
+        rng_seed: if scale.is_some() { RngSeed::Random } else { RngSeed::Fixed(271_828) },
         failure_persistence: None,
         max_shrink_time: SHRINK_TIME_MS,
         max_shrink_iters: u32::MAX,
@@ -150,8 +163,10 @@ impl Tally {
         if self.programs < TALLY_MIN {
             return;
         }
-        let refused: usize = self.refused.values().map(|(count, _)| count).sum();
-        assert!(refused * 100 <= self.programs * REFUSED_MAX_PERCENT, "too many are refused");
+        for (lost, why) in [(&self.refused, "refused"), (&self.unanswered, "left unanswered")] {
+            let lost: usize = lost.values().map(|(count, _)| count).sum();
+            assert!(lost * 100 <= self.programs * LOST_MAX_PERCENT, "{lost} programs are {why}");
+        }
         assert!(self.rows > 0, "no program gave any rows");
         assert!(restarts == Restarts::None || self.resumed > 0, "none was restored");
     }
@@ -162,9 +177,10 @@ fn kind(node: &Node) -> String {
     text.chars().take_while(char::is_ascii_alphanumeric).collect()
 }
 
-fn count(tally: &mut BTreeMap<String, (usize, String)>, message: &str, sql: &str) {
+/// Messages that differ in their numbers only are one.
+fn count(lost: &mut Lost, message: &str, sql: &str) {
     let kind: String = message.chars().filter(|c| !c.is_ascii_digit()).take(160).collect();
-    tally.entry(kind).or_insert((0, sql.to_owned())).0 += 1;
+    lost.entry(kind).or_insert((0, sql.to_owned())).0 += 1;
 }
 
 impl Case {
@@ -195,27 +211,38 @@ impl Case {
             return Err(format!("{} late and {} bad rows", summary.late_rows, summary.bad_rows));
         }
         tally.resumed += world.resumed();
-        let mut sums = Sums::new(&plan, world.committed());
-        let reads = script.reads();
-        let mut answered: Option<(Rows, _)> = None;
-        let epochs = sums.epochs(&reads);
+        let sums = Sums::new(&plan, world.committed());
+        self.compare(&query, sums, &script.reads(), tally)
+    }
+
+    /// Compares what the sink held with the answers, epoch by epoch.
+    fn compare(
+        &self,
+        query: &Query<'_>,
+        mut sums: Sums<'_>,
+        reads: &BTreeMap<Table, Reads>,
+        tally: &mut Tally,
+    ) -> Result<(), String> {
+        let mut answered: Option<(Rows, RecordBatch)> = None;
+        let epochs = sums.epochs(reads);
         for (number, &epoch) in epochs.iter().enumerate() {
-            let rows = self.rows(&reads, epoch);
+            let rows = self.rows(reads, epoch);
             let expected = match &answered {
                 Some((same, answer)) if *same == rows => answer,
                 _ => match query.over(&rows) {
                     Ok(answer) => &answered.insert((rows, answer)).1,
                     Err(error) => {
+                        let text = sql(&self.program, Dialect::Batch);
                         count(&mut tally.unanswered, &error.to_string(), &text);
                         return Ok(());
                     }
                 },
             };
-            let place = || format!("in epoch {} of {}", number + 1, epochs.len());
-            let actual = sums.until(epoch).map_err(|error| format!("{}: {error}", place()))?;
+            let place = format!("in epoch {} of {}", number + 1, epochs.len());
+            let actual = sums.until(epoch).map_err(|error| format!("{place}: {error}"))?;
             let difference = difference(expected, &actual).map_err(|error| error.to_string())?;
             if let Some(difference) = difference {
-                return Err(format!("{}:\n{difference}{}", place(), self.described(&reads, epoch)));
+                return Err(format!("{place}:\n{difference}{}", described(reads, epoch)));
             }
             tally.rows += actual.num_rows();
         }
@@ -235,15 +262,15 @@ impl Case {
         };
         reads.iter().map(rows).collect()
     }
+}
 
-    /// How much had been read then.
-    fn described(&self, reads: &BTreeMap<Table, Reads>, epoch: Epoch) -> String {
-        let read = |(table, reads): (&Table, &Reads)| {
-            let end = if reads.has_ended(epoch) { ", and the end" } else { "" };
-            format!("read of {}: {:?}{end}\n", table.name(), reads.until(epoch))
-        };
-        reads.iter().map(read).collect()
-    }
+/// How much had been read when an epoch ended.
+fn described(reads: &BTreeMap<Table, Reads>, epoch: Epoch) -> String {
+    let read = |(table, reads): (&Table, &Reads)| {
+        let end = if reads.has_ended(epoch) { ", and the end" } else { "" };
+        format!("read of {}: {:?}{end}\n", table.name(), reads.until(epoch))
+    };
+    reads.iter().map(read).collect()
 }
 
 fn plan(text: &str, epoch_rows_max: usize) -> Result<Plan, String> {
@@ -260,7 +287,7 @@ fn plan(text: &str, epoch_rows_max: usize) -> Result<Plan, String> {
 /// What the sink was given, added up epoch by epoch.
 struct Sums<'a> {
     sink: &'a SinkPlan,
-    schema: arrow::datatypes::SchemaRef,
+    schema: SchemaRef,
     /// What comes next is last.
     writes: Vec<Write>,
     sum: Capture,
@@ -286,10 +313,7 @@ impl<'a> Sums<'a> {
     }
 
     /// What the table holds after an epoch, which is later than all asked for before.
-    fn until(
-        &mut self,
-        epoch: Epoch,
-    ) -> Result<arrow::array::RecordBatch, tidemill_oracle::OracleError> {
+    fn until(&mut self, epoch: Epoch) -> Result<RecordBatch, OracleError> {
         while let Some(write) = self.writes.pop_if(|write| write.epoch <= epoch) {
             self.sum.write(write.epoch, &write.rows)?;
         }

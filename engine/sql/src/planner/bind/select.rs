@@ -224,7 +224,8 @@ impl Planner<'_> {
                     let argument = Expr::literal(ScalarValue::Null, e.data_type.clone(), e.at);
                     return Some(e.with_arguments(vec![argument]));
                 }
-                if let Some(key) = keys.iter().position(|k| k.is(e)) {
+                let exact = keys.iter().position(|key| key.is(e));
+                if let Some(key) = exact.or_else(|| keys.iter().position(|key| key.gives_same(e))) {
                     return Some(Expr::column(key, e.data_type.clone(), e.at));
                 }
                 match e.kind {
