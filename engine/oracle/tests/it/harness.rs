@@ -8,7 +8,6 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
 use std::cell::Cell;
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use tidemill_connectors::sink::Writer as _;
@@ -109,7 +108,7 @@ pub fn check_session(texts: &[SourceText], variables: &[(&str, String)]) {
     let mut compared = Compared { rows: 0, resumed: 0 };
     for _ in 0..ROUNDS_MAX {
         for workers in [1, 2, 4] {
-            let fuse = Fuse { left: 4, waits_for_commit: true };
+            let fuse = Fuse::behind_a_commit(4);
             let run = Run { workers, epoch_rows_max: SESSION_EPOCH_ROWS, failures: vec![fuse; 2] };
             let folder = folder().expect("a folder");
             let plan = plan(texts.to_vec(), variables, run.epoch_rows_max);

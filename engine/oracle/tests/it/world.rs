@@ -34,6 +34,11 @@ pub struct Fuse {
 }
 
 impl Fuse {
+    /// Blows after so many writes and commits from the first commit on.
+    pub fn behind_a_commit(left: u16) -> Fuse {
+        Fuse { left, waits_for_commit: true }
+    }
+
     /// Fuses of all kinds. Behind a commit little is left to do for a job on so few rows.
     pub fn any() -> impl Strategy<Value = Fuse> {
         prop_oneof![
