@@ -153,10 +153,14 @@ impl Postgres {
 impl Client for Postgres {
     fn ask<'a>(&'a self, keys: &'a [Key]) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
         Box::pin(async {
-            self.rows(keys).await.map_err(|error| {
-                let reason = error.as_db_error().map(|reason| reason.message().to_owned());
-                reason.unwrap_or_else(|| error.to_string())
-            })
+            match self.rows(keys).await {
+                Ok(records) => Answer { records, ..Answer::default() },
+                Err(error) => {
+                    let reason = error.as_db_error().map(|reason| reason.message().to_owned());
+                    let problem = reason.unwrap_or_else(|| error.to_string());
+                    Answer { failed: keys.to_vec(), problem, ..Answer::default() }
+                }
+            }
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::options::{Known, duration, number, refuse_unknown, required, wrong};
 use crate::registry::{Connector, not_a_sink, not_a_source};
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::StreamExt as _;
 use reqwest::{StatusCode, Url};
 use serde_json::{Map, Value};
 use std::future::Future;
@@ -124,10 +124,19 @@ impl Service {
 
 impl Client for Service {
     fn ask<'a>(&'a self, keys: &'a [Key]) -> Pin<Box<dyn Future<Output = Answer> + Send + 'a>> {
-        let requests = futures_util::stream::iter(keys).map(|key| self.rows(key));
-        let answers =
-            requests.buffer_unordered(self.concurrent).try_filter_map(|found| async { Ok(found) });
-        Box::pin(answers.try_collect())
+        let request = move |key| async move { (key, self.rows(key).await) };
+        let answers = futures_util::stream::iter(keys).map(request);
+        let answers = answers.buffer_unordered(self.concurrent);
+        Box::pin(answers.fold(Answer::default(), |mut all, (key, rows)| async move {
+            match rows {
+                Ok(rows) => all.records.extend(rows),
+                Err(problem) => {
+                    all.failed.push(key.clone());
+                    all.problem = problem;
+                }
+            }
+            all
+        }))
     }
 }
 

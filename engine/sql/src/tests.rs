@@ -393,7 +393,7 @@ fn what_can_not_be_looked_up_is_refused_at_its_place() {
     let join =
         |table, on: &str| with(&format!("JOIN {table} FOR SYSTEM_TIME AS OF now.at AS t ON {on}"));
     assert_eq!(join("clicks", "now.usr = t.usr"), (ErrorKind::Unsupported, line, 6));
-    assert_eq!(join("pages", "now.kind > t.url"), (ErrorKind::WrongArguments, line, 47));
+    assert_eq!(join("pages", "now.kind > t.url"), (ErrorKind::WrongArguments, line, 49));
     // Its key must be cast, and nobody can ask for that.
     let (kind, at, _) = join("people", "CAST(now.price AS BIGINT) = t.age");
     assert_eq!((kind, at), (ErrorKind::Unsupported, line));

@@ -165,7 +165,7 @@ mod tests {
             (&[(0, Active(0, at(5))), (1, Idle(1))], at(5), false),
             (&[(0, Active(0, at(5))), (1, Active(1, Watermark::MIN))], Watermark::MIN, false),
             (&[(0, Active(0, at(5))), (1, LaneFinished(1))], at(5), false),
-            (&[(0, LaneFinished(0)), (1, Active(0, at(3)))], at(3), true),
+            (&[(0, LaneFinished(0)), (1, Active(0, at(3)))], at(3), false),
             (&[(0, Active(0, at(5))), (0, LaneFinished(0)), (1, Idle(1))], at(5), true),
             (&[(0, Idle(0)), (1, Idle(1))], Watermark::MIN, true),
         ];

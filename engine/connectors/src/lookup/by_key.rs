@@ -32,8 +32,16 @@ use tokio::sync::oneshot::{self, error::TryRecvError};
 /// Before a request is made again; twice as long before the next.
 const BACKOFF: Duration = Duration::from_millis(100);
 
-/// The records that were found, or what went wrong.
-pub(crate) type Answer = Result<Vec<Vec<u8>>, String>;
+/// What came of a request.
+#[derive(Debug, Default)]
+pub(crate) struct Answer {
+    /// The rows that were found.
+    pub records: Vec<Vec<u8>>,
+    /// The keys that could not be asked for.
+    pub failed: Vec<Key>,
+    /// Why the last of them could not.
+    pub problem: String,
+}
 
 /// Who asks the table.
 pub(crate) trait Client: Send + Sync {
@@ -96,7 +104,7 @@ struct Hand {
 /// A request under way.
 struct Pending {
     keys: Vec<Key>,
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<Result<Vec<Vec<u8>>, String>>,
 }
 
 impl Hand {
@@ -168,17 +176,8 @@ impl Hand {
         let (client, retries) = (self.client.clone(), self.retries);
         self.pending = Some(Pending { keys: keys.clone(), answer: pending });
         self.runtime.spawn(async move {
-            let mut patience = BACKOFF;
-            let mut outcome = client.ask(&keys).await;
-            for _ in 0..retries {
-                let Err(problem) = &outcome else { break };
-                tracing::warn!("a lookup failed and is tried again: {problem}");
-                tokio::time::sleep(patience).await;
-                patience *= 2;
-                outcome = client.ask(&keys).await;
-            }
             // Nobody waits for it any more if the job has ended.
-            let _ = answer.send(outcome);
+            let _ = answer.send(asked(client.as_ref(), keys, retries).await);
         });
     }
 
@@ -230,6 +229,30 @@ impl Hand {
         encoding.map_err(|e| self.failed(e))?;
         Ok(encoded)
     }
+}
+
+/// The rows of `keys`; those that could not be asked for are asked for again so many times.
+async fn asked(
+    client: &dyn Client,
+    mut keys: Vec<Key>,
+    retries: u32,
+) -> Result<Vec<Vec<u8>>, String> {
+    let (mut records, mut patience) = (Vec::new(), BACKOFF);
+    for attempts_left in (0..=retries).rev() {
+        let answer = client.ask(&keys).await;
+        records.extend(answer.records);
+        keys = answer.failed;
+        if keys.is_empty() {
+            break;
+        }
+        if attempts_left == 0 {
+            return Err(answer.problem);
+        }
+        tracing::warn!("a lookup failed and is tried again: {}", answer.problem);
+        tokio::time::sleep(patience).await;
+        patience *= 2;
+    }
+    Ok(records)
 }
 
 impl Lookup for Hand {
@@ -296,7 +319,8 @@ mod tests {
                 let mut failures = self.failures.lock().unwrap();
                 if *failures > 0 {
                     *failures -= 1;
-                    return Err("nobody is there".to_owned());
+                    let problem = "nobody is there".to_owned();
+                    return Answer { failed: keys.to_vec(), problem, ..Answer::default() };
                 }
                 self.asked.lock().unwrap().push(keys.len());
                 let number = |key: &Key| -> i64 {
@@ -304,7 +328,8 @@ mod tests {
                     key["k"].as_i64().unwrap()
                 };
                 let rows = |k: i64| (0..k % 3).map(move |v| format!("{{\"v\":{v},\"k\":{k}}}"));
-                Ok(keys.iter().map(number).flat_map(rows).map(String::into_bytes).collect())
+                let records = keys.iter().map(number).flat_map(rows).map(String::into_bytes);
+                Answer { records: records.collect(), ..Answer::default() }
             })
         }
     }

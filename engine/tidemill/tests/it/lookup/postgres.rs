@@ -113,5 +113,7 @@ fn programs() -> Option<PathBuf> {
     let on_path = std::env::split_paths(&path);
     let debian = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let debian = debian.map(|version| version.path().join("bin"));
-    on_path.chain(debian).find(|folder| folder.join("initdb").is_file())
+    // Where links lead to, all of them are together.
+    let initdb = on_path.chain(debian).find_map(|folder| folder.join("initdb").canonicalize().ok());
+    Some(initdb?.parent()?.to_owned())
 }
