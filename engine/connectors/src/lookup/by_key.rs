@@ -353,7 +353,7 @@ mod tests {
     fn found(lookup: &mut dyn Lookup, keys: &[Option<i64>], now_ms: i64) -> Result<usize, String> {
         let column: ArrayRef = Arc::new(keys.iter().copied().collect::<Int64Array>());
         loop {
-            match lookup.rows(&[column.clone()], now_ms) {
+            match lookup.rows(std::slice::from_ref(&column), now_ms) {
                 Ok(Some(rows)) => {
                     let values =
                         rows.rows().column(1).as_primitive::<Int64Type>().values().to_vec();

@@ -203,7 +203,7 @@ pub(super) fn append(
                 continue;
             }
             OverFunction::Rank { is_dense } => {
-                (relation, columns[number]) = append_time_rank(relation, over, is_dense)?;
+                (relation, columns[number]) = append_time_rank(relation, &over, is_dense)?;
                 continue;
             }
             OverFunction::Aggregate(_) | OverFunction::Lag { .. } => {}
@@ -272,8 +272,8 @@ fn append_rank(relation: Relation, over: OverExpr) -> (Relation, usize) {
     (Relation { op, columns, updating: true }, rank)
 }
 
-/// The rank of a row by its time, which no later row changes: what is known of the rows up to it
-/// gives it. Of equal times all have the rank of the first.
+/// The rank of a row by its time, which no later row changes. Rows of equal time share the rank of
+/// the first of them.
 ///
 /// ```text
 /// RANK        rows up to the time - rows of the time + 1
@@ -281,49 +281,65 @@ fn append_rank(relation: Relation, over: OverExpr) -> (Relation, usize) {
 /// ```
 fn append_time_rank(
     relation: Relation,
-    over: OverExpr,
+    over: &OverExpr,
     is_dense: bool,
 ) -> Planned<(Relation, usize)> {
-    let at = over.at;
-    let count = |filter: Option<Expr>| {
-        OverFunction::Aggregate(AggregateExpr {
-            function: AggregateFunction::CountRows,
-            argument: None,
-            filter,
-            distinct: false,
-            data_type: SqlType::BigInt,
-            text: "COUNT(*)".to_owned(),
-        })
-    };
-    let call = |relation: Relation, function: OverFunction, frame: Frame| {
-        let call = OverExpr { function, frame, ..over.clone() };
-        let mut column = [0];
-        let relation = append_frame(relation, call.clone(), vec![(0, call)], &mut column)?;
-        Ok((relation, column[0]))
-    };
-    let (all, same) = (Frame::Range { preceding_ms: None }, Frame::Range { preceding_ms: Some(0) });
+    let all = Frame::Range { preceding_ms: None };
     if is_dense {
-        let Some((time, ..)) = over.order.first().cloned() else {
-            return Err(unsupported("DENSE_RANK", at));
-        };
-        let lag = OverFunction::Lag { argument: time.clone(), offset: 1, default: None };
-        let (relation, before) = call(relation, lag, all)?;
-        let before = Expr::column(before, time.data_type.clone(), at);
-        let is_same = Expr::compare(Operator::Eq, before.clone(), time);
-        let is_first = before.is_null().negate().and(is_same).negate();
-        return call(relation, count(Some(is_first)), all);
+        let (relation, is_first) = append_first_of_time(relation, over)?;
+        return append_one(relation, over, count_rows(Some(is_first)), all);
     }
-    let (relation, upto) = call(relation, count(None), all)?;
-    let (relation, ties) = call(relation, count(None), same)?;
+    let same = Frame::Range { preceding_ms: Some(0) };
+    let (relation, upto) = append_one(relation, over, count_rows(None), all)?;
+    let (relation, ties) = append_one(relation, over, count_rows(None), same)?;
+    let at = over.at;
     let number = |column| Expr::column(column, SqlType::BigInt, at);
     let one = Expr::literal(ScalarValue::Int64(Some(1)), SqlType::BigInt, at);
     let arithmetic = |op, left, right| {
         Expr::new(ExprKind::Binary(op, Box::new(left), Box::new(right)), SqlType::BigInt, at)
     };
     let before = arithmetic(Operator::Minus, number(upto), number(ties));
-    let rank = arithmetic(Operator::Plus, before, one);
     let column = relation.columns.len();
-    Ok((relation.extend(vec![rank]), column))
+    Ok((relation.extend(vec![arithmetic(Operator::Plus, before, one)]), column))
+}
+
+/// Appends the time of the row before; the expression says whether a row has another.
+fn append_first_of_time(relation: Relation, over: &OverExpr) -> Planned<(Relation, Expr)> {
+    let (time, ..) = over.order[0].clone();
+    let lag = OverFunction::Lag { argument: time.clone(), offset: 1, default: None };
+    let frame = Frame::Rows { preceding: Some(1) };
+    let (relation, before) = append_one(relation, over, lag, frame)?;
+    let before = Expr::column(before, time.data_type.clone(), over.at);
+    let is_same = Expr::compare(Operator::Eq, before.clone(), time);
+    Ok((relation, before.is_null().negate().and(is_same).negate()))
+}
+
+fn count_rows(filter: Option<Expr>) -> OverFunction {
+    OverFunction::Aggregate(AggregateExpr {
+        function: AggregateFunction::CountRows,
+        argument: None,
+        filter,
+        distinct: false,
+        data_type: SqlType::BigInt,
+        text: "COUNT(*)".to_owned(),
+    })
+}
+
+/// Appends another function in the order of `over`.
+fn append_one(
+    relation: Relation,
+    over: &OverExpr,
+    function: OverFunction,
+    frame: Frame,
+) -> Planned<(Relation, usize)> {
+    let data_type = match &function {
+        OverFunction::Lag { argument, .. } => argument.data_type.clone(),
+        _ => SqlType::BigInt,
+    };
+    let call = OverExpr { function, frame, data_type, ..over.clone() };
+    let mut column = [0];
+    let relation = append_frame(relation, call.clone(), vec![(0, call)], &mut column)?;
+    Ok((relation, column[0]))
 }
 
 fn append_frame(
