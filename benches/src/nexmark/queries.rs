@@ -4,8 +4,6 @@
 pub(super) const DDL: &str = include_str!("../../nexmark/ddl.sql");
 /// All events into a file.
 pub(super) const FILE: &str = include_str!("../../nexmark/file.sql");
-/// Queries that do not plan yet, and why.
-const NOT_YET: &str = include_str!("../../nexmark/not-yet.txt");
 
 /// A query.
 #[derive(Clone, Copy, Debug)]
@@ -23,11 +21,6 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Why it can't be run, if it is on the list.
-    pub(super) fn not_yet(&self) -> Option<&'static str> {
-        NOT_YET.lines().find_map(|line| line.strip_prefix(self.name)?.strip_prefix(": "))
-    }
-
     /// How many rows it holds after so many events, if that follows from their proportions.
     pub(super) fn rows_kept(&self, events: u64) -> Option<f64> {
         let of_round =

@@ -6,7 +6,7 @@
 
 use crate::lookup::options::{self, Asking};
 use crate::lookup::{Answer, ByKey, Client, Key, LookupSpec, LookupTable};
-use crate::options::{Known, number, refuse_unknown, required, wrong};
+use crate::options::{Known, refuse_unknown, required, wrong};
 use crate::registry::{Connector, not_a_sink, not_a_source};
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
@@ -26,7 +26,6 @@ const KNOWN: Known = Known {
         "username",
         "password",
         "driver",
-        "connection.max-retry-timeout",
         options::CACHE,
         options::MAX_RETRIES,
         options::PARTIAL_MAX_ROWS,
@@ -90,7 +89,6 @@ fn config(table: &Table) -> Result<Config, OptionError> {
     if let Some(password) = table.option("password") {
         config.password(password);
     }
-    number::<u64>(table, "connection.max-retry-timeout")?;
     Ok(config.connect_timeout(CONNECT_TIMEOUT).application_name("tidemill").clone())
 }
 

@@ -10,8 +10,8 @@ use tidemill_operators::map::MapSpec;
 use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
 use tidemill_operators::window::WindowKind;
 
-/// The dataflow: operators, what each keeps, whether it is append-only or updating, its keys,
-/// and the columns that are read.
+/// The dataflow: operators, what each keeps and whether nothing bounds that, whether it is
+/// append-only or updating, its keys, and the columns that are read.
 pub fn explain(plan: &Plan) -> String {
     let mut text = String::new();
     let mut shown = vec![false; plan.nodes.len()];
@@ -36,7 +36,8 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
         Changelog::Upsert => "upsert",
     };
     let clock = if node.by_processing_time { ", by processing time" } else { "" };
-    let _ = writeln!(text, "{indent}#{id} {}{clock} [{changelog}]", describe(plan, node));
+    let state = if node.kind.keeps_for_ever() { ", unbounded state" } else { "" };
+    let _ = writeln!(text, "{indent}#{id} {}{clock} [{changelog}{state}]", describe(plan, node));
     for &input in &node.inputs {
         write_node(plan, input, depth + 1, shown, text);
     }

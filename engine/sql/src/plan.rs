@@ -14,7 +14,7 @@ use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::normalize::NormalizeSpec;
-use tidemill_operators::over::OverSpec;
+use tidemill_operators::over::{Frame, OverFunction, OverSpec};
 use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::time_filter::{Clock, TimeFilterSpec};
 use tidemill_operators::top_n::TopNSpec;
@@ -122,6 +122,32 @@ impl NodeKind {
             | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => true,
             NodeKind::Source(_)
+            | NodeKind::Values(_)
+            | NodeKind::Map(_)
+            | NodeKind::Unnest(_)
+            | NodeKind::Union
+            | NodeKind::Sink(_) => false,
+        }
+    }
+
+    /// Whether what it keeps grows with its keys or its rows for ever, for no time bounds it.
+    pub fn keeps_for_ever(&self) -> bool {
+        match self {
+            NodeKind::Join(_) | NodeKind::TemporalJoin(_) | NodeKind::Normalize(_) => true,
+            NodeKind::GroupAggregate(spec) => spec.ttl_ms.is_none() && !spec.keys.is_empty(),
+            NodeKind::TopN(spec) => spec.window_end.is_none(),
+            // A stretch of time passes for each key; other frames wait for its next row.
+            NodeKind::Over(spec) => {
+                let looks_back = |f: &OverFunction| matches!(f, OverFunction::Lag { .. });
+                let is_timed = matches!(spec.frame, Frame::Range { preceding_ms: Some(_) });
+                !is_timed || spec.functions.iter().any(looks_back)
+            }
+            NodeKind::WindowAggregate(_)
+            | NodeKind::IntervalJoin(_)
+            | NodeKind::WindowJoin(_)
+            | NodeKind::LookupJoin(_)
+            | NodeKind::TimeFilter(_)
+            | NodeKind::Source(_)
             | NodeKind::Values(_)
             | NodeKind::Map(_)
             | NodeKind::Unnest(_)

@@ -512,7 +512,7 @@ fn a_time_filter_says_what_it_keeps_and_stands_above_what_does_not_change() {
 #5 Sink out_retract (retract): insertions and retractions [updating]
   #4 Map select usr AS a, __agg1:COUNT(*) AS n [updating]
     #3 Time filter watermark > __agg0:MAX(…) + 7 d; keeps each row until its time has come [updating]
-      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key [updating]
+      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key [updating, unbounded state]
         #1 Map where (usr != 'bot'); select usr, ts AS __arg2 [append-only]";
     assert!(text.starts_with(expected), "{text}");
     let having = explained(
@@ -629,4 +629,22 @@ fn ranks_in_the_order_of_time_are_counts() {
     );
     assert_eq!(text.matches("Over by (").count(), 4, "{text}");
     assert!(!text.contains("[updating]"), "no later row changes them: {text}");
+}
+
+#[test]
+fn state_that_nothing_bounds_is_marked() {
+    let unbounded = |query: &str| {
+        explained(&format!("INSERT INTO out_retract {query}")).matches("unbounded state").count()
+    };
+    let join = |condition: &str| {
+        format!("SELECT a.usr, 1 FROM clicks AS a JOIN clicks AS b ON a.usr = b.usr {condition}")
+    };
+    assert_eq!(unbounded(&join("")), 1);
+    assert_eq!(unbounded(&join("AND a.ts BETWEEN b.ts AND b.ts + INTERVAL '1' HOUR")), 0);
+    assert_eq!(unbounded("SELECT usr, COUNT(*) FROM clicks GROUP BY usr"), 1);
+    assert_eq!(unbounded("SELECT 'all', COUNT(*) FROM clicks"), 0, "one row");
+    assert_eq!(unbounded("SELECT usr, SUM(1) OVER (PARTITION BY usr ORDER BY ts) FROM clicks"), 1);
+    let ttl = "SET 'table.exec.state.ttl' = '1 d'; INSERT INTO out_retract
+               SELECT usr, COUNT(*) FROM clicks GROUP BY usr";
+    assert!(!explained(ttl).contains("unbounded"));
 }

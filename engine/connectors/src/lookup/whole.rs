@@ -4,8 +4,8 @@
 //! last reading stays, and that is said.
 
 use super::{LookupSpec, LookupTable, Shape};
-use crate::source::{ConnectorError, Poll, Source};
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use crate::source::{BadInput, BadInputs, ConnectorError, Poll, Source};
+use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -103,36 +103,29 @@ impl Reading {
                     Poll::Pending => thread::sleep(Duration::from_millis(1)),
                     Poll::Finished => break,
                 }
-                let bad = reader.take_bad();
-                if bad.count > 0 {
-                    let name = &self.spec.table.name;
-                    let first = bad.records.first().map(|bad| bad.reason.as_str());
-                    let reason = first.unwrap_or("its records can't be read");
-                    tracing::warn!("table '{name}': {} bad record(s): {reason}", bad.count);
-                }
+                self.judge(&reader.take_bad())?;
             }
         }
-        let rows = self.together(&batches).map_err(|e| self.spec.failed(e))?;
+        let rows = concat_batches(&self.schema(), batches.iter().map(Batch::columns));
+        let rows = rows.map_err(|e| self.spec.failed(e))?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.shape.index(rows, now.as_millis() as i64).map_err(|e| self.spec.failed(e))
     }
 
-    fn together(&self, batches: &[Batch]) -> Result<RecordBatch, OperatorError> {
-        let schema = self.schema();
-        let some = batches.iter().map(Batch::columns).find(|rows| !rows.columns().is_empty());
-        if some.is_none() {
-            // Rows of no columns are alike; how many there are is all that is to be known.
-            let count = batches.iter().map(Batch::len).sum();
-            let count = RecordBatchOptions::new().with_row_count(Some(count));
-            let columns =
-                schema.fields().iter().map(|f| arrow::array::new_empty_array(f.data_type()));
-            return Ok(RecordBatch::try_new_with_options(
-                schema.clone(),
-                columns.collect(),
-                &count,
-            )?);
+    /// Says which records are bad, and fails with them if the table says so.
+    fn judge(&self, bad: &BadInputs) -> Result<(), ConnectorError> {
+        let table = &self.spec.table;
+        let Some(first) = bad.records.first() else { return Ok(()) };
+        let BadInput { place, position, reason, .. } = first;
+        let what = format!("{} bad record(s), at {place}:{position}: {reason}", bad.count);
+        if table
+            .option("scan.bad-records")
+            .is_some_and(|policy| policy.eq_ignore_ascii_case("fail"))
+        {
+            return Err(self.spec.failed(what));
         }
-        Ok(concat_batches(&schema, batches.iter().map(Batch::columns))?)
+        tracing::warn!("table '{}': {what}", table.name);
+        Ok(())
     }
 
     fn schema(&self) -> SchemaRef {
