@@ -13,7 +13,6 @@
 pub mod aggregate;
 pub mod batch;
 pub mod dataflow;
-pub mod delayed;
 pub mod expression;
 mod gather;
 pub mod group_aggregate;
@@ -30,7 +29,7 @@ pub mod operator;
 #[cfg(test)]
 mod oracle;
 pub mod over;
-pub mod processing_time;
+pub mod retimed;
 mod row_codec;
 pub mod snapshot;
 pub mod temporal_join;

@@ -1,9 +1,9 @@
 //! `blackhole`: takes everything and keeps nothing, for measuring what stands before it.
 
 use crate::options::{Known, refuse_unknown};
-use crate::registry::{Connector, not_a_source};
+use crate::registry::Connector;
 use crate::sink::{Sink, WriteSpec, Writer};
-use crate::source::{ConnectorError, ReadSpec, Source};
+use crate::source::ConnectorError;
 use std::collections::BTreeSet;
 use tidemill_formats::{Capabilities, Changelog, OptionError, Table};
 use tidemill_operators::{Batch, Epoch};
@@ -20,10 +20,6 @@ impl Connector for Blackhole {
         refuse_unknown(table, &Known { keys: &[], prefixes: &[] }, &BTreeSet::new())?;
         let sink = vec![Changelog::Retract, Changelog::AppendOnly];
         Ok(Capabilities { source: None, sink, lookup: None })
-    }
-
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        Err(not_a_source(&spec.table))
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {

@@ -7,9 +7,8 @@
 use crate::lookup::options::{self, Asking};
 use crate::lookup::{Answer, ByKey, Client, Key, LookupSpec, LookupTable};
 use crate::options::{Known, refuse_unknown, required, wrong};
-use crate::registry::{Connector, not_a_sink, not_a_source};
-use crate::sink::{Sink, WriteSpec};
-use crate::source::{ConnectorError, ReadSpec, Source};
+use crate::registry::Connector;
+use crate::source::ConnectorError;
 use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
@@ -55,14 +54,6 @@ impl Connector for Jdbc {
         Ok(Capabilities { source: None, sink: vec![], lookup: Some(LookupKind::ByKey) })
     }
 
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        Err(not_a_source(&spec.table))
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Err(not_a_sink(&spec.table))
-    }
-
     fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
         let client = Postgres {
             config: config(&spec.table)?,
@@ -96,19 +87,16 @@ fn config(table: &Table) -> Result<Config, OptionError> {
 fn query(spec: &LookupSpec) -> Result<String, OptionError> {
     let table: Vec<String> = required(&spec.table, "table-name")?.split('.').map(quoted).collect();
     let table = table.join(".");
-    let names = |columns: &[usize], prefix: &str| -> String {
+    let names = |columns: &[usize]| -> String {
         let name = |&column: &usize| quoted(spec.table.schema.field(column).name());
-        let names = columns.iter().map(|column| format!("{prefix}{}", name(column)));
-        names.collect::<Vec<_>>().join(", ")
+        columns.iter().map(name).collect::<Vec<_>>().join(", ")
     };
-    let keys = spec.key_columns.as_deref().unwrap_or_default();
+    let (columns, keys) =
+        (names(&spec.columns), names(spec.key_columns.as_deref().unwrap_or_default()));
     Ok(format!(
-        "SELECT row_to_json(found)::text FROM (SELECT {} FROM {table} AS t JOIN (\
-         SELECT DISTINCT {} FROM json_populate_recordset(NULL::{table}, $1::text::json)) AS k \
-         USING ({})) AS found",
-        names(&spec.columns, ""),
-        names(keys, ""),
-        names(keys, ""),
+        "SELECT row_to_json(found)::text FROM (SELECT {columns} FROM {table} AS t JOIN (\
+         SELECT DISTINCT {keys} FROM json_populate_recordset(NULL::{table}, $1::text::json)) AS k \
+         USING ({keys})) AS found"
     ))
 }
 

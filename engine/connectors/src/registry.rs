@@ -40,17 +40,18 @@ pub(crate) trait Connector: Sync {
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError>;
 
     /// Opens a table to read it.
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError>;
+    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
+        Err(can_not("reading", &spec.table, "has no rows to read"))
+    }
 
     /// Opens a table to write it.
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError>;
+    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
+        Err(can_not("writing", &spec.table, "takes no rows"))
+    }
 
     /// Opens a table to look rows up in it.
     fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
-        Err(ConnectorError {
-            what: format!("looking up table '{}'", spec.table.name),
-            cause: format!("the connector '{}' has no rows by key", self.name()),
-        })
+        Err(can_not("looking up", &spec.table, "has no rows by key"))
     }
 }
 
@@ -121,22 +122,12 @@ impl From<OptionError> for ConnectorError {
     }
 }
 
-/// The answer of a connector that is only read.
-pub(crate) fn not_a_sink(table: &Table) -> ConnectorError {
+/// The answer to what a connector does not do.
+fn can_not(doing: &str, table: &Table, why: &str) -> ConnectorError {
+    let connector = table.option("connector").unwrap_or("?");
     ConnectorError {
-        what: format!("writing table '{}'", table.name),
-        cause: format!("the connector '{}' is only read", table.option("connector").unwrap_or("?")),
-    }
-}
-
-/// The answer of a connector that is only written.
-pub(crate) fn not_a_source(table: &Table) -> ConnectorError {
-    ConnectorError {
-        what: format!("reading table '{}'", table.name),
-        cause: format!(
-            "the connector '{}' is only written",
-            table.option("connector").unwrap_or("?")
-        ),
+        what: format!("{doing} table '{}'", table.name),
+        cause: format!("the connector '{connector}' {why}"),
     }
 }
 

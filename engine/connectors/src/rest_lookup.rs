@@ -7,9 +7,8 @@
 use crate::lookup::options::{self, Asking};
 use crate::lookup::{Answer, ByKey, Client, Key, LookupSpec, LookupTable};
 use crate::options::{Known, duration, number, refuse_unknown, required, wrong};
-use crate::registry::{Connector, not_a_sink, not_a_source};
-use crate::sink::{Sink, WriteSpec};
-use crate::source::{ConnectorError, ReadSpec, Source};
+use crate::registry::Connector;
+use crate::source::ConnectorError;
 use futures_util::StreamExt as _;
 use reqwest::{StatusCode, Url};
 use serde_json::{Map, Value};
@@ -55,14 +54,6 @@ impl Connector for RestLookup {
         Asking::new(table)?;
         Service::new(table)?;
         Ok(Capabilities { source: None, sink: vec![], lookup: Some(LookupKind::ByKey) })
-    }
-
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        Err(not_a_source(&spec.table))
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Err(not_a_sink(&spec.table))
     }
 
     fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {

@@ -147,6 +147,32 @@ pub trait Source: Send {
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError>;
 }
 
+/// Reads a source to its end, by one reader after the other; `judge` is told of bad records and
+/// decides whether to go on.
+///
+/// # Errors
+/// If it can't be read, or `judge` says so.
+pub fn read_all(
+    source: &dyn Source,
+    mut judge: impl FnMut(&BadInputs) -> Result<(), ConnectorError>,
+) -> Result<Vec<Batch>, ConnectorError> {
+    const ROWS_PER_POLL: usize = 65_536;
+    let mut batches = Vec::new();
+    for mut reader in source.readers(1)? {
+        for epoch in 0.. {
+            match reader.poll(epoch, ROWS_PER_POLL)? {
+                Poll::Rows(lanes) => batches.extend(lanes.into_iter().map(|lane| lane.rows)),
+                Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
+                Poll::Finished => break,
+            }
+            // Nobody asks for the watermark; untaken, they would only pile up.
+            drop(reader.lanes());
+            judge(&reader.take_bad())?;
+        }
+    }
+    Ok(batches)
+}
+
 /// Something outside went wrong: a broker, a disk. The job fails or is retried with it.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}: {cause}")]

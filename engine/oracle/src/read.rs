@@ -5,15 +5,11 @@ use crate::error::OracleError;
 use crate::recompute::Open;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use std::time::Duration;
-use tidemill_connectors::source::{Poll, ReadSpec, Source};
+use tidemill_connectors::source::{ReadSpec, Source, read_all};
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::Batch;
 use tidemill_operators::map::Map;
 use tidemill_sql::plan::{LookupJoinPlan, SourcePlan};
-
-/// So many rows are read at once.
-const ROWS_PER_POLL: usize = 65_536;
 
 /// All rows of a table, in the order of one reader; of a table that is read by key the last row
 /// of each.
@@ -78,18 +74,7 @@ fn key(plan: &SourcePlan) -> Result<Vec<usize>, OracleError> {
     key.ok_or_else(missing)
 }
 
+/// The engine counts and keeps bad records; here they are passed over.
 fn drain(source: &dyn Source) -> Result<Vec<Batch>, OracleError> {
-    let mut batches = Vec::new();
-    for mut reader in source.readers(1)? {
-        for epoch in 0.. {
-            match reader.poll(epoch, ROWS_PER_POLL)? {
-                Poll::Rows(lanes) => batches.extend(lanes.into_iter().map(|lane| lane.rows)),
-                Poll::Pending => std::thread::sleep(Duration::from_millis(1)),
-                Poll::Finished => break,
-            }
-            // The engine counts and keeps them; here they would only pile up.
-            drop((reader.lanes(), reader.take_bad()));
-        }
-    }
-    Ok(batches)
+    Ok(read_all(source, |_| Ok(()))?)
 }

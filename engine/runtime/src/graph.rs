@@ -20,7 +20,6 @@ use tidemill_connectors::source::Reader;
 use tidemill_operators::dataflow::{
     Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream, Worker,
 };
-use tidemill_operators::delayed::Delayed;
 use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
 use tidemill_operators::join::Join;
@@ -29,7 +28,7 @@ use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
-use tidemill_operators::processing_time::ByProcessingTime;
+use tidemill_operators::retimed::Retimed;
 use tidemill_operators::temporal_join::TemporalJoin;
 use tidemill_operators::time_filter::TimeFilter;
 use tidemill_operators::top_n::TopN;
@@ -276,9 +275,9 @@ fn operator(
         _ => None,
     };
     Ok(operator.map(|operator| {
-        let operator = Delayed::by(node.delay_ms, operator);
+        let operator = Retimed::behind(node.delay_ms, operator);
         match node.by_processing_time {
-            true => Box::new(ByProcessingTime::new(operator)),
+            true => Retimed::by_processing_time(operator),
             false => operator,
         }
     }))

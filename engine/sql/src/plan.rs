@@ -48,10 +48,10 @@ pub struct Node {
     /// The sources upstream of it: their least watermark is its watermark.
     pub sources: Vec<NodeId>,
     /// How far its input may lie behind their watermark, in milliseconds: see
-    /// [`tidemill_operators::delayed`].
+    /// [`tidemill_operators::retimed`].
     pub delay_ms: i64,
     /// Whether its windows close by the clock on the wall, not by the watermark: see
-    /// [`tidemill_operators::processing_time`].
+    /// [`tidemill_operators::retimed`].
     pub by_processing_time: bool,
     /// A hash of its canonical meaning, so that unrelated edits of a job keep its state.
     pub operator_id: u64,

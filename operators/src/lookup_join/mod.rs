@@ -49,11 +49,14 @@ pub trait Lookup {
 /// The operator. See the [module](self).
 pub struct LookupJoin {
     spec: JoinSpec,
-    left: SchemaRef,
+    /// The left keys' columns.
+    key_schema: SchemaRef,
     /// Left and right columns, as the residual sees them and as they come out.
     output: SchemaRef,
     lookup: Box<dyn Lookup>,
-    /// What [`Operator::prepare`] got for the epoch at hand.
+    /// The keys of the epoch at hand, while it waits for their rows.
+    asked: Option<Vec<ArrayRef>>,
+    /// What [`Operator::prepare`] got for it.
     found: Option<Arc<LookupRows>>,
 }
 
@@ -79,11 +82,19 @@ impl LookupJoin {
             return Err(OperatorError::Data(message.to_owned()));
         }
         let output = output_schema(spec.kind, &left, right);
-        Ok(LookupJoin { spec, left, output, lookup, found: None })
+        let key_schema = Arc::new(left.project(&spec.left_keys)?);
+        Ok(LookupJoin { spec, key_schema, output, lookup, asked: None, found: None })
     }
 
     fn keys(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         self.spec.left_keys.iter().map(|&key| rows.column(key).clone()).collect()
+    }
+
+    /// The keys of all of an epoch's rows.
+    fn keys_of(&self, batches: &[Batch]) -> Result<Vec<ArrayRef>, OperatorError> {
+        let keys = batches.iter().map(|batch| batch.project(&self.spec.left_keys));
+        let keys = Batch::concat(&self.key_schema, &keys.collect::<Result<Vec<_>, _>>()?)?;
+        Ok(keys.columns().columns().to_vec())
     }
 
     fn join(
@@ -162,12 +173,19 @@ impl Operator for LookupJoin {
         inputs: &[Vec<Batch>],
         context: &EpochContext,
     ) -> Result<Readiness, OperatorError> {
-        let rows = Batch::concat(&self.left, &inputs[0])?;
-        if !rows.is_empty() {
-            self.found = self.lookup.rows(&self.keys(rows.columns()), context.now_ms)?;
+        if inputs[0].iter().all(Batch::is_empty) {
+            return Ok(Readiness::Ready);
         }
-        let is_ready = rows.is_empty() || self.found.is_some();
-        Ok(if is_ready { Readiness::Ready } else { Readiness::Waits })
+        let keys = match self.asked.take() {
+            Some(keys) => keys,
+            None => self.keys_of(&inputs[0])?,
+        };
+        self.found = self.lookup.rows(&keys, context.now_ms)?;
+        if self.found.is_none() {
+            self.asked = Some(keys);
+            return Ok(Readiness::Waits);
+        }
+        Ok(Readiness::Ready)
     }
 
     fn apply(

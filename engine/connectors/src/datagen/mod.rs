@@ -8,8 +8,7 @@ mod field;
 
 use crate::numbered::{Amount, Generate, Numbered};
 use crate::options::{Known, duration, number, refuse_unknown};
-use crate::registry::{Connector, not_a_sink};
-use crate::sink::{Sink, WriteSpec};
+use crate::registry::Connector;
 use crate::source::{ConnectorError, ReadSpec, Source};
 use arrow::array::ArrayRef;
 use field::Generator;
@@ -67,10 +66,6 @@ impl Connector for Datagen {
         let amount = amount(&spec.table, &all)?;
         let wanted = Columns(spec.columns.iter().map(|&column| all[column].clone()).collect());
         Ok(Box::new(Numbered::new(spec, amount, wanted)))
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Err(not_a_sink(&spec.table))
     }
 }
 

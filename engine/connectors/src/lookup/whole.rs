@@ -4,7 +4,7 @@
 //! last reading stays, and that is said.
 
 use super::{LookupSpec, LookupTable, Shape};
-use crate::source::{BadInput, BadInputs, ConnectorError, Poll, Source};
+use crate::source::{BadInput, BadInputs, ConnectorError, Source, read_all};
 use arrow::array::ArrayRef;
 use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
@@ -14,9 +14,6 @@ use std::time::{Duration, SystemTime};
 use tidemill_operators::Batch;
 use tidemill_operators::lookup_join::{Lookup, LookupRows};
 use tidemill_operators::operator::OperatorError;
-
-/// So many rows are read at once.
-const ROWS_PER_POLL: usize = 65_536;
 
 /// Opens the table to read it.
 pub(crate) type Open = Box<dyn Fn() -> Result<Box<dyn Source>, ConnectorError> + Send>;
@@ -95,17 +92,7 @@ impl Reading {
 
     fn read(&self) -> Result<Arc<LookupRows>, ConnectorError> {
         let source = (self.open)()?;
-        let mut batches = Vec::new();
-        for mut reader in source.readers(1)? {
-            for epoch in 0.. {
-                match reader.poll(epoch, ROWS_PER_POLL)? {
-                    Poll::Rows(lanes) => batches.extend(lanes.into_iter().map(|lane| lane.rows)),
-                    Poll::Pending => thread::sleep(Duration::from_millis(1)),
-                    Poll::Finished => break,
-                }
-                self.judge(&reader.take_bad())?;
-            }
-        }
+        let batches = read_all(source.as_ref(), |bad| self.judge(bad))?;
         let rows = concat_batches(&self.schema(), batches.iter().map(Batch::columns));
         let rows = rows.map_err(|e| self.spec.failed(e))?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

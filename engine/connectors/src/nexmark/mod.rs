@@ -21,8 +21,7 @@ mod settings;
 mod text;
 
 use crate::numbered::Numbered;
-use crate::registry::{Connector, not_a_sink};
-use crate::sink::{Sink, WriteSpec};
+use crate::registry::Connector;
 use crate::source::{ConnectorError, ReadSpec, Source};
 use columns::{Column, Columns};
 use settings::settings;
@@ -61,10 +60,6 @@ impl Connector for Nexmark {
         let all = columns(&spec.table)?;
         let columns = spec.columns.iter().map(|&column| all[column].clone()).collect();
         Ok(Box::new(Numbered::new(spec, amount, Columns { market, columns })))
-    }
-
-    fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {
-        Err(not_a_sink(&spec.table))
     }
 }
 

@@ -13,9 +13,9 @@
 mod value;
 
 use crate::options::{Known, refuse_unknown};
-use crate::registry::{Connector, not_a_source};
+use crate::registry::Connector;
 use crate::sink::{Console, Sink, WriteSpec, Writer};
-use crate::source::{ConnectorError, ReadSpec, Source};
+use crate::source::ConnectorError;
 use arrow::array::Array;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -37,10 +37,6 @@ impl Connector for Print {
         table.bool_option("standard-error", false)?;
         let sink = vec![Changelog::Retract, Changelog::AppendOnly];
         Ok(Capabilities { source: None, sink, lookup: None })
-    }
-
-    fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        Err(not_a_source(&spec.table))
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {

@@ -3,7 +3,7 @@
 //! Many runs fail on the way and go on from their last checkpoint: see [`world`](crate::world).
 
 use crate::data::{Data, TABLES, data};
-use crate::world::{Fuse, World, folder, run_through};
+use crate::world::{Fuse, World, folder, run_through, scale};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::Value;
@@ -49,7 +49,7 @@ struct Run {
 /// Checks that the engine's answer to `job` is the batch answer, whatever the input, the number
 /// of workers and the size of epochs.
 pub fn check(job: &str, input: Input) {
-    let scale = std::env::var("TIDEMILL_TEST_SCALE").ok().and_then(|scale| scale.parse().ok());
+    let scale = scale();
     let config = Config {
         cases: CASES * scale.unwrap_or(1),
         max_shrink_iters: 60,

@@ -24,6 +24,11 @@ const WRITE_TIME: Duration = Duration::from_micros(500);
 /// The cause of failures that are made.
 const FAILURE: &str = "the fuse has burnt down";
 
+/// How many times as many random cases are wanted, if that is said.
+pub fn scale() -> Option<u32> {
+    std::env::var("TIDEMILL_TEST_SCALE").ok()?.parse().ok()
+}
+
 /// When an attempt fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Fuse {

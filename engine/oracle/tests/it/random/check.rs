@@ -5,7 +5,7 @@ use super::program::Program;
 use super::script::{Reads, Script};
 use super::tables::{DEFINITIONS, DELAY_MS, Table, Tables, held, tables};
 use super::text::{Dialect, sql};
-use crate::world::{Fuse, World, Write, folder, run_through};
+use crate::world::{Fuse, World, Write, folder, run_through, scale};
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use proptest::prelude::*;
@@ -119,7 +119,7 @@ struct Tally {
 
 /// Checks that the engine agrees with DataFusion on random programs at every epoch.
 pub fn check(programs: impl Strategy<Value = Program>, restarts: Restarts) {
-    let scale = std::env::var("TIDEMILL_TEST_SCALE").ok().and_then(|text| text.parse::<u32>().ok());
+    let scale = scale();
     let config = Config {
         cases: CASES * scale.unwrap_or(1),
         // Seeded, so that a failure in CI is a failure here; more of them are others each time.
