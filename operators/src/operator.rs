@@ -38,11 +38,13 @@ pub struct EpochContext {
 pub struct Output {
     /// Result rows, in order.
     pub rows: Vec<Batch>,
-    /// Input rows that came too late, as they came in, with the window that was closed already.
+    /// Input rows that came too late, as they came in.
     pub late: Vec<LateRows>,
 }
 
-/// Rows dropped because the window they fall into was closed before they came.
+/// Rows that are missing in the windows that were closed before they came: in all windows that
+/// end at or before [`LateRows::watermark`] has it. A row of windows that overlap may be late for
+/// some of them and count in the others.
 #[derive(Debug, Clone)]
 pub struct LateRows {
     /// The rows, in the operator's input schema.

@@ -156,6 +156,12 @@ impl Slices {
         (next <= last && !watermark.closes(last)).then_some(next)
     }
 
+    /// Whether `watermark` has closed a window over the pane that starts at `pane`.
+    pub fn misses(&self, pane: i64, watermark: Watermark) -> bool {
+        let first = self.first_end(pane);
+        first <= self.last_end(pane) && watermark.closes(first)
+    }
+
     /// Start of the window that ends at `end`.
     pub fn start(&self, end: i64) -> i64 {
         if self.grows {

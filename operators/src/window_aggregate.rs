@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The invariant: each window shows each of its keys once, under the epoch whose watermark closes
-//! it, and windows show in the order of their ends. A row that none of whose windows is open any
-//! more is not counted and leaves as late; nothing else is ever dropped.
+//! it, and windows show in the order of their ends. A row counts in those of its windows that are
+//! open, and leaves as late if one is not; nothing else is ever dropped.
 
 mod panes;
 mod sessions;

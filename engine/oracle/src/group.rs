@@ -2,8 +2,9 @@
 
 use crate::aggregate::{self, Scope};
 use crate::error::OracleError;
+use crate::excluded::LateRows;
 use crate::query::{Query, columns, conform, row_numbers};
-use crate::window::{Windowed, bounds, windowed};
+use crate::window::{Windowed, bounds, has_slices, windowed};
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use tidemill_operators::aggregate::AggregateCall;
@@ -24,14 +25,19 @@ pub(crate) fn group_aggregate(
     conform(schema, answer, rows)
 }
 
-/// The rows of a [`WindowAggregateSpec`].
+/// The rows of a [`WindowAggregateSpec`]. Rows that are late for some of their windows count in the
+/// others.
 pub(crate) fn window_aggregate(
     query: &Query,
     spec: &WindowAggregateSpec,
     rows: &RecordBatch,
+    late: &LateRows,
     schema: &SchemaRef,
 ) -> Result<RecordBatch, OracleError> {
-    let Windowed { rows, start, end } = windowed(spec, rows)?;
+    let Windowed { rows, start, end } = match has_slices(spec) {
+        true => late.remove_from_windows(windowed(spec, rows)?, spec.zone)?,
+        false => windowed(spec, rows)?,
+    };
     let mut input = rows.columns().to_vec();
     let mut keys = vec![input.len(), input.len() + 1];
     keys.extend(&spec.keys);

@@ -35,5 +35,5 @@ mod window;
 pub use capture::Capture;
 pub use compare::{Difference, difference};
 pub use error::OracleError;
-pub use excluded::{Excluded, TextRow};
+pub use excluded::Excluded;
 pub use recompute::{Open, SinkRows, recompute};

@@ -2,8 +2,9 @@
 
 use crate::bag::latest_by_key;
 use crate::error::OracleError;
-use crate::excluded::Excluded;
+use crate::excluded::{Excluded, LateRows};
 use crate::query::{Query, conform};
+use crate::window::has_slices;
 use crate::{group, join, over, read, time_filter, top_n};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -43,13 +44,17 @@ pub fn recompute(
     let mut sinks = Vec::new();
     for (id, node) in plan.nodes.iter().enumerate() {
         let inputs = node.inputs.iter().map(|&input| done[input].clone()).collect();
-        let inputs = excluded.remove(id, inputs)?;
+        let late = excluded.of(id);
+        let inputs = match &node.kind {
+            NodeKind::WindowAggregate(spec) if has_slices(spec) => inputs,
+            _ => late.remove_from(inputs)?,
+        };
         if let NodeKind::Sink(sink) = &node.kind {
             let rows = sunk(sink, &inputs[0])?;
             sinks.push(SinkRows { node: id, table: sink.table.name.clone(), rows });
             done.push(inputs[0].clone());
         } else {
-            done.push(compute(&query, node, &inputs, open)?);
+            done.push(compute(&query, node, &inputs, late, open)?);
         }
     }
     Ok(sinks)
@@ -59,6 +64,7 @@ fn compute(
     query: &Query,
     node: &Node,
     inputs: &[RecordBatch],
+    late: &LateRows,
     open: &Open<'_>,
 ) -> Result<RecordBatch, OracleError> {
     let schema = &node.schema;
@@ -74,7 +80,9 @@ fn compute(
         // An expression of processing time has no batch answer; all others ignore the zero.
         NodeKind::Map(spec) => Ok(applied(Map::new(spec.clone())?.apply(&all(&inputs[0]), 0)?)),
         NodeKind::Unnest(spec) => Ok(applied(Unnest::new(spec.clone()).apply(&all(&inputs[0]))?)),
-        NodeKind::WindowAggregate(spec) => group::window_aggregate(query, spec, &inputs[0], schema),
+        NodeKind::WindowAggregate(spec) => {
+            group::window_aggregate(query, spec, &inputs[0], late, schema)
+        }
         NodeKind::GroupAggregate(spec) => group::group_aggregate(query, spec, &inputs[0], schema),
         NodeKind::TopN(spec) => top_n::top_n(query, spec, &inputs[0], schema),
         NodeKind::Join(spec) => join::join(query, spec, both(inputs), schema),

@@ -45,6 +45,11 @@ pub(crate) fn windowed(
     }
 }
 
+/// Whether windows follow from time alone, so that one row may be in several.
+pub(crate) fn has_slices(spec: &WindowAggregateSpec) -> bool {
+    !matches!(spec.window, WindowKind::Attached { .. } | WindowKind::Session { .. })
+}
+
 /// The values of a column of bounds.
 pub(crate) fn bounds(column: &ArrayRef) -> Vec<i64> {
     column.as_primitive::<TimestampMillisecondType>().values().to_vec()

@@ -117,7 +117,7 @@ impl DeadLetters {
             let shown = Value::Object(row.clone()).to_string();
             let letter = json!({"step": step, "watermark_ms": watermark_ms, "row": row});
             if self.keep("late", epoch, &letter) {
-                tracing::warn!("late row dropped by {step} at watermark {watermark_ms}: {shown}");
+                tracing::warn!("row too late for {step} at watermark {watermark_ms}: {shown}");
             }
         }
     }

@@ -130,7 +130,7 @@ impl Scrape {
         self.steps(to, "tidemill_bad_records", "Records that could not be decoded", |node| {
             (node.role == Role::Source).then(|| count(node.bad_records.load(Ordering::Relaxed)))
         })?;
-        self.steps(to, "tidemill_late_rows", "Rows dropped because they were late", |node| {
+        self.steps(to, "tidemill_late_rows", "Rows that came too late for a window", |node| {
             (node.role == Role::Step).then(|| count(node.late_rows.load(Ordering::Relaxed)))
         })?;
         self.steps(to, "tidemill_source_lag_records", "Records not read yet", |node| {

@@ -20,7 +20,7 @@ use tidemill_connectors::sink::Sink;
 use tidemill_connectors::source::ReadSpec;
 use tidemill_formats::Changelog;
 use tidemill_oracle::{
-    Capture, Difference, Excluded, OracleError, SinkRows, TextRow, difference, recompute,
+    Capture, Difference, Excluded, OracleError, SinkRows, difference, recompute,
 };
 use tidemill_runtime::{Metrics, Outside};
 use tidemill_sql::plan::{NodeKind, Plan, SinkPlan};
@@ -143,32 +143,20 @@ fn by_table(
 
 /// The rows that the run dropped as late, from its dead letters.
 fn excluded(plan: &Plan, late_rows: u64, dead_letters: &Path) -> Result<Excluded, Failure> {
-    let mut excluded = Excluded::default();
     if late_rows == 0 {
-        return Ok(excluded);
+        return Ok(Excluded::default());
     }
     let path = dead_letters.join("late.jsonl");
     let text = fs::read_to_string(&path);
     let text = text.with_context(|| format!("reading the late rows in {}", path.display()))?;
     let steps = Metrics::new(plan, 1).nodes;
-    for line in text.lines() {
-        let letter: Letter = serde_json::from_str(line).context("a late row")?;
-        let node = steps.iter().position(|step| step.name == letter.step);
-        let node = node.ok_or_else(|| anyhow!("there is no step {}", letter.step))?;
-        excluded.add(node, letter.row);
-    }
+    let node = |name: &str| steps.iter().position(|step| step.name == name);
+    let excluded = Excluded::read(&text, node).context("the late rows")?;
     let kept = excluded.len();
     if kept as u64 != late_rows {
         return Err(anyhow!("not verified: of {late_rows} late rows only {kept} were kept").into());
     }
     Ok(excluded)
-}
-
-/// A late row, as it was kept.
-#[derive(serde::Deserialize)]
-struct Letter {
-    step: String,
-    row: TextRow,
 }
 
 #[cfg(test)]

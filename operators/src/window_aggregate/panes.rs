@@ -42,6 +42,14 @@ impl Cut {
         }
     }
 
+    /// Whether `watermark` has closed a window over a pane.
+    fn misses(self, pane: PaneKey, watermark: Watermark) -> bool {
+        match self {
+            Cut::Slices { slices, .. } => slices.misses(pane.start, watermark),
+            Cut::Attached { .. } => watermark.closes(pane.end),
+        }
+    }
+
     /// Whether the window that ends at `end` is the last one over a pane.
     fn is_last(self, pane: PaneKey, end: i64) -> bool {
         match self {
@@ -125,10 +133,11 @@ impl Panes {
             let read = self.layout.read(batch, &mut ordinal)?;
             let mut late_rows = Vec::new();
             for (pane, part) in self.parts(batch)? {
-                if self.cut.next_end(pane, before).is_none() {
-                    late_rows.extend(part.rows(batch.len()));
-                } else {
+                if self.cut.next_end(pane, before).is_some() {
                     self.pane(pane)?.update(&part.read(&read)?, context.epoch)?;
+                }
+                if self.cut.misses(pane, before) {
+                    late_rows.extend(part.rows(batch.len()));
                 }
             }
             late_rows.sort_unstable();

@@ -60,16 +60,16 @@ impl Oracle {
         shown
     }
 
-    /// Adds a row to its open windows; false if there is none.
+    /// Adds a row to its open windows; false if one is closed.
     fn slice(&mut self, slices: &Slices, row: &(Fact, i64), watermark: Watermark) -> bool {
-        let open = slices.windows(row.0.time).filter(|&(_, end)| !watermark.closes(end));
-        let open: Vec<_> = open.collect();
-        for &(start, end) in &open {
+        let (open, closed): (Vec<_>, Vec<_>) =
+            slices.windows(row.0.time).partition(|&(_, end)| !watermark.closes(end));
+        for (start, end) in open {
             let rows = self.windows.entry((end, start, row.0.key)).or_default();
             rows.push((self.arrived, row.clone()));
         }
         self.arrived += 1;
-        !open.is_empty()
+        closed.is_empty()
     }
 
     /// Adds the rows of an epoch to sessions: again and again those that are not late for the

@@ -6,7 +6,6 @@ use crate::data::{Data, TABLES, data};
 use crate::world::{Fuse, World, folder, run_through, scale};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use serde_json::Value;
 use std::cell::Cell;
 use std::fs;
 use std::path::Path;
@@ -188,12 +187,9 @@ fn run_on(plan: &Plan, how: &Run, folder: &Path, world: &World) -> Result<Exclud
     let mut excluded = Excluded::default();
     if summary.late_rows > 0 {
         let text = fs::read_to_string(folder.join("state/dead-letters/late.jsonl"));
-        for line in text.map_err(|error| error.to_string())?.lines() {
-            let letter: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-            let step = metrics.nodes.iter().position(|node| letter["step"] == node.name.as_str());
-            let row = serde_json::from_value(letter["row"].clone());
-            excluded.add(step.ok_or("no such step")?, row.map_err(|error| error.to_string())?);
-        }
+        let node = |name: &str| metrics.nodes.iter().position(|node| node.name == name);
+        excluded = Excluded::read(&text.map_err(|error| error.to_string())?, node)
+            .map_err(|error| error.to_string())?;
     }
     match summary.bad_rows {
         0 if excluded.len() as u64 == summary.late_rows => Ok(excluded),

@@ -339,6 +339,16 @@ jobs! {
         FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))
         GROUP BY window_start, window_end, k";
 
+    hopping_windows_with_rows_that_are_late_for_some: Late "
+        SELECT window_start, k, COUNT(*), SUM(v)
+        FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND))
+        GROUP BY window_start, window_end, k";
+
+    cumulating_windows_with_rows_that_are_late_for_some: Late "
+        SELECT window_start, window_end, k, COUNT(*), SUM(v)
+        FROM TABLE(CUMULATE(TABLE events, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
     a_window_join_with_late_rows: Late "
         SELECT e.id, o.id, e.k, e.window_start FROM
           (SELECT * FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS e
