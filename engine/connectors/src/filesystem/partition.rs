@@ -4,13 +4,14 @@
 use crate::options::{list, wrong};
 use crate::print::value_text;
 use crate::source::ConnectorError;
-use arrow::array::UInt32Array;
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tidemill_formats::{OptionError, Table};
-use tidemill_operators::Batch;
+use tidemill_operators::key_table::KeyTable;
+use tidemill_operators::{Batch, OperatorError};
 
 /// What stands in the path for NULL and for an empty string.
 const NULL_NAME: &str = "__DEFAULT_PARTITION__";
@@ -42,24 +43,39 @@ impl Partitioning {
         if self.columns.is_empty() {
             return Ok(vec![(String::new(), batch.clone())]);
         }
+        let failed = |cause: OperatorError| ConnectorError {
+            what: "dividing rows into partitions".to_owned(),
+            cause: cause.to_string(),
+        };
         let mut places: HashMap<String, usize> = HashMap::new();
         let mut directories: Vec<(String, Vec<u32>)> = vec![];
-        for row in 0..batch.len() {
-            let directory = self.directory(batch, row);
-            let place = *places.entry(directory).or_insert_with_key(|directory| {
-                directories.push((directory.clone(), vec![]));
-                directories.len() - 1
-            });
-            directories[place].1.push(row as u32);
+        // By number of the row's values. Other values may stand in the same directory.
+        let mut place_of: Vec<usize> = vec![];
+        for (row, number) in self.numbers(batch).map_err(failed)?.into_iter().enumerate() {
+            if number as usize == place_of.len() {
+                let directory = self.directory(batch, row);
+                place_of.push(*places.entry(directory).or_insert_with_key(|directory| {
+                    directories.push((directory.clone(), vec![]));
+                    directories.len() - 1
+                }));
+            }
+            directories[place_of[number as usize]].1.push(row as u32);
         }
         let taken = |(directory, rows): (String, Vec<u32>)| {
-            let rows = batch.take(&UInt32Array::from(rows)).map_err(|e| ConnectorError {
-                what: "dividing rows into partitions".to_owned(),
-                cause: e.to_string(),
-            })?;
+            let rows = batch.take(&UInt32Array::from(rows)).map_err(|e| failed(e.into()))?;
             Ok((directory, rows))
         };
         directories.into_iter().map(taken).collect()
+    }
+
+    /// Numbers the values of the partition columns, from zero as they come.
+    fn numbers(&self, batch: &Batch) -> Result<Vec<u32>, OperatorError> {
+        let columns: Vec<ArrayRef> =
+            self.columns.iter().map(|&(column, _)| batch.column(column).clone()).collect();
+        let types: Vec<_> = columns.iter().map(|column| column.data_type().clone()).collect();
+        let mut numbers = vec![];
+        KeyTable::new(&types)?.insert(&columns, batch.len(), &mut numbers)?;
+        Ok(numbers)
     }
 
     fn directory(&self, batch: &Batch, row: usize) -> String {

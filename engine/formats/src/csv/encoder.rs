@@ -16,18 +16,21 @@ pub(crate) struct CsvEncoder {
     options: Options,
     style: Style,
     scratch: Vec<u8>,
+    /// Bytes without which a text has no marks.
+    suspicious: [bool; 256],
 }
 
 impl CsvEncoder {
     pub(crate) fn new(fields: Vec<RecordField>, role: FormatRole, options: Options) -> Self {
         let style = Style { timestamps: TimestampStyle::Sql, decimals: options.decimals };
-        CsvEncoder { fields, role, options, style, scratch: vec![] }
+        let suspicious = suspicious(&options);
+        CsvEncoder { fields, role, options, style, scratch: vec![], suspicious }
     }
 }
 
 impl Encoder for CsvEncoder {
     fn encode(&mut self, batch: &Batch, out: &mut Encoded) -> Result<(), BadRecord> {
-        let CsvEncoder { fields, role, options, style, scratch } = self;
+        let CsvEncoder { fields, role, options, style, scratch, suspicious } = self;
         let cells: Vec<_> = fields.iter().map(|f| Cells::new(batch.column(f.index))).collect();
         write_rows(batch, *role, out, |out, row| {
             let start = out.len();
@@ -39,8 +42,14 @@ impl Encoder for CsvEncoder {
                     out.extend_from_slice(options.null_literal.as_deref().unwrap_or_default());
                     continue;
                 }
+                let field = out.len();
+                write_field(out, cells, row, options, *style);
+                if !out[field..].iter().any(|&byte| suspicious[usize::from(byte)]) {
+                    continue;
+                }
                 scratch.clear();
-                write_field(scratch, cells, row, options, *style);
+                scratch.extend_from_slice(&out[field..]);
+                out.truncate(field);
                 write_marked(out, scratch, options).ok_or_else(|| BadRecord {
                     reason: format!(
                         "field `{}`: its text needs quotes, which are disabled, and there is no \
@@ -60,6 +69,16 @@ impl Encoder for CsvEncoder {
             Ok(())
         })
     }
+}
+
+/// The bytes with which marks begin, and those that a line can't have as they are.
+fn suspicious(options: &Options) -> [bool; 256] {
+    let marks = &options.marks;
+    let marks = [Some(&marks.delimiter), marks.quote.as_ref(), marks.escape.as_ref()];
+    let mut suspicious = [false; 256];
+    let first = marks.into_iter().flatten().filter_map(|mark| mark.first().copied());
+    first.chain(*b"\r\n#").for_each(|byte| suspicious[usize::from(byte)] = true);
+    suspicious
 }
 
 /// Appends a value's text as it is.

@@ -51,13 +51,15 @@ struct Patterns<'a> {
     name: &'a str,
     texts: Text<'a>,
     compiled: Option<(&'a str, Pattern)>,
+    /// What was written last by this pattern, and of which unit of time.
+    written: Option<((i64, i64), String)>,
 }
 
 impl<'a> Patterns<'a> {
     /// Argument `index`, if the call has it, or else `default`.
     fn new(call: &Call<'a>, index: usize, default: &'a str) -> Result<Self> {
         let texts = call.text_or(index, default)?;
-        Ok(Patterns { name: call.name, texts, compiled: None })
+        Ok(Patterns { name: call.name, texts, compiled: None, written: None })
     }
 
     fn get(&mut self, row: usize) -> Result<Option<&Pattern>> {
@@ -69,8 +71,29 @@ impl<'a> Patterns<'a> {
                 DataFusionError::Execution(text)
             };
             self.compiled = Some((text, Pattern::new(text).map_err(failed)?));
+            self.written = None;
         }
         Ok(self.compiled.as_ref().map(|(_, pattern)| pattern))
+    }
+
+    /// Writes a moment by the pattern of a row; nothing if there is none. Moments mostly come in
+    /// order, and a day or a minute lasts for many rows: its text is written once.
+    fn write(&mut self, row: usize, local: Local, out: &mut String) -> Result<Option<()>> {
+        if self.get(row)?.is_none() {
+            return Ok(None);
+        }
+        let Some((_, pattern)) = &self.compiled else { return Ok(None) };
+        let unit = pattern.unit(local);
+        match &self.written {
+            Some((last, text)) if *last == unit => out.push_str(text),
+            _ => {
+                pattern.write(local, out);
+                let (last, text) = self.written.get_or_insert_default();
+                *last = unit;
+                out.clone_into(text);
+            }
+        }
+        Ok(Some(()))
     }
 }
 
@@ -88,12 +111,9 @@ pub(super) fn date_format(call: &Call<'_>) -> Result<ArrayRef> {
             Box::new(move |row| moments.get(row))
         }
     };
-    call.try_texts(|row, out| match (local(row), patterns.get(row)?) {
-        (Some(local), Some(pattern)) => {
-            pattern.write(local, out);
-            Ok(Some(()))
-        }
-        _ => Ok(None),
+    call.try_texts(|row, out| match local(row) {
+        Some(local) => patterns.write(row, local, out),
+        None => Ok(None),
     })
 }
 
@@ -137,13 +157,12 @@ pub(super) fn unix_timestamp(call: &Call<'_>) -> Result<ArrayRef> {
 
 pub(super) fn from_unixtime(call: &Call<'_>) -> Result<ArrayRef> {
     let (seconds, mut patterns) = (call.integers(0)?, Patterns::new(call, 1, SECONDS)?);
-    call.try_texts(|row, out| match (seconds.get(row), patterns.get(row)?) {
-        (Some(seconds), Some(pattern)) => {
+    call.try_texts(|row, out| match seconds.get(row) {
+        Some(seconds) => {
             let utc = Local::from_units(seconds, TimeUnit::Second);
-            pattern.write(utc.in_zone(call.zone), out);
-            Ok(Some(()))
+            patterns.write(row, utc.in_zone(call.zone), out)
         }
-        _ => Ok(None),
+        None => Ok(None),
     })
 }
 

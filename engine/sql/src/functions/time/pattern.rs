@@ -3,13 +3,15 @@
 //! A pattern is compiled once into items and then writes or reads any number of moments. Letters
 //! that Flink's time types have no value for are refused by name.
 
-use super::local::{Date, Local, SECOND_NS, days_of_month};
+use super::local::{DAY_NS, Date, Local, SECOND_NS, days_of_month};
 use std::fmt::Write;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in super::super) struct Pattern {
     items: Vec<Item>,
+    /// Moments of the same unit of the same day are written alike.
+    unit_ns: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +69,44 @@ enum Field {
     NanoOfSecond,
 }
 
+impl Item {
+    /// The longest unit, counted from midnight, within which this is written alike.
+    fn unit_ns(&self) -> i64 {
+        match self {
+            Item::Number { field, .. } => field.unit_ns(),
+            Item::Fraction(_) => 1,
+            Item::HalfDay => 3600 * SECOND_NS,
+            Item::Literal(_)
+            | Item::ShortYear
+            | Item::MonthName { .. }
+            | Item::WeekdayName { .. }
+            | Item::OptionalStart
+            | Item::OptionalEnd => DAY_NS,
+        }
+    }
+}
+
+impl Field {
+    fn unit_ns(self) -> i64 {
+        match self {
+            Field::Year
+            | Field::Month
+            | Field::Day
+            | Field::DayOfYear
+            | Field::Quarter
+            | Field::WeekdayNumber
+            | Field::WeekOfYear
+            | Field::WeekYear => DAY_NS,
+            Field::Hour | Field::ClockHour | Field::HalfDayHour | Field::HalfDayClockHour => {
+                3600 * SECOND_NS
+            }
+            Field::Minute => 60 * SECOND_NS,
+            Field::Second => SECOND_NS,
+            Field::MilliOfDay | Field::NanoOfSecond => 1,
+        }
+    }
+}
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -115,7 +155,13 @@ impl Pattern {
                 *next_is_number = number_follows;
             }
         }
-        Ok(Pattern { items })
+        let unit_ns = items.iter().map(Item::unit_ns).min().unwrap_or(DAY_NS);
+        Ok(Pattern { items, unit_ns })
+    }
+
+    /// What moments that are written alike have in common.
+    pub fn unit(&self, local: Local) -> (i64, i64) {
+        (local.day, local.nanos / self.unit_ns)
     }
 
     /// Writes `local` to `out`.
