@@ -6,7 +6,7 @@
 //! The invariant: a group lives from its first row until it is removed, and what is live is
 //! exactly what a full snapshot writes.
 
-use crate::aggregate::{self, Aggregate, AggregateCall, Retraction, Rows};
+use crate::aggregate::{self, Aggregate, AggregateCall, Distinct, Retraction, Rows};
 use crate::batch::Batch;
 use crate::key_table::KeyTable;
 use crate::operator::OperatorError;
@@ -314,24 +314,84 @@ impl Groups {
 
 /// The aggregates of numbered groups, with the number of their rows.
 pub(crate) struct Accumulators {
-    aggregates: Vec<Box<dyn Aggregate>>,
+    members: Vec<Member>,
     /// Rows of each group, if they are counted.
     rows: Option<Vec<i64>>,
 }
 
+/// What computes one or more of the calls.
+enum Member {
+    One(usize, Box<dyn Aggregate>),
+    /// Several calls over the different values of one argument.
+    Family(Vec<usize>, Distinct),
+}
+
+impl Member {
+    /// Those for all `calls`.
+    fn of(calls: &[AggregateCall], retraction: Retraction) -> Result<Vec<Self>, OperatorError> {
+        let mut members = Vec::new();
+        let mut is_done = vec![false; calls.len()];
+        for (i, call) in calls.iter().enumerate() {
+            if is_done[i] {
+                continue;
+            }
+            let is_kin = |&other: &usize| other != i && aggregate::are_family(call, &calls[other]);
+            let mut family: Vec<usize> = (i..calls.len()).filter(is_kin).collect();
+            if family.is_empty() {
+                members.push(Member::One(i, aggregate::create(call, retraction)?));
+                continue;
+            }
+            family.insert(0, i);
+            family.iter().for_each(|&call| is_done[call] = true);
+            let kin: Vec<&AggregateCall> = family.iter().map(|&call| &calls[call]).collect();
+            let distinct = aggregate::create_distinct(&kin, retraction)?;
+            members.push(Member::Family(family, distinct));
+        }
+        Ok(members)
+    }
+
+    fn update(&mut self, rows: &Rows<'_>, read: &Read) -> Result<(), OperatorError> {
+        match self {
+            Member::One(call, aggregate) => {
+                let (values, filter) =
+                    (read.arguments[*call].as_ref(), read.filters[*call].as_ref());
+                aggregate.update(&Rows { values, filter, ..*rows })
+            }
+            Member::Family(calls, distinct) => {
+                let filters: Vec<_> =
+                    calls.iter().map(|&call| read.filters[call].as_ref()).collect();
+                let values = read.arguments[calls[0]].as_ref();
+                distinct.update_each(&Rows { values, ..*rows }, &filters)
+            }
+        }
+    }
+
+    fn aggregate(&self) -> &dyn Aggregate {
+        match self {
+            Member::One(_, aggregate) => &**aggregate,
+            Member::Family(_, distinct) => distinct,
+        }
+    }
+
+    fn aggregate_mut(&mut self) -> &mut dyn Aggregate {
+        match self {
+            Member::One(_, aggregate) => &mut **aggregate,
+            Member::Family(_, distinct) => distinct,
+        }
+    }
+}
+
 impl Accumulators {
     pub(crate) fn new(layout: &GroupLayout) -> Result<Self, OperatorError> {
-        let retraction = layout.retraction;
-        let aggregates = layout.calls.iter().map(|c| aggregate::create(c, retraction));
         Ok(Accumulators {
-            aggregates: aggregates.collect::<Result<_, _>>()?,
+            members: Member::of(&layout.calls, layout.retraction)?,
             rows: layout.counts_rows.then(Vec::new),
         })
     }
 
     pub(crate) fn resize(&mut self, groups: usize) {
-        for aggregate in &mut self.aggregates {
-            aggregate.resize(groups);
+        for member in &mut self.members {
+            member.aggregate_mut().resize(groups);
         }
         if let Some(rows) = &mut self.rows {
             rows.resize(groups, 0);
@@ -352,13 +412,9 @@ impl Accumulators {
                 groups.iter().zip(weights).for_each(|(&g, w)| rows[g as usize] += w);
             }
         }
-        let columns = read.arguments.iter().zip(&read.filters);
-        for (aggregate, (values, filter)) in self.aggregates.iter_mut().zip(columns) {
-            let (values, filter, arrival) =
-                (values.as_ref(), filter.as_ref(), read.arrival.as_ref());
-            aggregate.update(&Rows { groups, values, weights, filter, epoch, arrival })?;
-        }
-        Ok(())
+        let arrival = read.arrival.as_ref();
+        let rows = Rows { groups, values: None, weights, filter: None, epoch, arrival };
+        self.members.iter_mut().try_for_each(|member| member.update(&rows, read))
     }
 
     /// Number of rows of a group; one where they are not counted, since then they never go.
@@ -374,7 +430,17 @@ impl Accumulators {
 
     /// One result column for each aggregate.
     pub(crate) fn read(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
-        self.aggregates.iter().map(|a| a.read(groups)).collect()
+        let mut results = Vec::new();
+        for member in &self.members {
+            match member {
+                Member::One(call, aggregate) => results.push((*call, aggregate.read(groups)?)),
+                Member::Family(calls, distinct) => {
+                    results.extend(calls.iter().copied().zip(distinct.read_each(groups)?));
+                }
+            }
+        }
+        results.sort_by_key(|(call, _)| *call);
+        Ok(results.into_iter().map(|(_, column)| column).collect())
     }
 
     /// The state columns of all aggregates, behind the number of rows if that is kept.
@@ -384,8 +450,8 @@ impl Accumulators {
             let rows = groups.iter().map(|&g| rows[g as usize]);
             columns.push(Arc::new(Int64Array::from_iter_values(rows)));
         }
-        for aggregate in &self.aggregates {
-            columns.extend(aggregate.state(groups)?);
+        for member in &self.members {
+            columns.extend(member.aggregate().state(groups)?);
         }
         Ok(columns)
     }
@@ -403,7 +469,8 @@ impl Accumulators {
             let counts = counts[0].as_primitive::<Int64Type>().values();
             groups.iter().zip(counts).for_each(|(&g, count)| rows[g as usize] += count);
         }
-        for aggregate in &mut self.aggregates {
+        for member in &mut self.members {
+            let aggregate = member.aggregate_mut();
             let (columns, behind) = split(rest, aggregate.state_types().len())?;
             rest = behind;
             aggregate.merge(groups, columns)?;
@@ -417,8 +484,8 @@ impl Accumulators {
         if self.rows.is_some() {
             fields.push(Field::new("rows", DataType::Int64, true));
         }
-        for (i, aggregate) in self.aggregates.iter().enumerate() {
-            for (j, kind) in aggregate.state_types().into_iter().enumerate() {
+        for (i, member) in self.members.iter().enumerate() {
+            for (j, kind) in member.aggregate().state_types().into_iter().enumerate() {
                 fields.push(Field::new(format!("aggregate_{i}_{j}"), kind, true));
             }
         }
@@ -426,8 +493,8 @@ impl Accumulators {
     }
 
     pub(crate) fn reset(&mut self, groups: &[u32]) {
-        for aggregate in &mut self.aggregates {
-            aggregate.reset(groups);
+        for member in &mut self.members {
+            member.aggregate_mut().reset(groups);
         }
         if let Some(rows) = &mut self.rows {
             groups.iter().for_each(|&g| rows[g as usize] = 0);
@@ -436,7 +503,7 @@ impl Accumulators {
 
     pub(crate) fn bytes(&self) -> usize {
         let rows = self.rows.as_ref().map_or(0, |r| r.capacity() * size_of::<i64>());
-        self.aggregates.iter().map(|a| a.bytes()).sum::<usize>() + rows
+        self.members.iter().map(|member| member.aggregate().bytes()).sum::<usize>() + rows
     }
 }
 

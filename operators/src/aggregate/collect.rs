@@ -21,7 +21,7 @@ pub(super) struct Collect {
 impl Collect {
     pub(super) fn new(call: &AggregateCall) -> Result<Self, OperatorError> {
         let DataType::Map(entries, _) = &call.output_type else { return Err(undefined(call)) };
-        let values = ValueCounts::new(&call.input_type)?;
+        let values = ValueCounts::new(&call.input_type, 1)?;
         Ok(Collect { values, is_set: call.distinct, entries: entries.clone() })
     }
 }
@@ -46,7 +46,7 @@ impl Aggregate for Collect {
     }
 
     fn update(&mut self, rows: &Rows<'_>) -> Result<(), OperatorError> {
-        self.values.update(rows).map(|_| ())
+        self.values.update(rows, &[rows.filter]).map(|_| ())
     }
 
     fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<(), OperatorError> {
@@ -62,7 +62,8 @@ impl Aggregate for Collect {
     }
 
     fn read(&self, groups: &[u32]) -> Result<ArrayRef, OperatorError> {
-        let (mut lengths, values, counts) = self.values.list(groups)?;
+        let (mut lengths, values, mut counts) = self.values.list(groups)?;
+        let counts = counts.remove(0);
         let mut order = sorted(&lengths, &values)?;
         if counts.iter().any(|&c| c < 0) {
             // A deletion waits for its insertion: the value is not there.

@@ -1,26 +1,32 @@
 //! `DISTINCT`: lets each value through to an aggregate once, when its count leaves zero, and takes
 //! it back when the count returns there.
+//!
+//! Aggregates over different rows of one argument, as of `COUNT(DISTINCT x)` beside `COUNT(DISTINCT x)
+//! FILTER (WHERE …)`, are a family: each value is looked up once for all of them.
 
 use super::codec::ints;
 use super::{Aggregate, Rows};
 use crate::key_table::KeyTable;
 use crate::operator::OperatorError;
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, ListArray, StructArray, UInt32Array};
-use arrow::buffer::OffsetBuffer;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt32Array,
+};
+use arrow::buffer::{BooleanBuffer, OffsetBuffer};
 use arrow::compute::{filter, take};
 use arrow::datatypes::{DataType, Field, Fields};
 use std::sync::Arc;
 
 const NONE: u32 = u32::MAX;
 
-/// How often each group holds each value; NULLs are not values.
+/// How often each group holds each value, for each member of a family; NULLs are not values.
 ///
 /// One table serves all groups; the values of a group are a linked list through it, so that a
 /// group can be listed and dropped.
 #[derive(Debug)]
 pub(super) struct ValueCounts {
     table: KeyTable,
-    /// By value number: its count, never zero between two calls.
+    members: usize,
+    /// By value number and member: the value's count. Between two calls one of them is not zero.
     counts: Vec<i64>,
     /// By value number: the neighbours in its group's list.
     links: Vec<Link>,
@@ -47,9 +53,10 @@ pub(super) struct Changes {
 }
 
 impl ValueCounts {
-    pub(super) fn new(value_type: &DataType) -> Result<Self, OperatorError> {
+    pub(super) fn new(value_type: &DataType, members: usize) -> Result<Self, OperatorError> {
         Ok(ValueCounts {
             table: KeyTable::with_owners(std::slice::from_ref(value_type))?,
+            members,
             counts: Vec::new(),
             links: Vec::new(),
             heads: Vec::new(),
@@ -62,61 +69,117 @@ impl ValueCounts {
         self.heads.resize(groups, NONE);
     }
 
-    /// Counts values without NULLs.
-    fn count(
-        &mut self,
-        groups: &[u32],
-        values: &ArrayRef,
-        weight: impl Fn(usize) -> i64,
-    ) -> Result<Changes, OperatorError> {
+    /// Numbers values without NULLs.
+    fn number(&mut self, groups: &[u32], values: &ArrayRef) -> Result<Vec<u32>, OperatorError> {
         let mut numbers = std::mem::take(&mut self.scratch);
         let columns = std::slice::from_ref(values);
         self.table.insert_owned(Some(groups), columns, values.len(), &mut numbers)?;
-        self.counts.resize(self.table.slots(), 0);
+        self.counts.resize(self.table.slots() * self.members, 0);
         self.links.resize(self.table.slots(), Link { before: NONE, after: NONE, is_listed: false });
-        let (mut changes, mut emptied) = (Changes::default(), Vec::new());
-        for (row, (&number, &group)) in numbers.iter().zip(groups).enumerate() {
+        for (&number, &group) in numbers.iter().zip(groups) {
             if !self.links[number as usize].is_listed {
                 self.link(group, number);
             }
-            let count = &mut self.counts[number as usize];
+        }
+        Ok(numbers)
+    }
+
+    /// Counts rows, whose values have these numbers, for a member of the family.
+    fn count(
+        &mut self,
+        member: usize,
+        (groups, numbers): (&[u32], &[u32]),
+        weighted: impl Iterator<Item = (usize, i64)>,
+        emptied: &mut Vec<u32>,
+    ) -> Changes {
+        let mut changes = Changes::default();
+        for (row, weight) in weighted {
+            let number = numbers[row];
+            let count = &mut self.counts[number as usize * self.members + member];
             let before = *count;
-            *count += weight(row);
+            *count += weight;
             if *count == 0 {
                 emptied.push(number);
             }
             if (before > 0) != (*count > 0) {
-                changes.groups.push(group);
+                changes.groups.push(groups[row]);
                 changes.rows.push(row as u32);
                 changes.weights.push(if before > 0 { -1 } else { 1 });
             }
         }
+        changes
+    }
+
+    fn counts(&self, number: u32) -> &[i64] {
+        &self.counts[number as usize * self.members..][..self.members]
+    }
+
+    /// Forgets those values that nobody counts any more.
+    fn forget(&mut self, mut emptied: Vec<u32>, numbers: Vec<u32>) {
         emptied.sort_unstable();
         emptied.dedup();
-        emptied.retain(|&number| self.counts[number as usize] == 0);
+        emptied.retain(|&number| self.counts(number).iter().all(|&count| count == 0));
         for &number in &emptied {
             self.unlink(number);
         }
         self.table.remove(&emptied);
         self.scratch = numbers;
-        Ok(changes)
     }
 
-    /// Counts the values of `rows` that are not NULL, and says what that changed, together with
-    /// the values that [`Changes::rows`] points to.
-    pub(super) fn update(&mut self, rows: &Rows<'_>) -> Result<(Changes, ArrayRef), OperatorError> {
+    /// Counts the values of `rows` that are not NULL, of each member those that its filter lets
+    /// pass, and says what that changed, together with the values that [`Changes::rows`] points
+    /// to.
+    pub(super) fn update(
+        &mut self,
+        rows: &Rows<'_>,
+        filters: &[Option<&BooleanArray>],
+    ) -> Result<(Vec<Changes>, ArrayRef), OperatorError> {
         let Some(values) = rows.values else {
             return Err(super::foreign_state("DISTINCT without an argument"));
         };
-        let Some(mask) = rows.mask() else {
-            let weight = |row: usize| rows.weights.map_or(1, |w| w[row]);
-            return Ok((self.count(rows.groups, values, weight)?, values.clone()));
+        let masks: Vec<_> = filters.iter().map(|&filter| Rows { filter, ..*rows }.mask()).collect();
+        let weight = |row: usize| rows.weights.map_or(1, |weights| weights[row]);
+        let Some(counted) = union(&masks) else {
+            let numbers = self.number(rows.groups, values)?;
+            return Ok((self.count_each(rows.groups, numbers, &masks, weight), values.clone()));
         };
-        let groups: Vec<u32> = mask.set_indices().map(|row| rows.groups[row]).collect();
-        let kept: Vec<usize> = mask.set_indices().collect();
-        let values = filter(values, &arrow::array::BooleanArray::new(mask, None))?;
-        let weight = |row: usize| rows.weights.map_or(1, |w| w[kept[row]]);
-        Ok((self.count(&groups, &values, weight)?, values))
+        let kept: Vec<usize> = counted.set_indices().collect();
+        let groups: Vec<u32> = kept.iter().map(|&row| rows.groups[row]).collect();
+        let counted = BooleanArray::new(counted, None);
+        let values = filter(values, &counted)?;
+        let mut masks_of_kept = Vec::with_capacity(masks.len());
+        for mask in masks.into_iter().flatten() {
+            let mask = filter(&BooleanArray::new(mask, None), &counted)?;
+            masks_of_kept.push(Some(mask.as_boolean().values().clone()));
+        }
+        let numbers = self.number(&groups, &values)?;
+        let weight = |row: usize| weight(kept[row]);
+        Ok((self.count_each(&groups, numbers, &masks_of_kept, weight), values))
+    }
+
+    /// Counts rows for each member, of which it takes those in its mask.
+    fn count_each(
+        &mut self,
+        groups: &[u32],
+        numbers: Vec<u32>,
+        masks: &[Option<BooleanBuffer>],
+        weight: impl Fn(usize) -> i64,
+    ) -> Vec<Changes> {
+        let mut emptied = Vec::new();
+        let values = (groups, numbers.as_slice());
+        let changes = masks.iter().enumerate().map(|(member, mask)| match mask {
+            None => {
+                let all = (0..groups.len()).map(|row| (row, weight(row)));
+                self.count(member, values, all, &mut emptied)
+            }
+            Some(mask) => {
+                let some = mask.set_indices().map(|row| (row, weight(row)));
+                self.count(member, values, some, &mut emptied)
+            }
+        });
+        let changes = changes.collect();
+        self.forget(emptied, numbers);
+        changes
     }
 
     fn link(&mut self, group: u32, number: u32) {
@@ -146,28 +209,32 @@ impl ValueCounts {
         })
     }
 
-    /// The values of each group with their counts: lengths, values, counts.
+    /// The values of each group with their counts: lengths, values, counts of each member.
     pub(super) fn list(
         &self,
         groups: &[u32],
-    ) -> Result<(Vec<usize>, ArrayRef, Vec<i64>), OperatorError> {
+    ) -> Result<(Vec<usize>, ArrayRef, Vec<Vec<i64>>), OperatorError> {
         let (mut all, mut lengths) = (Vec::new(), Vec::with_capacity(groups.len()));
         for &group in groups {
             let before = all.len();
             all.extend(self.numbers(group));
             lengths.push(all.len() - before);
         }
-        let counts = all.iter().map(|&n| self.counts[n as usize]).collect();
+        let counts = |member: usize| all.iter().map(|&n| self.counts(n)[member]).collect();
+        let counts = (0..self.members).map(counts).collect();
         Ok((lengths, self.table.keys(&all)?.remove(0), counts))
     }
 
     pub(super) fn state_type(&self) -> DataType {
-        list_type(&[self.value_type.clone(), DataType::Int64])
+        let counts = std::iter::repeat_n(DataType::Int64, self.members);
+        list_type(&std::iter::once(self.value_type.clone()).chain(counts).collect::<Vec<_>>())
     }
 
     pub(super) fn state(&self, groups: &[u32]) -> Result<ArrayRef, OperatorError> {
         let (lengths, values, counts) = self.list(groups)?;
-        list_column(lengths.into_iter(), vec![values, Arc::new(Int64Array::from(counts))])
+        let counts =
+            counts.into_iter().map(|counts| Arc::new(Int64Array::from(counts)) as ArrayRef);
+        list_column(lengths.into_iter(), std::iter::once(values).chain(counts).collect())
     }
 
     /// Adds the values of a state column, and says what that changed.
@@ -175,10 +242,22 @@ impl ValueCounts {
         &mut self,
         groups: &[u32],
         state: &ArrayRef,
-    ) -> Result<(Changes, ArrayRef), OperatorError> {
+    ) -> Result<(Vec<Changes>, ArrayRef), OperatorError> {
         let (groups, columns) = list_parts(groups, state)?;
-        let counts = ints(&columns[1]);
-        Ok((self.count(&groups, &columns[0], |row| counts[row])?, columns[0].clone()))
+        let Some((values, counts)) = columns.split_first().filter(|c| c.1.len() == self.members)
+        else {
+            return Err(super::foreign_state("DISTINCT"));
+        };
+        let numbers = self.number(&groups, values)?;
+        let mut emptied = Vec::new();
+        let mut changes = Vec::with_capacity(self.members);
+        for (member, counts) in counts.iter().enumerate() {
+            let weighted =
+                ints(counts).iter().copied().enumerate().filter(|(_, count)| *count != 0);
+            changes.push(self.count(member, (&groups, &numbers), weighted, &mut emptied));
+        }
+        self.forget(emptied, numbers);
+        Ok((changes, values.clone()))
     }
 
     pub(super) fn reset(&mut self, groups: &[u32]) {
@@ -186,7 +265,7 @@ impl ValueCounts {
             let numbers: Vec<u32> = self.numbers(group).collect();
             for &number in &numbers {
                 self.links[number as usize].is_listed = false;
-                self.counts[number as usize] = 0;
+                self.counts[number as usize * self.members..][..self.members].fill(0);
             }
             self.table.remove(&numbers);
             self.heads[group as usize] = NONE;
@@ -201,46 +280,72 @@ impl ValueCounts {
     }
 }
 
-/// An aggregate over the different values of its argument. What the inner one holds follows from
-/// the counts, so the counts alone are the state.
-pub(super) struct Distinct {
+/// Rows that are in one of the masks, of which none means all.
+fn union(masks: &[Option<BooleanBuffer>]) -> Option<BooleanBuffer> {
+    let mut masks = masks.iter();
+    let first = masks.next()?.clone()?;
+    masks.try_fold(first, |union, mask| Some(&union | mask.as_ref()?))
+}
+
+/// Aggregates over the different values of one argument, each with a filter of its own. What they
+/// hold follows from the counts, so the counts alone are the state.
+pub(crate) struct Distinct {
     values: ValueCounts,
-    inner: Box<dyn Aggregate>,
+    members: Vec<Box<dyn Aggregate>>,
 }
 
 impl Distinct {
     pub(super) fn new(
         value_type: &DataType,
-        inner: Box<dyn Aggregate>,
+        members: Vec<Box<dyn Aggregate>>,
     ) -> Result<Self, OperatorError> {
-        Ok(Distinct { values: ValueCounts::new(value_type)?, inner })
+        Ok(Distinct { values: ValueCounts::new(value_type, members.len())?, members })
     }
 
-    fn pass_on(&mut self, changes: &Changes, values: &ArrayRef) -> Result<(), OperatorError> {
-        if changes.rows.is_empty() {
-            return Ok(());
+    /// Applies rows, of which each member takes those that its filter lets pass. The filter of
+    /// `rows` does not count.
+    pub(crate) fn update_each(
+        &mut self,
+        rows: &Rows<'_>,
+        filters: &[Option<&BooleanArray>],
+    ) -> Result<(), OperatorError> {
+        let (changes, values) = self.values.update(rows, filters)?;
+        self.pass_on(&changes, &values)
+    }
+
+    /// The results of each member.
+    pub(crate) fn read_each(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        self.members.iter().map(|member| member.read(groups)).collect()
+    }
+
+    fn pass_on(&mut self, changes: &[Changes], values: &ArrayRef) -> Result<(), OperatorError> {
+        for (member, changes) in self.members.iter_mut().zip(changes) {
+            if changes.rows.is_empty() {
+                continue;
+            }
+            let changed = take(values, &UInt32Array::from(changes.rows.clone()), None)?;
+            member.update(&Rows {
+                groups: &changes.groups,
+                values: Some(&changed),
+                weights: Some(&changes.weights),
+                filter: None,
+                epoch: 0,
+                arrival: None,
+            })?;
         }
-        let changed = take(values, &UInt32Array::from(changes.rows.clone()), None)?;
-        self.inner.update(&Rows {
-            groups: &changes.groups,
-            values: Some(&changed),
-            weights: Some(&changes.weights),
-            filter: None,
-            epoch: 0,
-            arrival: None,
-        })
+        Ok(())
     }
 }
 
+/// As an aggregate it is its only member.
 impl Aggregate for Distinct {
     fn resize(&mut self, groups: usize) {
         self.values.resize(groups);
-        self.inner.resize(groups);
+        self.members.iter_mut().for_each(|member| member.resize(groups));
     }
 
     fn update(&mut self, rows: &Rows<'_>) -> Result<(), OperatorError> {
-        let (changes, values) = self.values.update(rows)?;
-        self.pass_on(&changes, &values)
+        self.update_each(rows, &[rows.filter])
     }
 
     fn merge(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<(), OperatorError> {
@@ -257,22 +362,22 @@ impl Aggregate for Distinct {
     }
 
     fn read(&self, groups: &[u32]) -> Result<ArrayRef, OperatorError> {
-        self.inner.read(groups)
+        self.members[0].read(groups)
     }
 
     fn reset(&mut self, groups: &[u32]) {
         self.values.reset(groups);
-        self.inner.reset(groups);
+        self.members.iter_mut().for_each(|member| member.reset(groups));
     }
 
     fn bytes(&self) -> usize {
-        self.values.bytes() + self.inner.bytes()
+        self.values.bytes() + self.members.iter().map(|member| member.bytes()).sum::<usize>()
     }
 }
 
 fn part_fields(types: &[DataType]) -> Fields {
-    let names = ["a", "b", "c", "d"];
-    types.iter().zip(names).map(|(t, name)| Field::new(name, t.clone(), true)).collect()
+    let field = |(part, t): (usize, &DataType)| Field::new(format!("part_{part}"), t.clone(), true);
+    types.iter().enumerate().map(field).collect()
 }
 
 /// The type of a state column that holds a list of records for each group.

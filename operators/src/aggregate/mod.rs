@@ -20,6 +20,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use codec::with_codec;
+pub(crate) use distinct::Distinct;
 
 /// Which aggregate, as SQL names it; types are decided by the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -218,8 +219,7 @@ pub fn create(
     use AggregateFunction::*;
     Ok(match &call.function {
         Count | Sum | Avg | VarPop | VarSamp | StddevPop | StddevSamp if call.distinct => {
-            let plain = AggregateCall { distinct: false, ..call.clone() };
-            Box::new(distinct::Distinct::new(&call.input_type, create(&plain, retraction)?)?)
+            Box::new(create_distinct(&[call], retraction)?)
         }
         CountRows | Count => Box::new(count::Count::default()),
         Sum => total::create(call, total::Reading::Sum)?,
@@ -240,6 +240,33 @@ pub fn create(
         }
         Collect => Box::new(collect::Collect::new(call)?),
     })
+}
+
+/// Whether two calls are of one [family](Distinct): of the same values, perhaps of different rows.
+pub(crate) fn are_family(a: &AggregateCall, b: &AggregateCall) -> bool {
+    // What needs an order or a multiset of its own keeps its values itself.
+    let is_counted = |call: &AggregateCall| {
+        use AggregateFunction::*;
+        let function = &call.function;
+        call.distinct
+            && matches!(function, Count | Sum | Avg | VarPop | VarSamp | StddevPop | StddevSamp)
+    };
+    is_counted(a) && is_counted(b) && a.argument == b.argument && a.input_type == b.input_type
+}
+
+/// A family without groups, for `calls`.
+///
+/// # Errors
+/// As of [`create`].
+pub(crate) fn create_distinct(
+    calls: &[&AggregateCall],
+    retraction: Retraction,
+) -> Result<Distinct, OperatorError> {
+    let plain = |call: &&AggregateCall| {
+        create(&AggregateCall { distinct: false, ..AggregateCall::clone(call) }, retraction)
+    };
+    let members = calls.iter().map(plain).collect::<Result<_, _>>()?;
+    Distinct::new(&calls[0].input_type, members)
 }
 
 /// The error for a function that is not defined for a type.
