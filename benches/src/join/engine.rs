@@ -14,6 +14,7 @@ impl EngineJoin {
             left_keys: vec![KEY],
             right_keys: vec![KEY],
             residual: None,
+            only_grows: [false, false],
         };
         Ok(EngineJoin(Operator::new(spec, side_schema(), side_schema())?))
     }

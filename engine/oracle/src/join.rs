@@ -9,9 +9,8 @@ use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{cast, filter, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, UInt32Type};
 use std::sync::Arc;
-use tidemill_operators::Expression;
 use tidemill_operators::interval_join::IntervalJoinSpec;
-use tidemill_operators::join::{JoinKind, JoinSpec};
+use tidemill_operators::join::{JoinKind, JoinSpec, Residual};
 use tidemill_operators::window::bound_type;
 
 /// The rows of a [`JoinSpec`].
@@ -24,7 +23,7 @@ pub(crate) fn join(
     let sides = [side(left, &spec.left_keys), side(right, &spec.right_keys)];
     let condition = condition(spec.left_keys.len(), None);
     let pairs = pairs(query, sides, &condition)?;
-    let pairs = Pairs { left, right, rows: pairs }.fulfil(spec.residual.as_deref())?;
+    let pairs = Pairs { left, right, rows: pairs }.fulfil(spec.residual.as_ref())?;
     pairs.assemble(spec.kind, schema)
 }
 
@@ -40,7 +39,7 @@ pub(crate) fn interval_join(
     sides[1].push(milliseconds(right.column(spec.right_time))?);
     let condition = condition(spec.left_keys.len(), Some((spec.lower_ms, spec.upper_ms)));
     let pairs = pairs(query, sides, &condition)?;
-    let pairs = Pairs { left, right, rows: pairs }.fulfil(spec.residual.as_deref())?;
+    let pairs = Pairs { left, right, rows: pairs }.fulfil(spec.residual.as_ref())?;
     pairs.assemble(spec.kind, schema)
 }
 
@@ -86,7 +85,7 @@ struct Pairs<'a> {
 
 impl Pairs<'_> {
     /// Only the pairs for which the condition is true.
-    fn fulfil(self, residual: Option<&dyn Expression>) -> Result<Self, OracleError> {
+    fn fulfil(self, residual: Option<&Residual>) -> Result<Self, OracleError> {
         let Some(residual) = residual else { return Ok(self) };
         let [left, right] = &self.rows;
         let columns = [taken(self.left, left)?, taken(self.right, right)?].concat();
@@ -99,7 +98,7 @@ impl Pairs<'_> {
             .map(|field| Field::new(field.name(), field.data_type().clone(), true))
             .collect::<Vec<_>>();
         let pairs = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
-        let keep = residual.evaluate(&pairs, 0)?;
+        let keep = residual.condition.evaluate(&pairs.project(&residual.reads)?, 0)?;
         let keep = keep.as_boolean();
         let of = |numbers: &UInt32Array| {
             Ok::<_, OracleError>(filter(numbers, keep)?.as_primitive::<UInt32Type>().clone())

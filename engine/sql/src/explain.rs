@@ -124,7 +124,8 @@ fn describe(plan: &Plan, node: &Node) -> String {
             )
         }
         NodeKind::Join(spec) => {
-            let residual = spec.residual.as_ref().map(|r| format!(" and {}", r.describe()));
+            let residual =
+                spec.residual.as_ref().map(|r| format!(" and {}", r.condition.describe()));
             format!(
                 "Join {:?} on ({}) = ({}){}; keeps both inputs",
                 spec.kind,

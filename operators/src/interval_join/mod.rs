@@ -18,8 +18,7 @@ mod tests;
 mod timed_rows;
 
 use crate::batch::Batch;
-use crate::expression::Expression;
-use crate::join::{JoinKind, output_schema};
+use crate::join::{JoinKind, Residual, Test, output_schema};
 use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
@@ -31,7 +30,6 @@ use arrow::array::{
 use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef};
-use std::sync::Arc;
 use timed_rows::{NONE, Row, TimedRows};
 
 /// What to join. Output columns: as of [`crate::join::JoinSpec`].
@@ -51,8 +49,8 @@ pub struct IntervalJoinSpec {
     pub lower_ms: i64,
     /// Greatest `left.time - right.time` of a pair, in milliseconds, inclusive.
     pub upper_ms: i64,
-    /// What else a pair must fulfil, over the left input's columns, then the right's.
-    pub residual: Option<Arc<dyn Expression>>,
+    /// What else a pair must fulfil.
+    pub residual: Option<Residual>,
 }
 
 /// Rows in one output batch, at most.
@@ -63,8 +61,7 @@ const OUTPUT_ROWS_MAX: usize = 16_384;
 pub struct IntervalJoin {
     spec: IntervalJoinSpec,
     output: SchemaRef,
-    /// Left and right columns, as the residual sees them.
-    pair: SchemaRef,
+    residual: Option<Test>,
     index: KeyIndex,
     sides: [TimedRows; 2],
 }
@@ -85,7 +82,7 @@ impl IntervalJoin {
         let key_types = crate::join::key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
         Ok(IntervalJoin {
             output: output_schema(spec.kind, &left, &right),
-            pair: output_schema(JoinKind::Inner, &left, &right),
+            residual: Test::of(spec.residual.as_ref(), &left, &right)?,
             index: KeyIndex::new(&key_types)?,
             sides: [TimedRows::new(left)?, TimedRows::new(right)?],
             spec,
@@ -223,11 +220,10 @@ impl IntervalJoin {
 
     /// Shows the pairs that pass the residual.
     fn join(&mut self, now_ms: i64, output: &mut Output) -> Result<(), OperatorError> {
-        let residual = self.spec.residual.clone();
         for chunk in self.pairs().chunks(OUTPUT_ROWS_MAX) {
-            let passing = match &residual {
+            let passing = match &self.residual {
                 None => chunk.to_vec(),
-                Some(residual) => self.passing(chunk, &**residual, now_ms)?,
+                Some(residual) => self.passing(chunk, residual, now_ms)?,
             };
             let mut first = Vec::new();
             for &(l, r) in &passing {
@@ -262,11 +258,11 @@ impl IntervalJoin {
     fn passing(
         &self,
         pairs: &[Pair],
-        residual: &dyn Expression,
+        residual: &Test,
         now_ms: i64,
     ) -> Result<Vec<Pair>, OperatorError> {
-        let rows = RecordBatch::try_new(self.pair.clone(), self.columns(pairs, true)?)?;
-        let passes = crate::join::passes(residual, &rows, now_ms)?;
+        let columns = self.columns(pairs, true)?;
+        let passes = residual.passes_whole(&columns, pairs.len(), now_ms)?;
         let passing = pairs.iter().zip(passes.values()).filter(|(_, passes)| *passes);
         Ok(passing.map(|(pair, _)| *pair).collect())
     }

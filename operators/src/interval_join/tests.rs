@@ -1,12 +1,13 @@
 //! Interval joins against a naive oracle: the nested loop over all rows, once the input has ended.
 
 use super::*;
-use crate::expression::RowError;
+use crate::expression::{Expression, RowError};
 use crate::oracle::{Workers, events};
 use arrow::array::TimestampMillisecondArray;
 use arrow::datatypes::{Field, Schema, TimeUnit, TimestampMillisecondType};
 use proptest::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// `(key, time, value)`.
 type Row = (Option<i64>, i64, i64);
@@ -36,13 +37,17 @@ struct NotMore;
 impl Expression for NotMore {
     fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
         let column = |i: usize| rows.column(i).as_primitive::<Int64Type>().values();
-        let pairs = column(2).iter().zip(column(5));
+        let pairs = column(0).iter().zip(column(1));
         Ok(Arc::new(BooleanArray::from(pairs.map(|(l, r)| l <= r).collect::<Vec<_>>())))
     }
 
     fn describe(&self) -> String {
         "left.v <= right.v".into()
     }
+}
+
+fn not_more() -> Residual {
+    Residual { condition: Arc::new(NotMore), reads: vec![2, 5] }
 }
 
 fn spec(kind: JoinKind, lower_ms: i64, upper_ms: i64) -> IntervalJoinSpec {
@@ -176,8 +181,7 @@ fn any_spec() -> impl Strategy<Value = IntervalJoinSpec> {
     use JoinKind::*;
     let kind = prop::sample::select(vec![Inner, Left, Right, Full, LeftSemi, LeftAnti]);
     (kind, -6..6i64, 0..8i64, any::<bool>()).prop_map(|(kind, lower, width, residual)| {
-        let residual: Option<Arc<dyn Expression>> =
-            if residual { Some(Arc::new(NotMore)) } else { None };
+        let residual = residual.then(not_more);
         IntervalJoinSpec { residual, ..spec(kind, lower, lower + width) }
     })
 }

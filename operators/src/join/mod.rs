@@ -7,38 +7,48 @@
 //! next epoch, right +(2, y)           -(2, b, NULL, NULL) +(2, b, 2, y)
 //! ```
 //!
-//! Both inputs are held as bags of rows under their keys. An epoch is added to both bags first,
-//! with the counts from before still readable; then a pair's change is
+//! Both inputs are held under their keys: one that only grows as the columns it came in, any other
+//! as a bag of rows. An epoch is added to both first, with the counts from before still readable;
+//! then a pair's change is
 //!
 //! ```text
 //! left after x right after  -  left before x right before
 //! ```
 //!
-//! for each pair of which a row changed, and each pair is looked at once. So one epoch never says
-//! a row and takes it back, and **the sum of all output is the join of the sums of all input**.
+//! for each pair of which a row changed, and each pair is looked at once. So **the sum of all output
+//! is the join of the sums of all input**, and one epoch does not say a row and take it back (but
+//! where equal rows of an input that only grows meet what is taken back, for those are two pairs).
 //!
 //! What shows a row that has no partner (outer joins, anti joins), or one that has (semi joins),
 //! is decided by comparing the number of partners before and after.
 
+mod bag;
 mod keys;
+mod log;
+mod matches;
+mod pairs;
+mod residual;
+mod rows;
 mod side;
 mod snapshot;
 #[cfg(test)]
 mod tests;
 
 use crate::batch::Batch;
-use crate::expression::Expression;
 use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{Snapshot, SnapshotScope};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::buffer::NullBuffer;
-use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use keys::Keys;
-use side::{NONE, Side};
+use pairs::{Alone, Pair, alone_by_key};
+use side::{Side, with_rows};
 use std::sync::Arc;
+
+pub use residual::Residual;
+pub(crate) use residual::Test;
 
 /// Which rows without a partner are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,9 +76,11 @@ pub struct JoinSpec {
     pub left_keys: Vec<usize>,
     /// Key columns of the right input, of the same types.
     pub right_keys: Vec<usize>,
-    /// What else a pair must fulfil, over the left input's columns, then the right's. It takes
-    /// part in matching: a left row whose partners all fail it has none.
-    pub residual: Option<Arc<dyn Expression>>,
+    /// What else a pair must fulfil. It takes part in matching: a left row whose partners all fail
+    /// it has none.
+    pub residual: Option<Residual>,
+    /// Which inputs only grow: no row of theirs is ever taken back.
+    pub only_grows: [bool; 2],
 }
 
 /// Rows in one output batch, at most.
@@ -79,50 +91,11 @@ const OUTPUT_ROWS_MAX: usize = 16_384;
 pub struct Join {
     spec: JoinSpec,
     output: SchemaRef,
-    /// Left and right columns, as the residual sees them.
-    pair: SchemaRef,
+    residual: Option<Test>,
     index: KeyIndex,
     keys: Keys,
+    schemas: [SchemaRef; 2],
     sides: [Side; 2],
-}
-
-/// A row of the output or a candidate for it: rows of both sides, or [`NONE`].
-#[derive(Clone, Copy, Debug)]
-struct Pair {
-    left: u32,
-    right: u32,
-    weight: i64,
-}
-
-/// Which rows of one side are shown by themselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Alone {
-    /// None.
-    Never,
-    /// Those that have no partner.
-    Unmatched,
-    /// Those that have one.
-    Matched,
-}
-
-impl Alone {
-    fn of(kind: JoinKind, port: usize) -> Alone {
-        match (kind, port) {
-            (JoinKind::LeftSemi, 0) => Alone::Matched,
-            (JoinKind::LeftAnti | JoinKind::Left | JoinKind::Full, 0) => Alone::Unmatched,
-            (JoinKind::Right | JoinKind::Full, 1) => Alone::Unmatched,
-            _ => Alone::Never,
-        }
-    }
-
-    /// How often a row is shown.
-    fn shown(self, count: i64, is_matched: bool) -> i64 {
-        match self {
-            Alone::Unmatched if !is_matched => count,
-            Alone::Matched if is_matched => count,
-            _ => 0,
-        }
-    }
 }
 
 impl JoinKind {
@@ -139,12 +112,21 @@ impl Join {
     /// If the keys' types differ or can't be compared.
     pub fn new(spec: JoinSpec, left: SchemaRef, right: SchemaRef) -> Result<Self, OperatorError> {
         let key_types = key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
+        let residual = Test::of(spec.residual.as_ref(), &left, &right)?;
+        // Only a bag counts the partners of a row one by one.
+        let counts_matches = residual.is_some() && spec.kind != JoinKind::Inner;
+        let counts_rows = spec.kind != JoinKind::Inner && !counts_matches;
+        let only_grows = spec.only_grows.map(|only_grows| only_grows && !counts_matches);
         Ok(Join {
             output: output_schema(spec.kind, &left, &right),
-            pair: output_schema(JoinKind::Inner, &left, &right),
+            residual,
             index: KeyIndex::new(&key_types)?,
-            keys: Keys::default(),
-            sides: [Side::new(left, 0)?, Side::new(right, 1)?],
+            keys: Keys::new(counts_rows),
+            sides: [
+                Side::new(left.clone(), 0, only_grows[0])?,
+                Side::new(right.clone(), 1, only_grows[1])?,
+            ],
+            schemas: [left, right],
             spec,
         })
     }
@@ -163,11 +145,11 @@ impl Join {
         batches: &[Batch],
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let rows = Batch::concat(&self.sides[port].schema, batches)?;
+        let rows = Batch::concat(&self.schemas[port], batches)?;
         let columns = self.key_columns(port, rows.columns());
         let valid = all_valid(&columns);
         let slots = self.assign(&columns, rows.len(), valid.as_ref())?;
-        self.sides[port].add(rows.columns(), |row| rows.weight(row), &slots, &mut self.keys)?;
+        self.sides[port].add(&rows, &slots, &mut self.keys)?;
         if let Some(valid) = valid
             && Alone::of(self.spec.kind, port) == Alone::Unmatched
         {
@@ -204,7 +186,7 @@ impl Join {
     ) -> Result<(), OperatorError> {
         let mut columns = rows.columns().columns().to_vec();
         if self.spec.kind.has_pairs() {
-            let other = self.sides[1 - port].schema.fields();
+            let other = self.schemas[1 - port].fields();
             let nulls = other.iter().map(|f| new_null_array(f.data_type(), rows.len()));
             let at = if port == 0 { columns.len() } else { 0 };
             columns.splice(at..at, nulls);
@@ -213,160 +195,51 @@ impl Join {
         Ok(())
     }
 
-    /// All pairs under equal keys whose weight the epoch changed. With `all`, also those whose
-    /// weight is as it was but of which a row changed.
+    /// As of [`pairs::pairs`].
     fn pairs(&self, all: bool) -> Vec<Pair> {
-        let [left_side, right_side] = &self.sides;
-        let (mut gone, mut come) = (Vec::new(), Vec::new());
-        let mut push = |left: u32, right: u32, weight: i64| {
-            if weight != 0 || all {
-                // Retractions stand before insertions.
-                let list = if weight < 0 { &mut gone } else { &mut come };
-                list.push(Pair { left, right, weight });
-            }
-        };
-        for &left in &left_side.touched {
-            let l = &left_side.rows[left as usize];
-            if l.delta == 0 {
-                continue;
-            }
-            for &right in self.keys.rows(l.slot, 1) {
-                let r = &right_side.rows[right as usize];
-                push(left, right, l.count * r.count - l.count_before() * r.count_before());
-            }
-        }
-        for &right in &right_side.touched {
-            let r = &right_side.rows[right as usize];
-            if r.delta == 0 {
-                continue;
-            }
-            for &left in self.keys.rows(r.slot, 0) {
-                let l = &left_side.rows[left as usize];
-                // A left row that changed has met this one above.
-                if l.delta == 0 {
-                    push(left, right, l.count * r.delta);
-                }
-            }
-        }
-        gone.append(&mut come);
-        gone
+        let [left, right] = &self.sides;
+        with_rows!(left, left => with_rows!(right, right => {
+            pairs::pairs(&self.keys, left, right, all)
+        }))
     }
 
-    /// Changes of rows that are shown by themselves, where any row under the key is a partner.
-    fn alone_by_key(&self, port: usize, pairs: &mut Vec<Pair>) {
-        let alone = Alone::of(self.spec.kind, port);
-        if alone == Alone::Never {
-            return;
+    /// The changes of a join whose condition is equal keys and no more.
+    fn changes_by_key(&self) -> Vec<Pair> {
+        let kind = self.spec.kind;
+        let mut pairs = if kind.has_pairs() { self.pairs(false) } else { Vec::new() };
+        for (port, side) in self.sides.iter().enumerate() {
+            with_rows!(side, rows => alone_by_key((kind, port), &self.keys, rows, &mut pairs));
         }
-        let side = &self.sides[port];
-        let mut push = |id: u32, before: bool, after: bool| {
-            let row = &side.rows[id as usize];
-            let weight = alone.shown(row.count, after) - alone.shown(row.count_before(), before);
-            pairs.extend(Pair::alone(port, id, weight));
-        };
-        for &slot in &self.keys.touched {
-            let (before, after) = self.keys.presence(slot, 1 - port);
-            if before != after {
-                self.keys.rows(slot, port).iter().for_each(|&id| push(id, before, after));
-            }
-        }
-        for &id in &side.touched {
-            let (before, after) = self.keys.presence(side.rows[id as usize].slot, 1 - port);
-            if before == after {
-                push(id, before, after);
-            }
-        }
+        pairs
     }
 
-    /// Changes of rows that are shown by themselves, where partners were counted one by one.
-    fn alone_by_matches(&self, port: usize, pairs: &mut Vec<Pair>) {
-        let alone = Alone::of(self.spec.kind, port);
-        if alone == Alone::Never {
-            return;
-        }
-        for &id in &self.sides[port].touched {
-            let row = &self.sides[port].rows[id as usize];
-            let matches_before = row.matches - row.matches_delta;
-            let weight = alone.shown(row.count, row.matches > 0)
-                - alone.shown(row.count_before(), matches_before > 0);
-            pairs.extend(Pair::alone(port, id, weight));
-        }
-    }
-
-    /// Counts the partners that a pair gives to its rows, or takes from them.
-    fn count_matches(&mut self, pair: Pair) {
-        let [left_side, right_side] = &mut self.sides;
-        let (l, r) = (&left_side.rows[pair.left as usize], &right_side.rows[pair.right as usize]);
-        // A row that was there knows its partners from before; a new one meets all of them now.
-        let for_left = if l.is_new() { r.count } else { r.delta };
-        let for_right = if r.is_new() { l.count } else { l.delta };
-        for (side, id, matches) in
-            [(left_side, pair.left, for_left), (right_side, pair.right, for_right)]
-        {
-            if matches != 0 {
-                let row = &mut side.rows[id as usize];
-                row.matches += matches;
-                row.matches_delta += matches;
-                side.touch(id);
-            }
-        }
-    }
-
-    fn apply_residual(
-        &mut self,
-        residual: &dyn Expression,
-        now_ms: i64,
-        output: &mut Output,
-    ) -> Result<(), OperatorError> {
-        if self.spec.kind == JoinKind::Inner {
-            let pairs = self.pairs(false);
-            for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
-                let (rows, passes) = self.test(chunk, residual, now_ms)?;
-                let rows = filter_record_batch(&rows, &passes)?;
-                let passing = chunk.iter().zip(passes.values()).filter(|(_, passes)| *passes);
-                let passing: Vec<Pair> = passing.map(|(pair, _)| *pair).collect();
-                if !passing.is_empty() {
-                    output.rows.push(weighted(rows, &passing)?);
-                }
-            }
-            return Ok(());
-        }
-        let mut passing = Vec::new();
-        let pairs = self.pairs(true);
-        for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
-            let (_, passes) = self.test(chunk, residual, now_ms)?;
-            passing.extend(chunk.iter().zip(passes.values()).filter(|(_, p)| *p).map(|(p, _)| *p));
-        }
-        for &pair in &passing {
-            self.count_matches(pair);
-        }
-        passing.retain(|pair| pair.weight != 0 && self.spec.kind.has_pairs());
-        self.alone_by_matches(0, &mut passing);
-        self.alone_by_matches(1, &mut passing);
-        self.emit(passing, output)
-    }
-
-    /// The pairs' columns, and which of them the residual lets pass.
-    fn test(
+    /// Those of `pairs` that the residual lets pass.
+    fn passing(
         &mut self,
         pairs: &[Pair],
-        residual: &dyn Expression,
+        residual: &Test,
         now_ms: i64,
-    ) -> Result<(RecordBatch, BooleanArray), OperatorError> {
-        let mut columns = self.sides[0].gather(pairs.iter().map(|p| p.left))?;
-        columns.extend(self.sides[1].gather(pairs.iter().map(|p| p.right))?);
-        let rows = RecordBatch::try_new(self.pair.clone(), columns)?;
-        let passes = passes(residual, &rows, now_ms)?;
-        Ok((rows, passes))
+    ) -> Result<Vec<Pair>, OperatorError> {
+        let mut passing = Vec::new();
+        for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
+            let left = self.sides[0].gather(chunk.iter().map(|p| p.left), &residual.reads[0])?;
+            let right = self.sides[1].gather(chunk.iter().map(|p| p.right), &residual.reads[1])?;
+            let passes = residual.passes(left, right, chunk.len(), now_ms)?;
+            let both = chunk.iter().zip(passes.values());
+            passing.extend(both.filter(|(_, passes)| *passes).map(|(pair, _)| *pair));
+        }
+        Ok(passing)
     }
 
     /// The output batches of `pairs`, retractions first.
     fn emit(&mut self, mut pairs: Vec<Pair>, output: &mut Output) -> Result<(), OperatorError> {
         pairs.sort_by_key(|pair| pair.weight >= 0);
+        let all = |schema: &SchemaRef| (0..schema.fields().len()).collect::<Vec<_>>();
+        let [left, right] = [all(&self.schemas[0]), all(&self.schemas[1])];
         for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
-            let mut columns = self.sides[0].gather(chunk.iter().map(|p| p.left))?;
+            let mut columns = self.sides[0].gather(chunk.iter().map(|p| p.left), &left)?;
             if self.spec.kind.has_pairs() {
-                columns.extend(self.sides[1].gather(chunk.iter().map(|p| p.right))?);
+                columns.extend(self.sides[1].gather(chunk.iter().map(|p| p.right), &right)?);
             }
             let rows = RecordBatch::try_new(self.output.clone(), columns)?;
             output.rows.push(weighted(rows, chunk)?);
@@ -384,14 +257,6 @@ impl Join {
     }
 }
 
-impl Pair {
-    /// A row of one side by itself; none if nothing changed of it.
-    fn alone(port: usize, id: u32, weight: i64) -> Option<Pair> {
-        let (left, right) = if port == 0 { (id, NONE) } else { (NONE, id) };
-        (weight != 0).then_some(Pair { left, right, weight })
-    }
-}
-
 impl Operator for Join {
     fn apply(
         &mut self,
@@ -405,16 +270,15 @@ impl Operator for Join {
                 self.add(port, &batches, output)?;
             }
         }
-        match self.spec.residual.clone() {
-            Some(residual) => self.apply_residual(&*residual, context.now_ms, output)?,
-            None => {
-                let has_pairs = self.spec.kind.has_pairs();
-                let mut pairs = if has_pairs { self.pairs(false) } else { Vec::new() };
-                self.alone_by_key(0, &mut pairs);
-                self.alone_by_key(1, &mut pairs);
-                self.emit(pairs, output)?;
+        let changes = match self.residual.clone() {
+            None => self.changes_by_key(),
+            Some(residual) if self.spec.kind == JoinKind::Inner => {
+                let pairs = self.pairs(false);
+                self.passing(&pairs, &residual, context.now_ms)?
             }
-        }
+            Some(residual) => self.changes_by_matches(&residual, context.now_ms)?,
+        };
+        self.emit(changes, output)?;
         self.settle();
         Ok(())
     }
@@ -455,25 +319,6 @@ pub(crate) fn key_types(
         )));
     }
     Ok(left)
-}
-
-/// Which pairs a join condition lets pass; NULL is no match, as in SQL.
-pub(crate) fn passes(
-    residual: &dyn Expression,
-    pairs: &RecordBatch,
-    now_ms: i64,
-) -> Result<BooleanArray, OperatorError> {
-    let passes = residual.evaluate(pairs, now_ms)?;
-    let Some(passes) = passes.as_boolean_opt() else {
-        return Err(OperatorError::Data(format!(
-            "the join condition {} is not a boolean",
-            residual.describe()
-        )));
-    };
-    Ok(match passes.nulls() {
-        None => passes.clone(),
-        Some(nulls) => BooleanArray::new(passes.values() & nulls.inner(), None),
-    })
 }
 
 /// The columns of a join's output.

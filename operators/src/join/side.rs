@@ -1,234 +1,81 @@
-//! One input's rows, as a bag that knows what the current epoch changed.
-//!
-//! Outside of `apply` every row has a count other than zero and no delta. Within it a row's
-//! `count` is the one after the epoch and `count - delta` the one before, and a row that the epoch
-//! removes stays until [`Side::settle`], so that both states can be read side by side.
+//! [`Side`]: the rows of one input, as cheap as what the input does allows.
 
+use super::bag::Bag;
 use super::keys::Keys;
-use crate::gather::Gather;
-use crate::key::KeyGroup;
-use crate::key_index::{KeyIndex, NO_SLOT};
+use super::log::Log;
+use crate::batch::Batch;
+use crate::key_index::KeyIndex;
 use crate::operator::OperatorError;
-use crate::row_codec::RowCodec;
-use crate::snapshot::SnapshotScope;
-use crate::snapshot::journal::Journal;
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
-use hashbrown::{DefaultHashBuilder, HashTable};
-use std::hash::BuildHasher;
 
-/// No row: pads the other side with NULLs. Also: not in the epoch's input.
-pub(super) const NONE: u32 = u32::MAX;
-
-/// A row and how often it counts.
-#[derive(Debug, Default)]
-pub(super) struct Row {
-    pub(super) bytes: Box<[u8]>,
-    /// Slot of its key.
-    pub(super) slot: u32,
-    /// Its place in the key's list.
-    position: u32,
-    pub(super) count: i64,
-    pub(super) delta: i64,
-    /// Rows of the other side that the residual lets it meet, if that is tracked.
-    pub(super) matches: i64,
-    pub(super) matches_delta: i64,
-    /// A row of the epoch's input that is equal to it.
-    fresh: u32,
-    is_touched: bool,
-}
-
-impl Row {
-    /// Whether it wasn't there before the epoch.
-    #[inline]
-    pub(super) fn is_new(&self) -> bool {
-        self.count == self.delta
-    }
-
-    /// Its count before the epoch.
-    #[inline]
-    pub(super) fn count_before(&self) -> i64 {
-        self.count - self.delta
-    }
-}
-
-/// The rows of one input.
+/// How the rows of an input are held.
 #[derive(Debug)]
-pub(super) struct Side {
-    pub(super) schema: SchemaRef,
-    pub(super) codec: RowCodec,
-    /// Which of a key's two lists is this side's.
-    port: usize,
-    pub(super) rows: Vec<Row>,
-    free: Vec<u32>,
-    table: HashTable<u32>,
-    hasher: DefaultHashBuilder,
-    /// Rows that the epoch gave a delta or other matches.
-    pub(super) touched: Vec<u32>,
-    /// The epoch's input.
-    epoch: Option<RecordBatch>,
-    /// For [`Side::gather`]: by row, its number among the rows being decoded.
-    decoded: Vec<u32>,
-    row_bytes: usize,
-    pub(super) journal: Journal,
-    /// Rows that the last snapshot has and that are gone.
-    pub(super) deleted: Vec<(KeyGroup, Box<[u8]>)>,
+pub(super) enum Side {
+    /// They only ever come.
+    Log(Log),
+    /// They come and go.
+    Bag(Bag),
 }
+
+/// Evaluates an expression with the rows, whichever they are.
+macro_rules! with_rows {
+    ($side:expr, $rows:ident => $do:expr) => {
+        match $side {
+            Side::Log($rows) => $do,
+            Side::Bag($rows) => $do,
+        }
+    };
+}
+pub(super) use with_rows;
 
 impl Side {
-    pub(super) fn new(schema: SchemaRef, port: usize) -> Result<Self, OperatorError> {
-        Ok(Side {
-            codec: RowCodec::of_schema(&schema)?,
-            schema,
-            port,
-            rows: Vec::new(),
-            free: Vec::new(),
-            table: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
-            touched: Vec::new(),
-            epoch: None,
-            decoded: Vec::new(),
-            row_bytes: 0,
-            journal: Journal::default(),
-            deleted: Vec::new(),
+    pub(super) fn new(
+        schema: SchemaRef,
+        port: usize,
+        only_grows: bool,
+    ) -> Result<Self, OperatorError> {
+        Ok(match only_grows {
+            true => Side::Log(Log::new(schema, port)),
+            false => Side::Bag(Bag::new(schema, port)?),
         })
     }
 
-    /// Adds the epoch's rows to the counts. Rows without a key are passed over.
+    /// Adds the epoch's rows, whose keys have these slots.
     pub(super) fn add(
         &mut self,
-        rows: &RecordBatch,
-        weight: impl Fn(usize) -> i64,
+        rows: &Batch,
         slots: &[u32],
         keys: &mut Keys,
     ) -> Result<(), OperatorError> {
-        let encoded = self.codec.encode(rows.columns())?;
-        for (row, &slot) in slots.iter().enumerate() {
-            if slot == NO_SLOT {
-                continue;
-            }
-            let id = self.find_or_insert(encoded.get(row), slot, keys);
-            let held = &mut self.rows[id as usize];
-            let weight = weight(row);
-            held.count += weight;
-            held.delta += weight;
-            held.fresh = row as u32;
-            self.touch(id);
-            keys.add_total(slot, self.port, weight);
-        }
-        self.epoch = Some(rows.clone());
-        Ok(())
-    }
-
-    /// Notes that the epoch changes a row.
-    #[inline]
-    pub(super) fn touch(&mut self, id: u32) {
-        let row = &mut self.rows[id as usize];
-        if !row.is_touched {
-            row.is_touched = true;
-            self.touched.push(id);
+        match self {
+            Side::Log(log) => log.add(rows, slots, keys),
+            Side::Bag(bag) => bag.add(rows.columns(), |row| rows.weight(row), slots, keys),
         }
     }
 
-    /// The row of these bytes, new with count zero if there was none.
-    pub(super) fn find_or_insert(&mut self, bytes: &[u8], slot: u32, keys: &mut Keys) -> u32 {
-        let hash = self.hasher.hash_one(bytes);
-        if let Some(&id) = self.table.find(hash, |&id| *self.rows[id as usize].bytes == *bytes) {
-            return id;
-        }
-        let id = self.free.pop().unwrap_or(self.rows.len() as u32);
-        let position = keys.list(slot, self.port).push(id);
-        self.row_bytes += bytes.len();
-        let row = Row { bytes: bytes.into(), slot, position, fresh: NONE, ..Row::default() };
-        match self.rows.get_mut(id as usize) {
-            Some(place) => *place = row,
-            None => self.rows.push(row),
-        }
-        let (rows, hasher) = (&self.rows, &self.hasher);
-        self.table.insert_unique(hash, id, |&id| hasher.hash_one(&*rows[id as usize].bytes));
-        id
-    }
-
-    /// The row of these bytes.
-    pub(super) fn find(&self, bytes: &[u8]) -> Option<u32> {
-        let hash = self.hasher.hash_one(bytes);
-        self.table.find(hash, |&id| *self.rows[id as usize].bytes == *bytes).copied()
-    }
-
-    /// Ends the epoch: rows that no longer count are removed.
-    pub(super) fn settle(&mut self, keys: &mut Keys, index: &KeyIndex) {
-        for id in std::mem::take(&mut self.touched) {
-            let row = &mut self.rows[id as usize];
-            row.is_touched = false;
-            row.fresh = NONE;
-            let changed = std::mem::take(&mut row.delta) | std::mem::take(&mut row.matches_delta);
-            if row.count == 0 {
-                self.remove(id, keys, index);
-            } else if changed != 0 {
-                self.journal.touch(id);
-            }
-        }
-        self.epoch = None;
-    }
-
-    /// Removes a row.
-    pub(super) fn remove(&mut self, id: u32, keys: &mut Keys, index: &KeyIndex) {
-        let row = std::mem::take(&mut self.rows[id as usize]);
-        let hash = self.hasher.hash_one(&*row.bytes);
-        if let Ok(entry) = self.table.find_entry(hash, |&other| other == id) {
-            entry.remove();
-        }
-        if let Some(moved) = keys.list(row.slot, self.port).swap_remove(row.position) {
-            self.rows[moved as usize].position = row.position;
-        }
-        self.row_bytes -= row.bytes.len();
-        self.free.push(id);
-        if self.journal.remove(id) {
-            self.deleted.push((index.group(row.slot), row.bytes));
-        }
-    }
-
-    /// The columns of the rows `ids`, of which [`NONE`] is a row of NULLs.
+    /// The columns `wanted` of the rows `ids`, of which [`NONE`](super::rows::NONE) is a row of
+    /// NULLs.
     pub(super) fn gather(
         &mut self,
         ids: impl Iterator<Item = u32>,
+        wanted: &[usize],
     ) -> Result<Vec<ArrayRef>, OperatorError> {
-        // A row is decoded once however many partners it has: it remembers its number meanwhile.
-        let mut numbered = Vec::new();
-        let mut gather = Gather::with_capacity(ids.size_hint().0);
-        let (rows, decoded) = (&self.rows, &mut self.decoded);
-        decoded.resize(rows.len(), NONE);
-        for id in ids {
-            let number = id as usize;
-            match id {
-                NONE => gather.null(),
-                _ if rows[number].fresh != NONE => gather.epoch(rows[number].fresh),
-                _ if decoded[number] != NONE => gather.again(decoded[number]),
-                _ => {
-                    decoded[number] = gather.held(&rows[number].bytes);
-                    numbered.push(id);
-                }
-            }
+        match self {
+            Side::Log(log) => log.gather(ids, wanted),
+            Side::Bag(bag) => bag.gather(ids, wanted),
         }
-        let columns = gather.columns(&self.codec, &self.schema, self.epoch.as_ref());
-        numbered.iter().for_each(|&id| self.decoded[id as usize] = NONE);
-        Ok(columns?)
     }
 
-    /// The rows that a snapshot has to write.
-    pub(super) fn take_changed(&mut self, scope: SnapshotScope) -> Vec<u32> {
-        self.journal.take(scope, || self.table.iter().copied().collect())
-    }
-
-    #[cfg(test)]
-    pub(super) fn is_empty(&self) -> bool {
-        self.table.is_empty() && self.row_bytes == 0 && self.free.len() == self.rows.len()
+    /// Ends the epoch.
+    pub(super) fn settle(&mut self, keys: &mut Keys, index: &KeyIndex) {
+        match self {
+            Side::Log(log) => log.settle(),
+            Side::Bag(bag) => bag.settle(keys, index),
+        }
     }
 
     pub(super) fn state_bytes(&self) -> usize {
-        self.rows.capacity() * size_of::<Row>()
-            + self.row_bytes
-            + self.table.allocation_size()
-            + self.journal.bytes()
+        with_rows!(self, rows => rows.state_bytes())
     }
 }

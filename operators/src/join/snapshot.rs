@@ -1,16 +1,20 @@
 //! A join's state on its way to and from a checkpoint.
 //!
-//! Two tables, `left` and `right`: `key_group`, the input's columns, which together are the key,
-//! then how often the row counts and how many partners it has (only read where the residual takes
-//! part in matching). Rows are held under their keys again by reading the key columns; pairs are
-//! not formed, so that a restore costs what is held and not what it joins to.
+//! Two tables, `left` and `right`. Of a side that only grows, [numbered] rows with the input's
+//! columns. Of any other: `key_group`, the input's columns, which together are the key, then how
+//! often the row counts and how many partners it has (only read where the residual takes part in
+//! matching). Rows are held under their keys again by reading the key columns; pairs are not
+//! formed, so that a restore costs what is held and not what it joins to.
 
 use super::Join;
+use super::bag::Bag;
 use super::side::Side;
 use crate::key::KeyGroup;
 use crate::key_index::KeyIndex;
 use crate::operator::OperatorError;
-use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
+use crate::snapshot::{
+    self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field, numbered,
+};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::sync::Arc;
@@ -23,17 +27,12 @@ impl Join {
         scope: SnapshotScope,
     ) -> Result<Snapshot, OperatorError> {
         let mut snapshot = Snapshot::default();
-        for (side, name) in self.sides.iter_mut().zip(TABLES) {
-            let deleted = std::mem::take(&mut side.deleted);
-            let deletes = match scope {
-                SnapshotScope::Full => Vec::new(),
-                SnapshotScope::Changed => deletes(side, &deleted)?,
-            };
-            let ids = side.take_changed(scope);
-            let upserts = ids.chunks(CHUNK_ROWS).map(|ids| upserts(side, &self.index, ids));
-            let upserts = upserts.collect::<Result<Vec<_>, _>>()?;
-            let key_width = 1 + side.schema.fields().len();
-            snapshot.tables.extend(snapshot::tables(name, key_width, &deletes, &upserts)?);
+        for (port, name) in TABLES.into_iter().enumerate() {
+            let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
+            snapshot.tables.extend(match &mut self.sides[port] {
+                Side::Log(log) => log.take_tables(name, keys, scope)?,
+                Side::Bag(bag) => take_tables(bag, name, &self.index, scope)?,
+            });
         }
         Ok(snapshot)
     }
@@ -54,78 +53,108 @@ impl Join {
     }
 
     fn restore_upserts(&mut self, port: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
-        let rows = self.input_columns(port, batch)?;
-        let width = rows.num_columns();
-        let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
-        let (counts, matches) = (numbers(width + 1), numbers(width + 2));
+        let lead = match &self.sides[port] {
+            Side::Log(_) => numbered::KEY_WIDTH,
+            Side::Bag(_) => 1,
+        };
+        let rows = self.input_columns(port, batch, lead)?;
         let keys = self.key_columns(port, &rows);
         let slots = self.assign(&keys, rows.num_rows(), None)?;
-        let side = &mut self.sides[port];
-        let encoded = side.codec.encode(rows.columns())?;
+        let bag = match &mut self.sides[port] {
+            Side::Bag(bag) => bag,
+            Side::Log(log) => {
+                return log.restore(&rows, numbered::numbers(batch), &slots, &mut self.keys);
+            }
+        };
+        let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
+        let width = lead + rows.num_columns();
+        let (counts, matches) = (numbers(width), numbers(width + 1));
+        let encoded = bag.codec.encode(rows.columns())?;
         for (row, &slot) in slots.iter().enumerate() {
-            let id = side.find_or_insert(encoded.get(row), slot, &mut self.keys);
-            let held = &mut side.rows[id as usize];
+            let id = bag.find_or_insert(encoded.get(row), slot, &mut self.keys);
+            let held = &mut bag.rows[id as usize];
             self.keys.add_total(slot, port, counts[row] - held.count);
             held.count = counts[row];
             held.matches = matches[row];
-            side.journal.restored(id);
+            bag.journal.restored(id);
         }
         Ok(())
     }
 
     fn restore_deletes(&mut self, port: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
-        let rows = self.input_columns(port, batch)?;
-        let side = &mut self.sides[port];
-        let encoded = side.codec.encode(rows.columns())?;
+        let rows = self.input_columns(port, batch, 1)?;
+        let Side::Bag(bag) = &mut self.sides[port] else {
+            let message = "rows were deleted from what only grows";
+            return Err(OperatorError::Data(message.to_owned()));
+        };
+        let encoded = bag.codec.encode(rows.columns())?;
         for row in 0..rows.num_rows() {
-            if let Some(id) = side.find(encoded.get(row)) {
-                let held = &side.rows[id as usize];
+            if let Some(id) = bag.find(encoded.get(row)) {
+                let held = &bag.rows[id as usize];
                 self.keys.add_total(held.slot, port, -held.count);
-                side.remove(id, &mut self.keys, &self.index);
+                bag.remove(id, &mut self.keys, &self.index);
             }
         }
-        side.deleted.clear();
+        bag.deleted.clear();
         Ok(())
     }
 
-    /// A snapshot's columns without the key group and the values.
+    /// The input's columns of a snapshot, which stand behind `lead` others.
     fn input_columns(
         &self,
         port: usize,
         batch: &RecordBatch,
+        lead: usize,
     ) -> Result<RecordBatch, OperatorError> {
-        let width = self.sides[port].schema.fields().len();
-        Ok(batch.project(&(1..=width).collect::<Vec<_>>())?)
+        let width = self.schemas[port].fields().len();
+        Ok(batch.project(&(lead..lead + width).collect::<Vec<_>>())?)
     }
+}
+
+fn take_tables(
+    bag: &mut Bag,
+    name: &str,
+    index: &KeyIndex,
+    scope: SnapshotScope,
+) -> Result<Vec<SnapshotTable>, OperatorError> {
+    let deleted = std::mem::take(&mut bag.deleted);
+    let deletes = match scope {
+        SnapshotScope::Full => Vec::new(),
+        SnapshotScope::Changed => deletes(bag, &deleted)?,
+    };
+    let ids = bag.take_changed(scope);
+    let upserts = ids.chunks(CHUNK_ROWS).map(|ids| upserts(bag, index, ids));
+    let upserts = upserts.collect::<Result<Vec<_>, _>>()?;
+    snapshot::tables(name, 1 + bag.schema.fields().len(), &deletes, &upserts)
 }
 
 /// Rows of one side, by their bytes, after their key groups.
 fn rows<'a>(
-    side: &'a Side,
+    bag: &'a Bag,
     groups: impl Iterator<Item = u8>,
     bytes: impl Iterator<Item = &'a [u8]>,
 ) -> Result<RecordBatch, OperatorError> {
     let mut fields = vec![Arc::new(key_group_field())];
-    fields.extend(side.schema.fields().iter().cloned());
+    fields.extend(bag.schema.fields().iter().cloned());
     let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt8Array::from_iter_values(groups))];
-    columns.extend(side.codec.decode(bytes)?);
+    columns.extend(bag.codec.decode(bytes)?);
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }
 
 fn deletes(
-    side: &Side,
+    bag: &Bag,
     deleted: &[(KeyGroup, Box<[u8]>)],
 ) -> Result<Vec<RecordBatch>, OperatorError> {
     let batch = |deleted: &[(KeyGroup, Box<[u8]>)]| {
         let groups = deleted.iter().map(|(group, _)| group.0);
-        rows(side, groups, deleted.iter().map(|(_, bytes)| &**bytes))
+        rows(bag, groups, deleted.iter().map(|(_, bytes)| &**bytes))
     };
     deleted.chunks(CHUNK_ROWS).map(batch).collect()
 }
 
-fn upserts(side: &Side, index: &KeyIndex, ids: &[u32]) -> Result<RecordBatch, OperatorError> {
-    let held = || ids.iter().map(|&id| &side.rows[id as usize]);
-    let rows = rows(side, held().map(|r| index.group(r.slot).0), held().map(|r| &*r.bytes))?;
+fn upserts(bag: &Bag, index: &KeyIndex, ids: &[u32]) -> Result<RecordBatch, OperatorError> {
+    let held = || ids.iter().map(|&id| &bag.rows[id as usize]);
+    let rows = rows(bag, held().map(|r| index.group(r.slot).0), held().map(|r| &*r.bytes))?;
     let mut fields: Vec<_> = rows.schema().fields().iter().cloned().collect();
     let mut columns = rows.columns().to_vec();
     for name in ["count", "matches"] {

@@ -20,7 +20,7 @@ mod tests;
 pub use rows::LookupRows;
 
 use crate::batch::Batch;
-use crate::join::{JoinKind, JoinSpec, output_schema};
+use crate::join::{JoinKind, JoinSpec, Test, output_schema};
 use crate::operator::{EpochContext, Operator, OperatorError, Output, Readiness};
 use crate::snapshot::{Snapshot, SnapshotScope};
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
@@ -51,8 +51,8 @@ pub struct LookupJoin {
     spec: JoinSpec,
     /// The left keys' columns.
     key_schema: SchemaRef,
-    /// Left and right columns, as the residual sees them and as they come out.
     output: SchemaRef,
+    residual: Option<Test>,
     lookup: Box<dyn Lookup>,
     /// The keys of the epoch at hand, while it waits for their rows.
     asked: Option<Vec<ArrayRef>>,
@@ -83,7 +83,8 @@ impl LookupJoin {
         }
         let output = output_schema(spec.kind, &left, right);
         let key_schema = Arc::new(left.project(&spec.left_keys)?);
-        Ok(LookupJoin { spec, key_schema, output, lookup, asked: None, found: None })
+        let residual = Test::of(spec.residual.as_ref(), &left, right)?;
+        Ok(LookupJoin { spec, key_schema, output, residual, lookup, asked: None, found: None })
     }
 
     fn keys(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
@@ -109,11 +110,11 @@ impl LookupJoin {
             ));
         }
         let (mut lefts, mut rights) = right.pairs(&self.keys(left.columns()), left.len())?;
-        if let Some(residual) = &self.spec.residual {
+        if let Some(residual) = &self.residual {
             let pairs = self.rows(left, right, &lefts, &rights)?;
-            let passes = residual.evaluate(&pairs, now_ms)?;
+            let passes = residual.passes_whole(pairs.columns(), pairs.num_rows(), now_ms)?;
             let kept = |of: &UInt32Array| {
-                Ok::<_, OperatorError>(filter(of, passes.as_boolean())?.as_primitive().clone())
+                Ok::<_, OperatorError>(filter(of, &passes)?.as_primitive().clone())
             };
             (lefts, rights) = (kept(&lefts)?, kept(&rights)?);
         }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::expression::{Expression, RowError};
+use crate::join::Residual;
 use crate::time::Watermark;
 use arrow::array::{BooleanArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
@@ -50,7 +51,7 @@ struct Less;
 impl Expression for Less {
     fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
         let value = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
-        let less = value(1).iter().zip(value(3)).map(|(left, right)| Some(left < right));
+        let less = value(0).iter().zip(value(1)).map(|(left, right)| Some(left < right));
         Ok(Arc::new(less.collect::<BooleanArray>()))
     }
 
@@ -59,8 +60,9 @@ impl Expression for Less {
     }
 }
 
-fn spec(kind: JoinKind, residual: Option<Arc<dyn Expression>>) -> JoinSpec {
-    JoinSpec { kind, left_keys: vec![0], right_keys: vec![0], residual }
+fn spec(kind: JoinKind, residual: Option<Residual>) -> JoinSpec {
+    let only_grows = [true, true];
+    JoinSpec { kind, left_keys: vec![0], right_keys: vec![0], residual, only_grows }
 }
 
 fn join(spec: JoinSpec, table: &[Row], questions: usize) -> LookupJoin {
@@ -143,7 +145,7 @@ proptest! {
         has_residual: bool,
     ) {
         let kind = if is_outer { JoinKind::Left } else { JoinKind::Inner };
-        let residual = has_residual.then(|| Arc::new(Less) as Arc<dyn Expression>);
+        let residual = has_residual.then(|| Residual { condition: Arc::new(Less), reads: vec![1, 3] });
         let mut join = join(spec(kind, residual), &table, 0);
         let parts: Vec<&[Row]> = batches.iter().map(Vec::as_slice).collect();
         let mut expected: BTreeMap<Joined, i64> = BTreeMap::new();

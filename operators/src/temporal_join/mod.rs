@@ -21,9 +21,8 @@ mod snapshot;
 mod tests;
 
 use crate::batch::Batch;
-use crate::expression::Expression;
 use crate::gather::Gather;
-use crate::join::{JoinKind, output_schema};
+use crate::join::{JoinKind, Residual, Test, output_schema};
 use crate::key::{KeyGroup, all_valid, hash_keys};
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
@@ -38,7 +37,6 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimeUnit};
 use history::{History, Version};
 use snapshot::Journal;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
 
 /// What to join. Output columns: as of [`crate::join::JoinSpec`].
 #[derive(Clone, Debug)]
@@ -53,9 +51,8 @@ pub struct TemporalJoinSpec {
     pub left_time: usize,
     /// From when a version is valid, `Timestamp(ms)`.
     pub right_time: usize,
-    /// What else a pair must fulfil, over the left input's columns, then the right's. A row whose
-    /// version fails it meets none.
-    pub residual: Option<Arc<dyn Expression>>,
+    /// What else a pair must fulfil. A row whose version fails it meets none.
+    pub residual: Option<Residual>,
 }
 
 /// Rows in one output batch, at most.
@@ -66,8 +63,7 @@ const OUTPUT_ROWS_MAX: usize = 16_384;
 pub struct TemporalJoin {
     spec: TemporalJoinSpec,
     output: SchemaRef,
-    /// Left and right columns, as the residual sees them.
-    pair: SchemaRef,
+    residual: Option<Test>,
     schemas: [SchemaRef; 2],
     codecs: [RowCodec; 2],
     index: KeyIndex,
@@ -125,7 +121,7 @@ impl TemporalJoin {
         let key_types = crate::join::key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
         Ok(TemporalJoin {
             output: output_schema(spec.kind, &left, &right),
-            pair: output_schema(JoinKind::Inner, &left, &right),
+            residual: Test::of(spec.residual.as_ref(), &left, &right)?,
             codecs: [RowCodec::of_schema(&left)?, RowCodec::of_schema(&right)?],
             schemas: [left, right],
             index: KeyIndex::new(&key_types)?,
@@ -315,13 +311,13 @@ impl TemporalJoin {
         pairs: &mut [(&Waiting, Partner)],
         now_ms: i64,
     ) -> Result<(), OperatorError> {
-        let Some(residual) = &self.spec.residual else { return Ok(()) };
+        let Some(residual) = &self.residual else { return Ok(()) };
         let matched: Vec<_> = pairs.iter().filter(|pair| pair.1.is_some()).copied().collect();
         if matched.is_empty() {
             return Ok(());
         }
-        let rows = RecordBatch::try_new(self.pair.clone(), self.columns(&matched)?)?;
-        let passes = crate::join::passes(&**residual, &rows, now_ms)?;
+        let columns = self.columns(&matched)?;
+        let passes = residual.passes_whole(&columns, matched.len(), now_ms)?;
         let judged = pairs.iter_mut().filter(|pair| pair.1.is_some());
         for (pair, _) in judged.zip(passes.values()).filter(|(_, passes)| !passes) {
             pair.1 = None;

@@ -1,11 +1,12 @@
 //! Temporal joins by example, and against a naive oracle that keeps versions in one map.
 
 use super::*;
-use crate::expression::RowError;
+use crate::expression::{Expression, RowError};
 use crate::oracle::{Event, Workers, events};
 use arrow::array::{BooleanArray, TimestampMillisecondArray};
 use arrow::datatypes::{Field, Schema, TimestampMillisecondType};
 use proptest::prelude::*;
+use std::sync::Arc;
 
 /// `(key, time, value)`.
 type Row = (Option<i64>, i64, i64);
@@ -46,13 +47,17 @@ struct NotMore;
 impl Expression for NotMore {
     fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
         let column = |i: usize| rows.column(i).as_primitive::<Int64Type>().values();
-        let pairs = column(2).iter().zip(column(5));
+        let pairs = column(0).iter().zip(column(1));
         Ok(Arc::new(BooleanArray::from(pairs.map(|(l, r)| l <= r).collect::<Vec<_>>())))
     }
 
     fn describe(&self) -> String {
         "left.v <= right.v".into()
     }
+}
+
+fn not_more() -> Residual {
+    Residual { condition: Arc::new(NotMore), reads: vec![2, 5] }
 }
 
 fn spec(kind: JoinKind) -> TemporalJoinSpec {
@@ -192,7 +197,7 @@ fn rows_without_key_meet_nothing_and_are_padded_by_a_left_join() {
 
 #[test]
 fn a_row_whose_version_fails_the_residual_meets_none() {
-    let residual: Option<Arc<dyn Expression>> = Some(Arc::new(NotMore));
+    let residual = Some(not_more());
     let mut join = join(&TemporalJoinSpec { residual, ..spec(JoinKind::Left) });
     let (old, new) = ((EUR, 10, 5), (EUR, 20, 1));
     let orders = [(EUR, 10, 3), (EUR, 20, 3)];
@@ -290,8 +295,7 @@ fn any_epochs() -> impl Strategy<Value = Vec<Epoch>> {
 fn any_spec() -> impl Strategy<Value = TemporalJoinSpec> {
     let kind = prop::sample::select(vec![JoinKind::Inner, JoinKind::Left]);
     (kind, any::<bool>()).prop_map(|(kind, residual)| {
-        let residual: Option<Arc<dyn Expression>> =
-            if residual { Some(Arc::new(NotMore)) } else { None };
+        let residual = residual.then(not_more);
         TemporalJoinSpec { residual, ..spec(kind) }
     })
 }

@@ -31,7 +31,8 @@ fn batch(rows: &[Row]) -> Batch {
 }
 
 fn join_spec(kind: JoinKind) -> JoinSpec {
-    JoinSpec { kind, left_keys: vec![0, 1], right_keys: vec![0, 1], residual: None }
+    let (left_keys, right_keys) = (vec![0, 1], vec![0, 1]);
+    JoinSpec { kind, left_keys, right_keys, residual: None, only_grows: [true, true] }
 }
 
 fn join(kind: JoinKind) -> WindowJoin {

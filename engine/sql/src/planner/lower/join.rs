@@ -9,9 +9,8 @@ use crate::planner::relation::{JoinTime, Op, Relation};
 use arrow::datatypes::{Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use tidemill_operators::Expression;
 use tidemill_operators::interval_join::IntervalJoinSpec;
-use tidemill_operators::join::{JoinKind, JoinSpec};
+use tidemill_operators::join::{JoinKind, JoinSpec, Residual};
 use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::window_join::WindowJoinSpec;
 
@@ -69,20 +68,16 @@ impl Lowering<'_> {
             .map(|f| f.as_ref().clone())
             .collect();
         let place = |i: usize| if i < width { l.at(i) } else { left_width + r.at(i - width) };
-        let residual = match residual {
-            None => None,
-            Some(expr) => {
-                let compiled = Compiled::new(&expr.remap(&place), &Schema::new(pair.clone()))?;
-                let residual: Arc<dyn Expression> = Arc::new(compiled);
-                Some(residual)
-            }
-        };
+        let schema = Schema::new(pair.clone());
+        let residual = residual.as_ref().map(|expr| reads_little(&expr.remap(&place), &schema));
+        let residual = residual.transpose()?;
         let semi = matches!(kind, JoinKind::LeftSemi | JoinKind::LeftAnti);
         let spec = JoinSpec {
             kind: *kind,
             left_keys: l.all(left_keys),
             right_keys: r.all(right_keys),
             residual,
+            only_grows: [!left.updating, !right.updating],
         };
         let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
         let mut inputs = vec![l.node];
@@ -171,4 +166,17 @@ impl Lowering<'_> {
             (0..relation.columns.len()).map(|i| wanted.iter().position(|&w| w == i)).collect();
         Ok(Lowered { node, columns, arrival: arrival.then_some(wanted.len()) })
     }
+}
+
+/// A condition over pairs of rows, compiled over the columns that it reads.
+fn reads_little(condition: &Expr, pair: &Schema) -> Planned<Residual> {
+    let mut reads = BTreeSet::new();
+    condition.columns(&mut |column| {
+        reads.insert(column);
+    });
+    let reads: Vec<usize> = reads.into_iter().collect();
+    let place = |column| reads.binary_search(&column).expect("collected above");
+    let schema = Schema::new(reads.iter().map(|&i| pair.field(i).clone()).collect::<Vec<_>>());
+    let condition = Arc::new(Compiled::new(&condition.remap(&place), &schema)?);
+    Ok(Residual { condition, reads })
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tidemill_formats::Table;
 use tidemill_operators::Expression;
 use tidemill_operators::aggregate::AggregateCall;
-use tidemill_operators::join::JoinSpec;
+use tidemill_operators::join::{JoinSpec, Residual};
 use tidemill_operators::over::OverFunction;
 
 /// What says which rows a table gives.
@@ -102,7 +102,9 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 types(&inputs[0].schema),
             )
         }
-        NodeKind::Join(spec) => format!("join {}", equi_join(spec, inputs)),
+        NodeKind::Join(spec) => {
+            format!("join {} growing {:?}", equi_join(spec, inputs), spec.only_grows)
+        }
         NodeKind::IntervalJoin(spec) => format!(
             "interval join {} times {} {} within {} and {}",
             join(&spec.kind, [&spec.left_keys, &spec.right_keys], spec.residual.as_ref(), inputs),
@@ -156,14 +158,14 @@ fn equi_join(spec: &JoinSpec, inputs: &[&Node]) -> String {
 fn join(
     kind: &dyn Debug,
     [left_keys, right_keys]: [&[usize]; 2],
-    residual: Option<&Arc<dyn Expression>>,
+    residual: Option<&Residual>,
     inputs: &[&Node],
 ) -> String {
     format!(
         "{kind:?} {} {} and {} of {} {}",
         Columns(inputs[0]).names(left_keys),
         Columns(inputs[1]).names(right_keys),
-        described(residual),
+        described(residual.map(|residual| &residual.condition)),
         types(&inputs[0].schema),
         types(&inputs[1].schema),
     )

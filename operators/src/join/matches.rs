@@ -1,0 +1,59 @@
+//! Joins that show rows without a partner and whose condition is more than equal keys: there each
+//! row counts its partners.
+
+use super::pairs::{Alone, Pair};
+use super::residual::Test;
+use super::side::Side;
+use super::{Join, bag::Bag};
+use crate::operator::OperatorError;
+
+impl Join {
+    /// The changes of such a join. Both of its sides are bags.
+    pub(super) fn changes_by_matches(
+        &mut self,
+        residual: &Test,
+        now_ms: i64,
+    ) -> Result<Vec<Pair>, OperatorError> {
+        let pairs = self.pairs(true);
+        let mut passing = self.passing(&pairs, residual, now_ms)?;
+        let kind = self.spec.kind;
+        let [Side::Bag(left), Side::Bag(right)] = &mut self.sides else {
+            unreachable!("the join was made with bags")
+        };
+        passing.iter().for_each(|&pair| count_matches(pair, left, right));
+        passing.retain(|pair| pair.weight != 0 && kind.has_pairs());
+        alone_by_matches(Alone::of(kind, 0), 0, left, &mut passing);
+        alone_by_matches(Alone::of(kind, 1), 1, right, &mut passing);
+        Ok(passing)
+    }
+}
+
+/// Counts the partners that a pair gives to its rows, or takes from them.
+fn count_matches(pair: Pair, left: &mut Bag, right: &mut Bag) {
+    let (l, r) = (&left.rows[pair.left as usize], &right.rows[pair.right as usize]);
+    // A row that was there knows its partners from before; a new one meets all of them now.
+    let for_left = if l.is_new() { r.count } else { r.delta };
+    let for_right = if r.is_new() { l.count } else { l.delta };
+    for (side, id, matches) in [(left, pair.left, for_left), (right, pair.right, for_right)] {
+        if matches != 0 {
+            let row = &mut side.rows[id as usize];
+            row.matches += matches;
+            row.matches_delta += matches;
+            side.touch(id);
+        }
+    }
+}
+
+/// Changes of rows of one side that are shown by themselves.
+fn alone_by_matches(alone: Alone, port: usize, side: &Bag, pairs: &mut Vec<Pair>) {
+    if alone == Alone::Never {
+        return;
+    }
+    for &id in &side.touched {
+        let row = &side.rows[id as usize];
+        let matches_before = row.matches - row.matches_delta;
+        let weight = alone.shown(row.count, row.matches > 0)
+            - alone.shown(row.count_before(), matches_before > 0);
+        pairs.extend(Pair::alone(port, id, weight));
+    }
+}
