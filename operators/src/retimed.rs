@@ -58,8 +58,9 @@ impl Time {
     }
 }
 
-/// Neither "nothing is known" nor "the input has ended" is a time that could be delayed.
-fn delayed(watermark: Watermark, delay_ms: i64) -> Watermark {
+/// A watermark as it is seen [behind](Retimed::behind) by so much. Neither "nothing is known" nor
+/// "the input has ended" is a time that could be delayed.
+pub fn delayed(watermark: Watermark, delay_ms: i64) -> Watermark {
     match watermark {
         Watermark::MIN | Watermark::MAX => watermark,
         Watermark(ms) => Watermark(ms.saturating_sub(delay_ms)),

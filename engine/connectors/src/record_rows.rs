@@ -287,7 +287,7 @@ mod tests {
     fn spec(format: &str) -> ReadSpec {
         let mut table = table(&[("format", format), ("key.format", "json"), ("key.fields", "id")]);
         table.primary_key = vec![0];
-        ReadSpec { table, columns: vec![0, 1], arrival: true, positions: None }
+        ReadSpec { table, columns: vec![0, 1], arrival: true, positions: None, until: None }
     }
 
     fn first_is_key(column: usize) -> Origin {

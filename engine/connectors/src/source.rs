@@ -28,6 +28,9 @@ pub struct ReadSpec {
     pub arrival: bool,
     /// Where to start, from a checkpoint; partitions not named start as the options say.
     pub positions: Option<Positions>,
+    /// Where to stop, from a checkpoint, whatever the options say. For connectors whose input may
+    /// have no end; the others read to theirs.
+    pub until: Option<Positions>,
 }
 
 /// Rows of one lane.

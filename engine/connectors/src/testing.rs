@@ -28,7 +28,7 @@ pub(crate) fn table(options: &[(&str, &str)]) -> Table {
 /// What it takes to read all physical columns of a table.
 pub(crate) fn read_all(table: Table) -> ReadSpec {
     let columns = (0..table.schema.fields().len()).collect();
-    ReadSpec { table, columns, arrival: false, positions: None }
+    ReadSpec { table, columns, arrival: false, positions: None, until: None }
 }
 
 /// Polls readers in turn, one epoch a round, until all have finished.

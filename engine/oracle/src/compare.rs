@@ -9,6 +9,7 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use std::cmp::Ordering;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 /// How far apart equal floats may lie, relatively.
@@ -23,6 +24,8 @@ pub struct Difference {
     pub missing: Vec<String>,
     /// Rows that only the actual bag has.
     pub unexpected: Vec<String>,
+    /// Rows of the actual bag with what the expected one has under the same key.
+    pub different: Vec<(String, String)>,
 }
 
 impl fmt::Display for Difference {
@@ -34,6 +37,12 @@ impl fmt::Display for Difference {
             writeln!(f, "{} {what}:", rows.len())?;
             for row in rows.iter().take(SHOWN_MAX) {
                 writeln!(f, "  {row}")?;
+            }
+        }
+        if !self.different.is_empty() {
+            writeln!(f, "{} different:", self.different.len())?;
+            for (actual, expected) in self.different.iter().take(SHOWN_MAX) {
+                writeln!(f, "  {actual} for {expected}")?;
             }
         }
         Ok(())
@@ -48,11 +57,56 @@ pub fn difference(
     expected: &RecordBatch,
     actual: &RecordBatch,
 ) -> Result<Option<Difference>, OracleError> {
+    difference_by_key(expected, actual, &[])
+}
+
+/// The same, where rows that differ and have the same `key` columns are one difference.
+///
+/// # Errors
+/// As of [`difference`].
+pub fn difference_by_key(
+    expected: &RecordBatch,
+    actual: &RecordBatch,
+    key: &[usize],
+) -> Result<Option<Difference>, OracleError> {
+    let (mut missing, mut unexpected) = unmatched(expected, actual)?;
+    if missing.is_empty() && unexpected.is_empty() {
+        return Ok(None);
+    }
+    let mut different = Vec::new();
+    if !key.is_empty() {
+        let key_of = |rows: &RecordBatch, row: usize| -> Vec<Option<String>> {
+            key.iter().map(|&column| text(rows.column(column), row)).collect()
+        };
+        let mut wanted: HashMap<_, usize> =
+            missing.iter().map(|&row| (key_of(expected, row), row)).collect();
+        let mut paired = HashSet::new();
+        unexpected.retain(|&row| match wanted.remove(&key_of(actual, row)) {
+            None => true,
+            Some(of) => {
+                different.push((show(actual, row), show(expected, of)));
+                !paired.insert(of)
+            }
+        });
+        missing.retain(|row| !paired.contains(row));
+    }
+    Ok(Some(Difference {
+        missing: missing.into_iter().map(|row| show(expected, row)).collect(),
+        unexpected: unexpected.into_iter().map(|row| show(actual, row)).collect(),
+        different,
+    }))
+}
+
+/// The rows of either bag that the other one doesn't have.
+fn unmatched(
+    expected: &RecordBatch,
+    actual: &RecordBatch,
+) -> Result<(Vec<usize>, Vec<usize>), OracleError> {
     let mut wanted = Row::all(expected)?;
     let mut found = Row::all(actual)?;
     wanted.sort_by(Row::order);
     found.sort_by(Row::order);
-    let mut difference = Difference { missing: Vec::new(), unexpected: Vec::new() };
+    let (mut missing, mut unexpected) = (Vec::new(), Vec::new());
     let (mut wanted, mut found) = (wanted.into_iter().peekable(), found.into_iter().peekable());
     loop {
         let order = match (wanted.peek(), found.peek()) {
@@ -66,17 +120,16 @@ pub fn difference(
             && let Some(row) = wanted.next()
             && order == Ordering::Less
         {
-            difference.missing.push(show(expected, row.number));
+            missing.push(row.number);
         }
         if order != Ordering::Less
             && let Some(row) = found.next()
             && order == Ordering::Greater
         {
-            difference.unexpected.push(show(actual, row.number));
+            unexpected.push(row.number);
         }
     }
-    let is_same = difference.missing.is_empty() && difference.unexpected.is_empty();
-    Ok((!is_same).then_some(difference))
+    Ok((missing, unexpected))
 }
 
 struct Row {

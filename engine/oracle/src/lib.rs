@@ -28,12 +28,14 @@ mod query;
 mod read;
 mod recompute;
 mod session_window;
+mod standing;
 mod time_filter;
 mod top_n;
 mod window;
 
 pub use capture::Capture;
-pub use compare::{Difference, difference};
+pub use compare::{Difference, difference, difference_by_key};
 pub use error::OracleError;
 pub use excluded::Excluded;
-pub use recompute::{Open, SinkRows, recompute};
+pub use recompute::{Answer, Open, SinkRows, answers, recompute};
+pub use standing::{Cut, Standing};

@@ -5,11 +5,18 @@ use crate::error::OracleError;
 use crate::recompute::Open;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use tidemill_connectors::source::{ReadSpec, Source, read_all};
+use tidemill_connectors::source::{Positions, ReadSpec, Source, read_all};
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::Batch;
 use tidemill_operators::map::Map;
 use tidemill_sql::plan::{LookupJoinPlan, SourcePlan};
+
+/// How tables are read.
+pub(crate) struct Reading<'a> {
+    pub(crate) open: &'a Open<'a>,
+    /// Where to stop, if not at the input's end.
+    pub(crate) until: Option<&'a Positions>,
+}
 
 /// All rows of a table, in the order of one reader; of a table that is read by key the last row
 /// of each.
@@ -19,13 +26,14 @@ use tidemill_sql::plan::{LookupJoinPlan, SourcePlan};
 pub(crate) fn read(
     plan: &SourcePlan,
     schema: &SchemaRef,
-    open: &Open<'_>,
+    reading: &Reading<'_>,
 ) -> Result<RecordBatch, OracleError> {
-    let source = open(&ReadSpec {
+    let source = (reading.open)(&ReadSpec {
         table: plan.table.clone(),
         columns: plan.columns.clone(),
         arrival: plan.arrival,
         positions: None,
+        until: reading.until.cloned(),
     })?;
     if !source.is_bounded() {
         return Err(OracleError::Unsupported(format!("{} has no end", plan.table.name)));
@@ -55,6 +63,7 @@ pub(crate) fn looked_up(
         columns: plan.columns.clone(),
         arrival: false,
         positions: None,
+        until: None,
     })?;
     let mut batches = drain(source.as_ref())?;
     for step in &plan.steps {

@@ -4,6 +4,8 @@ use crate::bag::latest_by_key;
 use crate::error::OracleError;
 use crate::excluded::{Excluded, LateRows};
 use crate::query::{Query, conform};
+use crate::read::Reading;
+use crate::standing::Standing;
 use crate::window::has_slices;
 use crate::{group, join, over, read, time_filter, top_n};
 use arrow::array::RecordBatch;
@@ -29,6 +31,17 @@ pub struct SinkRows {
     pub rows: RecordBatch,
 }
 
+/// The batch answer to one sink, or why there is none.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The sink's node in the plan.
+    pub node: NodeId,
+    /// The table's name.
+    pub table: String,
+    /// As of [`SinkRows::rows`]; an error names what has no meaning in batch.
+    pub rows: Result<RecordBatch, String>,
+}
+
 /// What each sink of `plan` holds in the end, computed in batch over the whole input, without the
 /// rows of `excluded`.
 ///
@@ -39,25 +52,66 @@ pub fn recompute(
     excluded: &Excluded,
     open: &Open<'_>,
 ) -> Result<Vec<SinkRows>, OracleError> {
+    let standing = Standing { excluded: excluded.clone(), cut: None };
+    let known = |Answer { node, table, rows }| match rows {
+        Ok(rows) => Ok(SinkRows { node, table, rows }),
+        Err(reason) => Err(OracleError::Unsupported(reason)),
+    };
+    answers(plan, &standing, open)?.into_iter().map(known).collect()
+}
+
+/// What each sink of `plan` holds for a run that has come so far. What has no meaning in batch is
+/// left out, with the sinks that it reaches.
+///
+/// # Errors
+/// If an input can't be read, or the late rows contradict it.
+pub fn answers(
+    plan: &Plan,
+    standing: &Standing,
+    open: &Open<'_>,
+) -> Result<Vec<Answer>, OracleError> {
     let query = Query::new()?;
-    let mut done: Vec<RecordBatch> = Vec::with_capacity(plan.nodes.len());
-    let mut sinks = Vec::new();
+    let mut done: Vec<Result<RecordBatch, String>> = Vec::with_capacity(plan.nodes.len());
+    let mut answers = Vec::new();
     for (id, node) in plan.nodes.iter().enumerate() {
-        let inputs = node.inputs.iter().map(|&input| done[input].clone()).collect();
-        let late = excluded.of(id);
-        let inputs = match &node.kind {
-            NodeKind::WindowAggregate(spec) if has_slices(spec) => inputs,
-            _ => late.remove_from(inputs)?,
+        let inputs = node.inputs.iter().map(|&input| done[input].clone());
+        let rows = match inputs.collect::<Result<Vec<_>, String>>() {
+            Err(reason) => Err(reason),
+            Ok(inputs) => match step(&query, (id, node), inputs, standing, open) {
+                Err(OracleError::Unsupported(reason)) => Err(reason),
+                rows => Ok(rows?),
+            },
         };
         if let NodeKind::Sink(sink) = &node.kind {
-            let rows = sunk(sink, &inputs[0])?;
-            sinks.push(SinkRows { node: id, table: sink.table.name.clone(), rows });
-            done.push(inputs[0].clone());
-        } else {
-            done.push(compute(&query, node, &inputs, late, open)?);
+            answers.push(Answer { node: id, table: sink.table.name.clone(), rows: rows.clone() });
+        }
+        done.push(rows);
+    }
+    Ok(answers)
+}
+
+/// The rows of a node that have come out of it.
+fn step(
+    query: &Query,
+    (id, node): (NodeId, &Node),
+    inputs: Vec<RecordBatch>,
+    standing: &Standing,
+    open: &Open<'_>,
+) -> Result<RecordBatch, OracleError> {
+    let late = standing.excluded.of(id);
+    let inputs = match &node.kind {
+        NodeKind::WindowAggregate(spec) if has_slices(spec) => inputs,
+        _ => late.remove_from(inputs)?,
+    };
+    match &standing.cut {
+        None => compute(query, node, &inputs, late, &Reading { open, until: None }),
+        Some(cut) => {
+            let inputs = cut.due_inputs((id, node), inputs)?;
+            let until = cut.positions.get(&id);
+            let rows = compute(query, node, &inputs, late, &Reading { open, until })?;
+            cut.due_rows((id, node), rows)
         }
     }
-    Ok(sinks)
 }
 
 fn compute(
@@ -65,7 +119,7 @@ fn compute(
     node: &Node,
     inputs: &[RecordBatch],
     late: &LateRows,
-    open: &Open<'_>,
+    reading: &Reading<'_>,
 ) -> Result<RecordBatch, OracleError> {
     let schema = &node.schema;
     if node.by_processing_time {
@@ -73,7 +127,7 @@ fn compute(
         return Err(OracleError::Unsupported(message.to_owned()));
     }
     match &node.kind {
-        NodeKind::Source(plan) => read::read(plan, schema, open),
+        NodeKind::Source(plan) => read::read(plan, schema, reading),
         NodeKind::Values(rows) => Ok(rows.clone()),
         // Reading took the last row of each key already.
         NodeKind::Normalize(_) => Ok(inputs[0].clone()),
@@ -94,7 +148,7 @@ fn compute(
             "a temporal join has no batch counterpart here".to_owned(),
         )),
         NodeKind::LookupJoin(plan) => {
-            let right = read::looked_up(plan, open)?;
+            let right = read::looked_up(plan, reading.open)?;
             join::join(query, &plan.join, [&inputs[0], &right], schema)
         }
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
@@ -104,7 +158,7 @@ fn compute(
                 inputs.iter().map(|part| conform(schema, part.columns().to_vec(), part.num_rows()));
             Ok(concat_batches(schema, &parts.collect::<Result<Vec<_>, _>>()?)?)
         }
-        NodeKind::Sink(_) => Ok(inputs[0].clone()),
+        NodeKind::Sink(sink) => sunk(sink, &inputs[0]),
     }
 }
 

@@ -442,6 +442,7 @@ fn open_sources(
                 columns: source.columns.clone(),
                 arrival: source.arrival,
                 positions: restored.positions(node.operator_id),
+                until: None,
             };
             sources.insert(id, outside.source(&spec)?);
         }

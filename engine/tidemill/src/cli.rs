@@ -7,6 +7,7 @@ use crate::commands::demo::DemoArguments;
 use crate::commands::generate::GenerateArguments;
 use crate::commands::run::RunArguments;
 use crate::commands::topics::TopicsArguments;
+use crate::commands::verify::VerifyArguments;
 use crate::session::SessionArguments;
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -88,6 +89,14 @@ pub(crate) enum Command {
         tidemill topics tail clicks --last 10\n  \
         echo '{\"user_id\": 1}' | tidemill topics produce clicks")]
     Topics(TopicsArguments),
+    /// Compute a job's answer once more, in batch over the same input, and show where its result
+    /// tables differ.
+    #[command(
+        after_help = "The job must not run meanwhile: stop it, verify, and go on.\n\nExamples:\n  \
+        tidemill verify job.sql\n  \
+        tidemill verify leaderboard --brokers localhost:9092 --state tidemill-state/live"
+    )]
+    Verify(VerifyArguments),
 }
 
 #[cfg(test)]

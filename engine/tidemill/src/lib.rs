@@ -39,6 +39,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Broker(arguments) => commands::broker::execute(arguments),
         Command::Bench(arguments) => commands::bench::execute(arguments),
         Command::Topics(arguments) => commands::topics::execute(arguments),
+        Command::Verify(arguments) => commands::verify::execute(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

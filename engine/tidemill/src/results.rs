@@ -18,7 +18,7 @@ use tidemill_formats::Table;
 use tidemill_jobs::Job;
 use tidemill_runtime::{Metrics, Outside, RunOptions, run};
 use tidemill_sql::plan::Plan;
-use tidemill_sql::plan_results;
+use tidemill_sql::{SourceText, plan_results};
 
 /// The result tables of a job, to be read.
 pub(crate) struct Results {
@@ -58,9 +58,7 @@ impl Results {
             definitions: vec![("TOPIC_PREFIX".to_owned(), stage.prefix().to_owned())],
             brokers: Some(stage.brokers().to_owned()),
         };
-        let texts = vec![session::shipped(job)];
-        let planned = plan_results(texts, &session::variables(&session), &Registry);
-        let planned = planned.map_err(|error| Failure::JobFile(error.to_string()))?;
+        let planned = planned(vec![session::shipped(job)], &session::variables(&session))?;
         if let Some(table) = planned.unreadable.first() {
             let why = format!("the results in '{table}' can't be read from where they are written");
             return Err(Failure::JobFile(format!("error: {why}")));
@@ -96,20 +94,34 @@ struct Shown<'a> {
     show: Show<'a>,
 }
 
+/// Plans to read the result tables of a session.
+pub(crate) fn planned(
+    texts: Vec<SourceText>,
+    variables: &BTreeMap<String, String>,
+) -> Result<tidemill_sql::Results, Failure> {
+    let planned = plan_results(texts, variables, &Registry);
+    planned.map_err(|error| Failure::JobFile(error.to_string()))
+}
+
+/// A result table as it is read from its beginning.
+pub(crate) fn readable(spec: &ReadSpec, extent: Extent) -> ReadSpec {
+    let mut options = spec.table.options.clone();
+    let mut set = |key: &str, value: &str| options.insert(key.to_owned(), value.to_owned());
+    match spec.table.option("connector") {
+        Some("kafka") => {
+            set("scan.startup.mode", "earliest-offset");
+            set("scan.bounded.mode", extent.bounded_mode());
+        }
+        Some("upsert-kafka") => drop(set("scan.bounded.mode", extent.bounded_mode())),
+        _ => {}
+    }
+    let table = Table { options, ..spec.table.clone() };
+    ReadSpec { table, ..spec.clone() }
+}
+
 impl Outside for Shown<'_> {
     fn source(&self, spec: &ReadSpec) -> Result<Box<dyn Source>, ConnectorError> {
-        let mut options = spec.table.options.clone();
-        let mut set = |key: &str, value: &str| options.insert(key.to_owned(), value.to_owned());
-        match spec.table.option("connector") {
-            Some("kafka") => {
-                set("scan.startup.mode", "earliest-offset");
-                set("scan.bounded.mode", self.extent.bounded_mode());
-            }
-            Some("upsert-kafka") => drop(set("scan.bounded.mode", self.extent.bounded_mode())),
-            _ => {}
-        }
-        let table = Table { options, ..spec.table.clone() };
-        open_source(&ReadSpec { table, ..spec.clone() })
+        open_source(&readable(spec, self.extent))
     }
 
     fn sink(&self, spec: &WriteSpec) -> Result<Box<dyn Sink>, ConnectorError> {

@@ -34,11 +34,12 @@ fn definition(text: &str) -> Result<(String, String), String> {
 
 /// Reads and plans a session.
 pub(crate) fn plan(arguments: &SessionArguments) -> Result<Planned, Failure> {
-    let mut texts = Vec::new();
-    for file in &arguments.files {
-        texts.push(read(file)?);
-    }
-    plan_texts(texts, &variables(arguments))
+    plan_texts(texts(arguments)?, &variables(arguments))
+}
+
+/// Reads a session.
+pub(crate) fn texts(arguments: &SessionArguments) -> Result<Vec<SourceText>, Failure> {
+    arguments.files.iter().map(|file| read(file)).collect()
 }
 
 /// Plans a session whose texts are at hand.

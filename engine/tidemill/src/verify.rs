@@ -107,7 +107,7 @@ pub(crate) fn compare(
     dead_letters: &Path,
     seen: &Seen,
 ) -> Result<Comparison, Failure> {
-    let excluded = excluded(plan, late_rows, dead_letters)?;
+    let excluded = excluded_of(plan, late_rows, dead_letters, None)?;
     let open = |spec: &ReadSpec| inputs.source(spec);
     let expected = recompute(plan, &excluded, &open).map_err(anyhow::Error::from)?;
     let mut comparison = Comparison { rows: 0, differences: Vec::new() };
@@ -125,7 +125,7 @@ pub(crate) fn compare(
 }
 
 /// What each table holds, together with one of the sinks that write it.
-fn by_table(
+pub(crate) fn by_table(
     plan: &Plan,
     rows: Vec<SinkRows>,
 ) -> Result<Vec<(&SinkPlan, RecordBatch)>, OracleError> {
@@ -141,17 +141,24 @@ fn by_table(
     Ok(tables.into_values().collect())
 }
 
-/// The rows that the run dropped as late, from its dead letters.
-fn excluded(plan: &Plan, late_rows: u64, dead_letters: &Path) -> Result<Excluded, Failure> {
+/// The rows that the run dropped as late, from the first `length` bytes of its dead letters.
+pub(crate) fn excluded_of(
+    plan: &Plan,
+    late_rows: u64,
+    dead_letters: &Path,
+    length: Option<u64>,
+) -> Result<Excluded, Failure> {
     if late_rows == 0 {
         return Ok(Excluded::default());
     }
     let path = dead_letters.join("late.jsonl");
     let text = fs::read_to_string(&path);
     let text = text.with_context(|| format!("reading the late rows in {}", path.display()))?;
+    let length = length.and_then(|length| usize::try_from(length).ok()).unwrap_or(text.len());
+    let text = text.get(..length).context("the dead letters are shorter than the job left them")?;
     let steps = Metrics::new(plan, 1).nodes;
     let node = |name: &str| steps.iter().position(|step| step.name == name);
-    let excluded = Excluded::read(&text, node).context("the late rows")?;
+    let excluded = Excluded::read(text, node).context("the late rows")?;
     let kept = excluded.len();
     if kept as u64 != late_rows {
         return Err(anyhow!("not verified: of {late_rows} late rows only {kept} were kept").into());

@@ -42,7 +42,7 @@ impl Topics {
 
 impl Source for Topics {
     fn is_bounded(&self) -> bool {
-        self.settings.stop.is_some()
+        self.spec.until.is_some() || self.settings.stop.is_some()
     }
 
     fn alignment(&self) -> Option<Alignment> {
@@ -51,7 +51,10 @@ impl Source for Topics {
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {
         let mut scout = Scout::new(self.settings.clone())?;
-        let partitions = scout.first(self.spec.positions.as_ref())?;
+        let mut partitions = scout.first(self.spec.positions.as_ref())?;
+        if let Some(until) = &self.spec.until {
+            stop_at(until, &mut partitions);
+        }
         let (stop, stopped) = channel();
         let (mut readers, mut inboxes) = (vec![], vec![]);
         for _ in 0..workers {
@@ -74,6 +77,13 @@ impl Source for Topics {
             discover(scout, partitions.len(), inboxes, interval, stopped)?;
         }
         Ok(readers.into_iter().map(|reader| Box::new(reader) as Box<dyn Reader>).collect())
+    }
+}
+
+/// Stops where a checkpoint stood; of a partition that it doesn't know nothing is read.
+fn stop_at(until: &Positions, partitions: &mut [Partition]) {
+    for partition in partitions {
+        partition.stop = until.get(&partition.name()).copied().or(partition.start);
     }
 }
 
@@ -118,6 +128,7 @@ struct KafkaReader {
     drained: Option<Instant>,
     /// The last answer to how far behind it is, for it is asked at each poll.
     lag: Cell<Option<(u64, Instant)>>,
+    is_bounded: bool,
     /// Dropped with the last reader, which ends the search for partitions.
     _stop: Sender<()>,
 }
@@ -146,6 +157,7 @@ impl KafkaReader {
             found,
             drained: None,
             lag: Cell::new(None),
+            is_bounded: spec.until.is_some() || settings.stop.is_some(),
             _stop: stop,
         }
     }
@@ -206,7 +218,7 @@ impl KafkaReader {
 impl Reader for KafkaReader {
     fn poll(&mut self, _epoch: Epoch, max_rows: usize) -> Result<Poll, ConnectorError> {
         self.take_new_partitions()?;
-        if self.settings.stop.is_some() && self.lanes.are_finished() {
+        if self.is_bounded && self.lanes.are_finished() {
             self.queue = None;
             return Ok(Poll::Finished);
         }

@@ -83,6 +83,7 @@ impl LookupSpec {
             columns: self.columns.clone(),
             arrival: false,
             positions: None,
+            until: None,
         }
     }
 

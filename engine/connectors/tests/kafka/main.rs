@@ -43,7 +43,7 @@ fn table(topic: &str, brokers: &str, options: &[(&str, &str)]) -> Table {
 }
 
 fn spec(table: Table) -> ReadSpec {
-    ReadSpec { columns: vec![0, 1], table, arrival: false, positions: None }
+    ReadSpec { columns: vec![0, 1], table, arrival: false, positions: None, until: None }
 }
 
 fn readers(spec: &ReadSpec, workers: usize) -> Vec<Box<dyn Reader>> {
@@ -395,7 +395,8 @@ fn keys_and_metadata_become_columns() {
         let (name, key) = (key.to_owned(), key.to_owned());
         table.metadata.push(MetadataColumn { name, key, data_type, is_virtual: true });
     }
-    let spec = ReadSpec { table, columns: (0..6).collect(), arrival: true, positions: None };
+    let spec =
+        ReadSpec { table, columns: (0..6).collect(), arrival: true, positions: None, until: None };
     let rows = read(&mut readers(&spec, 1), usize::MAX);
     let [row] = &rows[..] else { panic!("one batch: {rows:?}") };
     assert_eq!(row.len(), 1, "a tombstone is no row");
@@ -489,6 +490,7 @@ fn upserts_are_one_record_for_each_key_of_an_epoch_and_come_back_as_rows_and_del
         columns: vec![0, 1],
         arrival: false,
         positions: None,
+        until: None,
     };
     let rows = read(&mut readers(&read_back, 1), usize::MAX);
     let weights: Vec<i64> = rows

@@ -10,3 +10,4 @@ pub(crate) mod generate;
 pub(crate) mod jobs;
 pub(crate) mod run;
 pub(crate) mod topics;
+pub(crate) mod verify;

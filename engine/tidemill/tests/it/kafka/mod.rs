@@ -8,6 +8,7 @@ mod outages;
 mod results;
 mod shipped_jobs;
 mod topics;
+mod verify;
 mod wrong_input;
 
 use crate::support::{finish, tidemill};

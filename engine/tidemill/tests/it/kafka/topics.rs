@@ -82,6 +82,11 @@ impl Topic {
 
     /// Everything that is visible in the topic now, partition by partition.
     pub fn records(&self) -> Vec<Record> {
+        self.placed_records().into_iter().map(|(_, record)| record).collect()
+    }
+
+    /// The same, each record with its partition.
+    pub fn placed_records(&self) -> Vec<(i32, Record)> {
         let consumer: BaseConsumer = ClientConfig::new()
             .set("bootstrap.servers", &self.brokers)
             .set("group.id", "check")
@@ -110,7 +115,7 @@ impl Topic {
                 }
             }
         }
-        records.into_values().collect()
+        records.into_iter().map(|((partition, _), record)| (partition, record)).collect()
     }
 
     /// The values of all records, as JSON.
