@@ -622,6 +622,16 @@ fn windows_of_processing_time_close_by_the_clock() {
 }
 
 #[test]
+fn a_filter_belongs_to_its_aggregate_over_a_window_too() {
+    let over =
+        |call: &str| format!("SELECT {call} OVER (PARTITION BY usr ORDER BY ts) FROM clicks;");
+    let text = explained(&over("COUNT(*) FILTER (WHERE kind = 'view')"));
+    assert!(text.contains("(kind = 'view')"), "{text}");
+    let refused = refused(&over("ROW_NUMBER() FILTER (WHERE kind = 'view')"));
+    assert_eq!(refused.0, ErrorKind::Unsupported);
+}
+
+#[test]
 fn ranks_in_the_order_of_time_are_counts() {
     let text = explained(
         "INSERT INTO out_append SELECT usr, RANK() OVER (PARTITION BY usr ORDER BY ts) FROM clicks;

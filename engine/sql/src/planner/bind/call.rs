@@ -25,7 +25,8 @@ impl Binder<'_, '_> {
         let name = name.trim_matches('`').to_ascii_uppercase();
         let args = self.arguments(function, &name, at)?;
         if let Some(over) = &function.over {
-            return self.over(&name, &args, over, at);
+            let filter = function.filter.as_deref();
+            return self.over(&name, &args, filter, over, at);
         }
         if let Some(aggregate) = aggregate_named(&name) {
             let filter = function.filter.as_deref();

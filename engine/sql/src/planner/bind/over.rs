@@ -10,7 +10,9 @@ use crate::planner::relation::{Aggregation, Column, Op, Ordering, OverCall, Rela
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
-use sqlparser::ast::{self, NamedWindowExpr, WindowFrameBound, WindowFrameUnits, WindowType};
+use sqlparser::ast::{
+    self, Expr as Ast, NamedWindowExpr, WindowFrameBound, WindowFrameUnits, WindowType,
+};
 use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::over::Frame;
 
@@ -61,12 +63,13 @@ impl Binder<'_, '_> {
         &mut self,
         name: &str,
         args: &Arguments<'_>,
+        filter: Option<&Ast>,
         over: &WindowType,
         at: At,
     ) -> Planned<Expr> {
         self.check_clause(ErrorKind::MisplacedAggregate, "a window function", at)?;
         let spec = self.window_spec(over, at)?;
-        let (function, data_type) = self.over_function(name, args, at)?;
+        let (function, data_type) = self.over_function(name, args, filter, at)?;
         let partition = self.all(&spec.partition_by)?;
         if spec.order_by.is_empty() {
             let message = format!("{name} needs an ORDER BY in its OVER clause");
@@ -92,12 +95,17 @@ impl Binder<'_, '_> {
         &mut self,
         name: &str,
         args: &Arguments<'_>,
+        filter: Option<&Ast>,
         at: At,
     ) -> Planned<(OverFunction, SqlType)> {
         if let Some(aggregate) = aggregate_named(name) {
-            let aggregate = self.aggregate_parts(aggregate, name, args, None, at)?;
+            let aggregate = self.aggregate_parts(aggregate, name, args, filter, at)?;
             let data_type = aggregate.data_type.clone();
             return Ok((OverFunction::Aggregate(aggregate), data_type));
+        }
+        if filter.is_some() {
+            let message = format!("FILTER goes with an aggregate, not with {name}");
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
         }
         match name {
             "ROW_NUMBER" | "RANK" | "DENSE_RANK" if !args.values.is_empty() => {
