@@ -622,6 +622,23 @@ fn windows_of_processing_time_close_by_the_clock() {
 }
 
 #[test]
+fn a_row_time_and_the_time_of_a_window_are_a_row_time_together() {
+    let text = explained(
+        "SELECT usr, COUNT(*) OVER (PARTITION BY usr ORDER BY ts) FROM (
+           SELECT usr, ts FROM clicks
+           UNION ALL
+           SELECT usr, window_time AS ts
+           FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+           GROUP BY usr, window_start, window_end, window_time
+         );",
+    );
+    assert!(text.contains("Over by (usr) order (ts)"), "{text}");
+    let mixed = "SELECT COUNT(*) OVER (ORDER BY ts) FROM (
+        SELECT ts FROM clicks UNION ALL SELECT CAST('2026-01-05 08:00:00' AS TIMESTAMP(3)));";
+    assert_eq!(refused(mixed).0, ErrorKind::Unsupported);
+}
+
+#[test]
 fn a_filter_belongs_to_its_aggregate_over_a_window_too() {
     let over =
         |call: &str| format!("SELECT {call} OVER (PARTITION BY usr ORDER BY ts) FROM clicks;");

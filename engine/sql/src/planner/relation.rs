@@ -307,20 +307,21 @@ impl Relation {
         Relation::project(self, exprs, names)
     }
 
-    /// Puts rows together. All inputs have the same number and types of columns.
+    /// Puts rows together. All inputs have the same number and types of columns. What is a row
+    /// time in all of them is one of the union, be it a table's in one and a window's in another.
     pub fn union(inputs: Vec<Relation>) -> Relation {
+        let role = |column: usize| {
+            let roles = || inputs.iter().map(|input| input.columns[column].role);
+            let first = inputs[0].columns[column].role;
+            match first {
+                Role::WindowStart(_) | Role::WindowEnd(_) => Role::Plain,
+                _ if roles().all(|role| role == first) => first,
+                _ if roles().all(Role::is_row_time) => Role::RowTime,
+                _ => Role::Plain,
+            }
+        };
         let columns = (0..inputs[0].columns.len())
-            .map(|i| {
-                let first = &inputs[0].columns[i];
-                let same = inputs.iter().all(|r| r.columns[i].role == first.role);
-                let role =
-                    if same && !matches!(first.role, Role::WindowStart(_) | Role::WindowEnd(_)) {
-                        first.role
-                    } else {
-                        Role::Plain
-                    };
-                Column { role, ..first.clone() }
-            })
+            .map(|i| Column { role: role(i), ..inputs[0].columns[i].clone() })
             .collect();
         let updating = inputs.iter().any(|r| r.updating);
         Relation { op: Op::Union { inputs }, columns, updating }
