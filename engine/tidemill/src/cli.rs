@@ -5,6 +5,7 @@ use crate::commands::broker::BrokerArguments;
 use crate::commands::checkpoints::CheckpointsArguments;
 use crate::commands::demo::DemoArguments;
 use crate::commands::generate::GenerateArguments;
+use crate::commands::jobs::JobsArguments;
 use crate::commands::run::RunArguments;
 use crate::commands::topics::TopicsArguments;
 use crate::commands::verify::VerifyArguments;
@@ -57,8 +58,11 @@ pub(crate) enum Command {
         tidemill demo --chaos --kills 10 --events 200000\n  \
         tidemill demo clickstream --brokers localhost:9092")]
     Demo(DemoArguments),
-    /// List the shipped jobs, what each answers, its topics.
-    Jobs,
+    /// List the shipped jobs, what each answers, its topics; print the SQL of one.
+    #[command(after_help = "Examples:\n  \
+        tidemill jobs\n  \
+        tidemill jobs show leaderboard > mine.sql")]
+    Jobs(JobsArguments),
     /// Generate the input of a shipped job.
     #[command(after_help = "Examples:\n  \
         tidemill generate leaderboard --events 100000 --to /tmp/catches\n  \

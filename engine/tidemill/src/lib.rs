@@ -33,7 +33,7 @@ pub fn execute(cli: Cli) -> ExitCode {
         Command::Check(arguments) => commands::check::execute(&arguments),
         Command::Explain(arguments) => commands::explain::execute(&arguments),
         Command::Demo(arguments) => commands::demo::execute(arguments),
-        Command::Jobs => commands::jobs::execute(),
+        Command::Jobs(arguments) => commands::jobs::execute(&arguments),
         Command::Generate(arguments) => commands::generate::execute(&arguments),
         Command::Checkpoints(arguments) => commands::checkpoints::execute(arguments),
         Command::Broker(arguments) => commands::broker::execute(arguments),

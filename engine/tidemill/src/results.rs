@@ -55,8 +55,9 @@ impl Results {
     pub(crate) fn of(job: &Job, stage: &Stage) -> Result<Self, Failure> {
         let session = SessionArguments {
             files: vec![job.name.to_owned()],
-            definitions: vec![("TOPIC_PREFIX".to_owned(), stage.prefix().to_owned())],
+            definitions: Vec::new(),
             brokers: Some(stage.brokers().to_owned()),
+            topic_prefix: stage.prefix().to_owned(),
         };
         let planned = planned(vec![session::shipped(job)], &session::variables(&session))?;
         if let Some(table) = planned.unreadable.first() {

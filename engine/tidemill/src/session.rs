@@ -10,7 +10,7 @@ use tidemill_jobs::Job;
 use tidemill_sql::{Planned, SourceText, plan_session};
 
 /// The files of a session and what is defined for them.
-#[derive(Clone, Debug, Args)]
+#[derive(Clone, Debug, Default, Args)]
 pub(crate) struct SessionArguments {
     /// A shipped job's name, or SQL files that make one session in this order; `-` is standard
     /// input.
@@ -23,6 +23,10 @@ pub(crate) struct SessionArguments {
     /// The Kafka brokers of a shipped job: the same as -D BROKERS=ADDR.
     #[arg(long, value_name = "ADDR")]
     pub(crate) brokers: Option<String>,
+    /// Stands before the name of each topic of a shipped job, so that several stand side by side:
+    /// as -D TOPIC_PREFIX=P, and before the name of the job, too.
+    #[arg(long, value_name = "P", default_value = "")]
+    pub(crate) topic_prefix: String,
 }
 
 fn definition(text: &str) -> Result<(String, String), String> {
@@ -50,8 +54,12 @@ pub(crate) fn plan_texts(
     plan_session(texts, variables, &Registry).map_err(|error| Failure::JobFile(error.to_string()))
 }
 
-/// What a job on these files is called: a state directory's name.
-pub(crate) fn job_name(files: &[String]) -> String {
+/// What the job of a session is called: a state directory's name.
+pub(crate) fn job_name(arguments: &SessionArguments) -> String {
+    format!("{}{}", arguments.topic_prefix, file_name(&arguments.files))
+}
+
+fn file_name(files: &[String]) -> String {
     let last = files.last().map(String::as_str).unwrap_or("job");
     let stem = Path::new(last).file_stem().and_then(|stem| stem.to_str());
     match stem {
@@ -100,6 +108,9 @@ pub(crate) fn variables(arguments: &SessionArguments) -> BTreeMap<String, String
         readable.filter(|(name, _)| !name.contains('.')).collect();
     let brokers = arguments.brokers.iter().map(|addr| ("BROKERS".to_owned(), addr.clone()));
     variables.extend(brokers);
+    if !arguments.topic_prefix.is_empty() {
+        variables.insert("TOPIC_PREFIX".to_owned(), arguments.topic_prefix.clone());
+    }
     variables.extend(arguments.definitions.iter().cloned());
     variables
 }
@@ -110,8 +121,10 @@ mod tests {
 
     #[test]
     fn a_job_is_called_after_its_last_file_or_its_folder() {
-        let name =
-            |files: &[&str]| job_name(&files.iter().map(|&f| f.to_owned()).collect::<Vec<_>>());
+        let name = |files: &[&str]| {
+            let files = files.iter().map(|&file| file.to_owned()).collect();
+            job_name(&SessionArguments { files, ..SessionArguments::default() })
+        };
         assert_eq!(name(&["leaderboard"]), "leaderboard");
         assert_eq!(name(&["tables.sql", "queries/top.sql"]), "top");
         assert_eq!(name(&["jobs/clicks/job.sql"]), "clicks");
@@ -124,7 +137,7 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let definitions = vec![pair("a.b", "c"), pair("BROKERS", "two"), pair("PATH", "mine")];
         let arguments =
-            SessionArguments { files: Vec::new(), definitions, brokers: Some("one".to_owned()) };
+            SessionArguments { definitions, brokers: Some("one".to_owned()), ..Default::default() };
         let variables = variables(&arguments);
         assert_eq!((&*variables["BROKERS"], &*variables["PATH"]), ("two", "mine"));
         assert_eq!(variables["a.b"], "c");

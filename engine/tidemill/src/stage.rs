@@ -28,8 +28,14 @@ pub(crate) enum Topics {
 }
 
 impl Stage {
-    /// Goes to these brokers, or starts one. The job's topics are there then.
-    pub(crate) fn open(job: &Job, brokers: Option<&str>, topics: Topics) -> Result<Self, Failure> {
+    /// Goes to these brokers, or starts one. The job's topics are there then. `prefix` stands
+    /// before their names, and before what makes new ones new.
+    pub(crate) fn open(
+        job: &Job,
+        brokers: Option<&str>,
+        topics: Topics,
+        prefix: &str,
+    ) -> Result<Self, Failure> {
         let name = format!("tidemill-demo-{}-", job.name);
         let folder = tempfile::Builder::new().prefix(&name).tempdir();
         let folder = folder.context("making a folder for the demo")?;
@@ -41,10 +47,12 @@ impl Stage {
         let brokers = started.or_else(|| brokers.map(str::to_owned)).unwrap_or_default();
         let prefix = match (&own, topics) {
             // Nobody else knows it.
-            (Some(_), _) | (None, Topics::Named) => String::new(),
+            (Some(_), _) | (None, Topics::Named) => prefix.to_owned(),
             // As unlike any other as the folder's name.
             (None, Topics::New) => match folder.path().file_name() {
-                Some(name) => format!("{}-", name.to_string_lossy().trim_start_matches('.')),
+                Some(name) => {
+                    format!("{prefix}{}-", name.to_string_lossy().trim_start_matches('.'))
+                }
                 None => name,
             },
         };
@@ -114,10 +122,11 @@ mod tests {
     #[test]
     fn a_stage_has_the_topics_of_its_job_and_leaves_nothing_but_what_is_kept() {
         let job = tidemill_jobs::find("leaderboard").unwrap();
-        let stage = Stage::open(job, None, Topics::Named).unwrap();
+        let stage = Stage::open(job, None, Topics::Named, "x-").unwrap();
         let topics = Admin::new(stage.brokers()).unwrap().topics().unwrap();
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-        assert_eq!(names, ["catches", "top_by_minute", "top_players"]);
+        let expected = ["catches", "top_by_minute", "top_players"];
+        assert_eq!(names, expected.map(|name| format!("x-{name}")));
         let letters = stage.state().join("dead-letters");
         std::fs::create_dir_all(&letters).unwrap();
         std::fs::write(stage.state().join("job.json"), "{}").unwrap();

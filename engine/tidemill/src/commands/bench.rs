@@ -102,9 +102,11 @@ pub(crate) fn execute(arguments: BenchArguments) -> Result<(), Failure> {
 /// A job of the user's: its input is there, and ends.
 fn files(arguments: &BenchArguments, stop: &AtomicBool) -> Result<Option<Report>, Failure> {
     let folder = tempfile::tempdir().context("making a folder for the job's state")?;
-    let definitions = arguments.session.definitions.iter();
-    let definitions: Vec<(&str, &str)> =
-        definitions.map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    let SessionArguments { definitions, topic_prefix, .. } = &arguments.session;
+    let definitions = definitions.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let prefix = Some(topic_prefix.as_str()).filter(|prefix| !prefix.is_empty());
+    let prefix = prefix.map(|prefix| ("TOPIC_PREFIX", prefix));
+    let definitions: Vec<(&str, &str)> = prefix.into_iter().chain(definitions).collect();
     run(arguments, &definitions, None, &folder.path().join("state"), stop)
 }
 
@@ -114,7 +116,9 @@ fn shipped(
     arguments: &BenchArguments,
     stop: &Arc<AtomicBool>,
 ) -> Result<Option<Report>, Failure> {
-    let open = || Stage::open(job, arguments.session.brokers.as_deref(), stage::Topics::New);
+    let session = &arguments.session;
+    let (brokers, prefix) = (session.brokers.as_deref(), &session.topic_prefix);
+    let open = || Stage::open(job, brokers, stage::Topics::New, prefix);
     let stage = open()?;
     let mut topics = Topics::open(job, stage.brokers(), stage.prefix())?;
     generate::send(records(job, arguments), None, &mut topics, stop)?;
@@ -172,7 +176,7 @@ fn run(
     }
     let usage: Usage = engine.summary()?;
     Ok(Some(Report {
-        job: crate::session::job_name(files),
+        job: crate::session::job_name(&arguments.session),
         workers,
         cpu_us_per_row: usage.cpu_seconds * 1e6 / (usage.rows_in.max(1)) as f64,
         usage,

@@ -33,8 +33,8 @@ use tidemill_jobs::{Generator, Job, Settings};
 use tidemill_runtime::{Exit, Summary};
 use tidemill_sql::plan::Plan;
 
-/// Without `--rate` and an end, so many records a second: all three jobs move visibly, hours
-/// pass in half a minute and minutes in seconds.
+/// Without `--rate` and an end, so many records a second: all jobs move visibly, be it that
+/// minutes pass in seconds or that days do.
 const RATE_DEFAULT: f64 = 2000.0;
 
 /// How often results become visible, unless `-D` says otherwise: often enough to seem to move.
@@ -60,6 +60,9 @@ pub(crate) struct DemoArguments {
     /// Use this Kafka instead of a broker that lasts as long as the demo.
     #[arg(long, value_name = "ADDR")]
     brokers: Option<String>,
+    /// Stands before the name of each topic, so that several demos stand side by side.
+    #[arg(long, value_name = "P", default_value = "")]
+    topic_prefix: String,
     /// Afterwards compute the answer once more, in batch, and compare it with what the result
     /// topics hold.
     #[arg(long, conflicts_with = "state")]
@@ -85,10 +88,11 @@ pub(crate) fn execute(arguments: DemoArguments) -> Result<(), Failure> {
     let stop = signals::stop_flag().context("listening to signals")?;
     let is_compared = arguments.verify || arguments.chaos;
     let topics = if is_compared { stage::Topics::New } else { stage::Topics::Named };
-    let stage = Stage::open(job, arguments.brokers.as_deref(), topics)?;
+    let prefix = &arguments.topic_prefix;
+    let stage = Stage::open(job, arguments.brokers.as_deref(), topics, prefix)?;
     tell_where(job, &stage);
     let results = Results::of(job, &stage)?;
-    let name = format!("demo-{}", job.name);
+    let name = format!("demo-{prefix}{}", job.name);
     let looks = Screen::looks();
     let demo = Demo { job, arguments: &arguments, name, looks, results, stage: &stage, stop };
     let summary = match (arguments.chaos, arguments.events()) {
@@ -326,7 +330,6 @@ fn shown_in(picture: Option<&Picture>) -> Shown<'_> {
 fn session(job: &Job, stage: &Stage, input: Extent) -> SessionArguments {
     let definitions = [
         ("BOUNDED", input.bounded_mode()),
-        ("TOPIC_PREFIX", stage.prefix()),
         ("execution.checkpointing.interval", CHECKPOINT_INTERVAL),
     ];
     let definitions = definitions.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -334,5 +337,6 @@ fn session(job: &Job, stage: &Stage, input: Extent) -> SessionArguments {
         files: vec![job.name.to_owned()],
         definitions: definitions.into(),
         brokers: Some(stage.brokers().to_owned()),
+        topic_prefix: stage.prefix().to_owned(),
     }
 }

@@ -1,13 +1,35 @@
-//! `tidemill jobs`: what is shipped.
+//! `tidemill jobs`: what is shipped, and, with `show JOB`, its SQL to copy and edit.
 
+use super::generate;
 use crate::console::StandardOutput;
 use crate::failure::Failure;
+use clap::{Args, Subcommand};
 use std::fmt::Write;
 use tidemill_connectors::sink::Console;
 use tidemill_jobs::Topic;
 
-pub(crate) fn execute() -> Result<(), Failure> {
-    Ok(StandardOutput.write(describe().as_bytes())?)
+/// The arguments of `tidemill jobs`.
+#[derive(Debug, Args)]
+pub(crate) struct JobsArguments {
+    #[command(subcommand)]
+    action: Option<Action>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Print the SQL of a shipped job: as `tidemill run JOB` runs it, to be copied and edited.
+    Show {
+        /// The shipped job.
+        job: String,
+    },
+}
+
+pub(crate) fn execute(arguments: &JobsArguments) -> Result<(), Failure> {
+    let text = match &arguments.action {
+        None => describe(),
+        Some(Action::Show { job }) => generate::find(job)?.sql.to_owned(),
+    };
+    Ok(StandardOutput.write(text.as_bytes())?)
 }
 
 fn describe() -> String {
@@ -19,7 +41,8 @@ fn describe() -> String {
         text.push('\n');
     }
     text.push_str(
-        "Try one: tidemill demo JOB. On your own Kafka: tidemill run JOB --brokers ADDR\n",
+        "Try one: tidemill demo JOB. Its SQL: tidemill jobs show JOB. On your own Kafka: \
+         tidemill run JOB --brokers ADDR\n",
     );
     text
 }

@@ -77,7 +77,7 @@ pub(crate) fn execute(arguments: RunArguments) -> Result<(), Failure> {
     if !planned.plan.nodes.iter().any(|node| matches!(node.kind, NodeKind::Sink(_))) {
         return Ok(());
     }
-    let name = session::job_name(&arguments.session.files);
+    let name = session::job_name(&arguments.session);
     let stop = signals::stop_flag().context("listening to signals")?;
     let Some(run) = Run::open(&name, &planned.plan, &arguments.job)? else { return Ok(()) };
     let outside = embedded::outside(&planned.plan)?;

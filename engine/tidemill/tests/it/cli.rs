@@ -171,6 +171,21 @@ fn definitions_come_before_the_environment_and_may_set_options() {
 }
 
 #[test]
+fn the_sql_of_a_shipped_job_can_be_copied_and_run_from_the_copy() {
+    let setting = Setting::new();
+    for job in tidemill_jobs::all() {
+        let shown = text(&setting.run(&["jobs", "show", job.name]).stdout);
+        assert_eq!(shown, job.sql);
+        fs::write(setting.path().join("mine.sql"), shown).expect("written");
+        let output = setting.run(&["check", "mine.sql"]);
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    }
+    let output = setting.run(&["jobs", "show", "leaderbord"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("there are leaderboard"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_shipped_jobs_plan_and_their_demo_ends_by_itself() {
     let setting = Setting::new();
     let listed = text(&setting.run(&["jobs"]).stdout);

@@ -57,6 +57,34 @@ fn topics_are_made_listed_shown_written_and_read() {
     stop(broker);
 }
 
+#[test]
+fn jobs_with_prefixes_stand_side_by_side() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, address) = start(&folder.path().join("data"));
+    let on_broker = |arguments: &[&str]| {
+        let mut command = tidemill();
+        command.args(arguments).args(["--brokers", &address]).current_dir(folder.path());
+        run(command, "")
+    };
+    on_broker(&["demo", "leaderboard", "--events", "2000", "--topic-prefix", "a-"]);
+    on_broker(&["generate", "leaderboard", "--events", "2000", "--topic-prefix", "b-"]);
+    let until_now = ["-D", "BOUNDED=latest-offset"];
+    let with_prefix = ["run", "leaderboard", "--topic-prefix", "b-"];
+    on_broker(&[&with_prefix[..], &until_now].concat());
+    let listed = topics(&address, &[], "");
+    let names: Vec<&str> =
+        listed.lines().skip(1).filter_map(|line| line.split_whitespace().next()).collect();
+    let job = tidemill_jobs::find("leaderboard").expect("shipped");
+    let of_job: Vec<&str> = job.inputs.iter().chain(job.results).map(|topic| topic.name).collect();
+    for prefix in ["a-", "b-"] {
+        for name in &of_job {
+            assert!(names.contains(&format!("{prefix}{name}").as_str()), "{listed}");
+        }
+    }
+    assert!(!of_job.iter().any(|name| names.contains(name)), "{listed}");
+    stop(broker);
+}
+
 const EMBEDDED: &str = "
 CREATE TABLE orders (city STRING, amount BIGINT) WITH (
   'connector' = 'kafka', 'properties.bootstrap.servers' = 'embedded', 'topic' = 'orders',
