@@ -1,4 +1,4 @@
-//! A retail chain: receipts line by line, stock movements, and the table of items.
+//! A retail chain: receipts with their lines, stock movements, and the table of items.
 //!
 //! The world keeps the true stock, so that deliveries come when a shelf runs low and the alerts
 //! of the job rise and fall as they would. An item's master record and a store's opening count
@@ -15,9 +15,9 @@ use std::io::Write;
 /// The job as the registry lists it.
 pub const JOB: Job = Job {
     name: "inventory",
-    description: "A retail chain's sales and stock movements: positions, reorder alerts, sales",
+    description: "A retail chain's sales and stock movements: stock, shortages, sales by the hour",
     inputs: &[
-        Topic { name: "pos_transactions", key: &[], meaning: "a line of a receipt" },
+        Topic { name: "pos_transactions", key: &[], meaning: "a receipt with its lines" },
         Topic {
             name: "stock_movements",
             key: &[],
@@ -38,32 +38,26 @@ pub const JOB: Job = Job {
         Topic {
             name: "reorder_alerts",
             key: &["store_id", "item_id"],
-            meaning: "what must be reordered where: a tombstone takes the alert back",
+            meaning: "what must be reordered where, once per shortage: a tombstone ends it",
         },
         Topic {
             name: "sales_by_store_hour",
             key: &[],
             meaning: "what each store sold in each hour",
         },
+        Topic {
+            name: "negative_stock",
+            key: &["store_id", "item_id"],
+            meaning: "where the books say fewer than no pieces, now",
+        },
     ],
     views: &[
         View {
             table: "reorder_alerts",
-            title: "To be reordered, the emptiest shelf first",
+            title: "To be reordered",
             newest: None,
-            order: &[
-                Order::Ascending("on_hand"),
-                Order::Descending("reorder_point"),
-                Order::Ascending("store_id"),
-                Order::Ascending("item_id"),
-            ],
-            columns: &[
-                ("store_id", "store"),
-                ("item_id", "item"),
-                ("name", "name"),
-                ("reorder_point", "reorder at"),
-                ("on_hand", "on hand"),
-            ],
+            order: &[Order::Ascending("store_id"), Order::Ascending("item_id")],
+            columns: &[("store_id", "store"), ("item_id", "item"), ("name", "name")],
             bar: None,
             rows_max: 100,
         },
@@ -266,11 +260,11 @@ impl Chain {
         network.send(self.clock.now_ms(), "stock_movements", key, value);
     }
 
-    /// Sells up to the longest receipt's number of items; says which shelves were touched.
-    fn receipt(&mut self, store: u32, lines: u32, network: &mut Network) -> Vec<Shelf> {
+    /// Sells up to so many items; says which shelves were touched.
+    fn receipt(&mut self, store: u32, lines_max: u32, network: &mut Network) -> Vec<Shelf> {
         self.receipts += 1;
-        let mut touched = Vec::new();
-        for line in 1..=lines {
+        let (mut touched, mut lines) = (Vec::new(), Vec::new());
+        for _ in 0..lines_max {
             let item = self.items.pick(&mut self.random);
             let on_hand = self.open((store, item), network);
             let wanted = self.random.weighted(&[(1i64, 70), (2, 20), (3, 6), (6, 4)]);
@@ -279,29 +273,23 @@ impl Chain {
                 continue;
             }
             self.on_hand.insert((store, item), on_hand - quantity);
-            self.send_line(store, line, item, quantity, network);
+            lines.push(line(item, quantity));
             touched.push((store, item));
+        }
+        if !lines.is_empty() {
+            self.send_receipt(store, &lines.join(","), network);
         }
         touched
     }
 
-    fn send_line(&self, store: u32, line: u32, item: u32, quantity: i64, network: &mut Network) {
-        let cents = unit_price_cents(item);
-        let mut value = Vec::with_capacity(160);
-        write!(
-            value,
-            r#"{{"store_id":"{}","receipt_id":{},"line":{line},"item_id":"{}","quantity":{quantity},"unit_price":{}.{:02},"ts":""#,
-            store_id(store),
-            self.receipts,
-            item_id(item),
-            cents / 100,
-            cents % 100,
-        )
-        .expect("writing to memory doesn't fail");
+    fn send_receipt(&self, store: u32, lines: &str, network: &mut Network) {
+        let (store, receipt) = (store_id(store), self.receipts);
+        let mut value = Vec::with_capacity(256);
+        write!(value, r#"{{"store_id":"{store}","receipt_id":{receipt},"lines":[{lines}],"ts":""#)
+            .expect("writing to memory doesn't fail");
         write_iso_8601(&mut value, self.clock.now_ms());
         value.extend_from_slice(b"\"}");
-        let key = store_id(store).into_bytes();
-        network.send(self.clock.now_ms(), "pos_transactions", key, value);
+        network.send(self.clock.now_ms(), "pos_transactions", store.into_bytes(), value);
     }
 
     /// Orders goods for a shelf that ran below its reorder point.
@@ -367,7 +355,7 @@ impl World for Chain {
     fn step(&mut self, network: &mut Network) {
         let most = self.random.between(1, LINES_PER_RECEIPT);
         let lines = self.random.between(1, most) as u32;
-        self.clock.advance(lines, &mut self.random);
+        self.clock.advance(1, &mut self.random);
         self.receive(network);
         let store = self.stores.pick(&mut self.random);
         let touched = self.receipt(store, lines, network);
@@ -386,6 +374,15 @@ fn store_id(store: u32) -> String {
 
 fn item_id(item: u32) -> String {
     format!("item-{item:03}")
+}
+
+/// A line of a receipt.
+fn line(item: u32, quantity: i64) -> String {
+    let (item_id, cents) = (item_id(item), unit_price_cents(item));
+    let (units, hundredths) = (cents / 100, cents % 100);
+    format!(
+        r#"{{"item_id":"{item_id}","quantity":{quantity},"unit_price":{units}.{hundredths:02}}}"#
+    )
 }
 
 /// A row of the table of items.

@@ -1,12 +1,13 @@
 -- Inventory: what a retail chain sells and moves becomes its stock, store by store.
 --
--- Reads   pos_transactions      one JSON record per line of a receipt
+-- Reads   pos_transactions      one JSON record per receipt, with all its lines
 --         stock_movements       deliveries, transfers, counts, returns, each as a signed quantity
 --         items                 the table of items, as its database's change log (Debezium)
 -- Writes  stock_positions       pieces on hand per store and item: updated as they change
---         reorder_alerts        what is below its reorder point, where: taken back when it no
---                               longer is, by goods or by a new reorder point
+--         reorder_alerts        what is below its reorder point, where: written once per shortage,
+--                               taken back when it is over, by goods or by a new reorder point
 --         sales_by_store_hour   written once, when the hour is over
+--         negative_stock        what can't be: fewer than no pieces. Taken back when it is mended
 --
 -- Variables: BROKERS (127.0.0.1:9092), TOPIC_PREFIX (nothing), BOUNDED (unbounded; latest-offset
 -- reads what the topics hold now and ends).
@@ -16,10 +17,7 @@ SET 'table.local-time-zone' = 'UTC';
 CREATE TABLE pos_transactions (
   store_id   STRING,
   receipt_id BIGINT,
-  line       INT,
-  item_id    STRING,
-  quantity   BIGINT,
-  unit_price DECIMAL(10, 2),
+  lines      ARRAY<ROW<item_id STRING, quantity BIGINT, unit_price DECIMAL(10, 2)>>,
   ts         TIMESTAMP_LTZ(3),
   WATERMARK FOR ts AS ts - INTERVAL '30' SECOND
 ) WITH (
@@ -79,11 +77,9 @@ CREATE TABLE stock_positions (
 );
 
 CREATE TABLE reorder_alerts (
-  store_id      STRING,
-  item_id       STRING,
-  name          STRING,
-  on_hand       BIGINT,
-  reorder_point BIGINT,
+  store_id STRING,
+  item_id  STRING,
+  name     STRING,
   PRIMARY KEY (store_id, item_id) NOT ENFORCED
 ) WITH (
   'connector' = 'upsert-kafka',
@@ -107,13 +103,26 @@ CREATE TABLE sales_by_store_hour (
   'json.timestamp-format.standard' = 'ISO-8601'
 );
 
+CREATE TABLE negative_stock (
+  store_id STRING,
+  item_id  STRING,
+  on_hand  BIGINT,
+  PRIMARY KEY (store_id, item_id) NOT ENFORCED
+) WITH (
+  'connector' = 'upsert-kafka',
+  'properties.bootstrap.servers' = '${BROKERS:-127.0.0.1:9092}',
+  'topic' = '${TOPIC_PREFIX:-}negative_stock',
+  'key.format' = 'json',
+  'value.format' = 'json'
+);
+
 -- Tills and scanners send again what was not acknowledged. Of equal ids the first record counts.
 -- A position must take in the receipts of a store whose line was down for an hour, too, so this
 -- looks at all ids there ever were, not at a window.
-CREATE VIEW distinct_sales AS
-SELECT store_id, item_id, quantity
+CREATE VIEW distinct_receipts AS
+SELECT store_id, lines
 FROM (
-  SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id, receipt_id, line ORDER BY ts ASC) AS copy
+  SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id, receipt_id ORDER BY ts ASC) AS copy
   FROM pos_transactions
 )
 WHERE copy = 1;
@@ -129,11 +138,18 @@ WHERE copy = 1;
 CREATE VIEW positions AS
 SELECT store_id, item_id, SUM(change) AS on_hand
 FROM (
-  SELECT store_id, item_id, -quantity AS change FROM distinct_sales
+  SELECT store_id, item_id, -quantity AS change
+  FROM distinct_receipts CROSS JOIN UNNEST(lines) AS l(item_id, quantity, unit_price)
   UNION ALL
   SELECT store_id, item_id, quantity AS change FROM distinct_movements
 )
 GROUP BY store_id, item_id;
+
+-- One row for each line: an item may stand on a receipt twice.
+CREATE VIEW sold_lines AS
+SELECT store_id, receipt_id, line, quantity, quantity * unit_price AS amount, ts
+FROM pos_transactions
+CROSS JOIN UNNEST(lines) WITH ORDINALITY AS l(item_id, quantity, unit_price, line);
 
 EXECUTE STATEMENT SET
 BEGIN
@@ -141,8 +157,10 @@ BEGIN
 INSERT INTO stock_positions
 SELECT store_id, item_id, on_hand FROM positions;
 
+-- What changes while a shortage lasts, such as the pieces left, is not in it: so a shortage is one
+-- record, and its end another.
 INSERT INTO reorder_alerts
-SELECT p.store_id, p.item_id, i.name, p.on_hand, i.reorder_point
+SELECT p.store_id, p.item_id, i.name
 FROM positions AS p
 JOIN items AS i ON p.item_id = i.item_id
 WHERE p.on_hand < i.reorder_point;
@@ -155,10 +173,13 @@ SELECT window_start, store_id,
        SUM(amount) AS revenue
 FROM (
   SELECT window_start, window_end, store_id, receipt_id, line,
-         MAX(quantity) AS quantity, MAX(quantity * unit_price) AS amount
-  FROM TABLE(TUMBLE(TABLE pos_transactions, DESCRIPTOR(ts), INTERVAL '1' HOUR))
+         MAX(quantity) AS quantity, MAX(amount) AS amount
+  FROM TABLE(TUMBLE(TABLE sold_lines, DESCRIPTOR(ts), INTERVAL '1' HOUR))
   GROUP BY window_start, window_end, store_id, receipt_id, line
 )
 GROUP BY window_start, window_end, store_id;
+
+INSERT INTO negative_stock
+SELECT store_id, item_id, on_hand FROM positions WHERE on_hand < 0;
 
 END;

@@ -1,17 +1,26 @@
-//! Catches of a mobile game: players roam in sittings, monsters have rarities, phones lose signal.
+//! Catches of a mobile game: players roam in sittings, balls have rarities, phones lose signal, and
+//! now and then somebody takes another nickname.
 
 use crate::arrival::{Arrivals, Faults, Network, World};
 use crate::event_clock::{EventClock, write_iso_8601};
 use crate::random::{Popularity, Random};
 use crate::sittings::Sittings;
 use crate::{Generator, Job, Order, Settings, Topic, View};
+use std::collections::HashMap;
 use std::io::Write;
 
 /// The job as the registry lists it.
 pub const JOB: Job = Job {
     name: "leaderboard",
-    description: "A mobile game's catches: the best players of all time, of each minute and region",
-    inputs: &[Topic { name: "catches", key: &[], meaning: "a player caught a monster" }],
+    description: "A mobile game's catches: scores, the best of all time, of each minute and region",
+    inputs: &[
+        Topic { name: "catches", key: &[], meaning: "a player caught a ball" },
+        Topic {
+            name: "players",
+            key: &["player_id"],
+            meaning: "the change log of the table of players (Debezium)",
+        },
+    ],
     results: &[
         Topic {
             name: "top_players",
@@ -23,6 +32,11 @@ pub const JOB: Job = Job {
             key: &[],
             meaning: "who were the 10 best players of each region in each minute",
         },
+        Topic {
+            name: "player_scores",
+            key: &["player_id"],
+            meaning: "how many points a player has, now",
+        },
     ],
     views: &[
         View {
@@ -32,7 +46,7 @@ pub const JOB: Job = Job {
             order: &[Order::Ascending("place")],
             columns: &[
                 ("place", "#"),
-                ("player", "player"),
+                ("nickname", "player"),
                 ("catches", "catches"),
                 ("points", "points"),
             ],
@@ -47,7 +61,7 @@ pub const JOB: Job = Job {
             columns: &[
                 ("region", "region"),
                 ("place", "#"),
-                ("player", "player"),
+                ("player_id", "player"),
                 ("catches", "catches"),
                 ("points", "points"),
             ],
@@ -83,41 +97,40 @@ const SECONDS_BETWEEN_CATCHES: f64 = 15.0;
 /// The longest sitting.
 const CATCHES_PER_SITTING: u32 = 60;
 
+/// One catch in so many is followed by a new nickname of its player.
+const RENAME_ONE_IN: u64 = 3_000;
+
+/// A region: its name, and where its middle is, in hundred thousandths of a degree.
+type Region = (&'static str, i64, i64);
+
 /// Regions and their share of the players, in percent.
-const REGIONS: [(&str, u32); 8] = [
-    ("asia-east", 24),
-    ("europe-west", 18),
-    ("america-north", 17),
-    ("asia-south", 15),
-    ("america-south", 11),
-    ("europe-east", 7),
-    ("africa", 5),
-    ("oceania", 3),
+const REGIONS: [(Region, u32); 8] = [
+    (("asia-east", 3_500_000, 13_900_000), 24),
+    (("europe-west", 4_900_000, 300_000), 18),
+    (("america-north", 3_900_000, -9_500_000), 17),
+    (("asia-south", 2_000_000, 7_800_000), 15),
+    (("america-south", -1_500_000, -5_500_000), 11),
+    (("europe-east", 5_000_000, 2_600_000), 7),
+    (("africa", 500_000, 2_000_000), 5),
+    (("oceania", -3_300_000, 14_900_000), 3),
 ];
 
-/// A monster, its points, and how common it is.
-const MONSTERS: [((&str, u32), u32); 16] = [
-    (("pebblit", 10), 200),
-    (("mossling", 10), 190),
-    (("dripkin", 12), 170),
-    (("cindermouse", 15), 140),
-    (("gustfinch", 15), 120),
-    (("lanternfish", 20), 100),
-    (("thornhog", 25), 80),
-    (("mirewisp", 30), 60),
-    (("frostlynx", 40), 40),
-    (("voltcrab", 50), 30),
-    (("duskowl", 75), 20),
-    (("crystoad", 100), 12),
-    (("stormelk", 150), 8),
-    (("abyssray", 250), 4),
-    (("sunwyrm", 500), 2),
-    (("tidemother", 2_000), 1),
+/// Players live so far from the middle of their region at most, in hundred thousandths of a degree …
+const HOME_SPREAD: u64 = 500_000;
+/// … and roam so far from home.
+const ROAM_SPREAD: u64 = 2_000;
+
+/// How rare a ball is, its points, and its share of ten thousand balls.
+const RARITIES: [((&str, u32), u32); 5] = [
+    (("common", 10), 6_500),
+    (("uncommon", 25), 2_500),
+    (("rare", 75), 800),
+    (("epic", 250), 180),
+    (("legendary", 2_000), 20),
 ];
 
-/// Balls, the percentage of the monster's points they earn, and how often they are thrown.
-const BALLS: [((&str, u32), u32); 3] =
-    [(("plain", 100), 80), (("curved", 120), 15), (("perfect", 150), 5)];
+/// How well it was thrown: the percentage of the points that it earns, and its share of a hundred.
+const THROWS: [(u32, u32); 3] = [(100, 80), (120, 15), (150, 5)];
 
 const FIRST_NAMES: [&str; 16] = [
     "swift", "brave", "sleepy", "mighty", "tiny", "lucky", "silent", "wild", "golden", "cosmic",
@@ -139,7 +152,9 @@ struct Game {
     clock: EventClock,
     random: Random,
     sittings: Sittings<()>,
-    catches: u64,
+    /// How often who has played has taken another nickname.
+    renamed: HashMap<u32, u32>,
+    balls: u64,
 }
 
 impl Game {
@@ -151,8 +166,32 @@ impl Game {
             clock: EventClock::new(settings.start_ms, rate),
             random,
             sittings: Sittings::new((rate * SECONDS_BETWEEN_CATCHES) as usize, players),
-            catches: 0,
+            renamed: HashMap::new(),
+            balls: 0,
         }
+    }
+
+    /// Sends a player's first row, or, now and then, one with another nickname.
+    fn introduce(&mut self, player: u32, network: &mut Network) {
+        let times = match self.renamed.get(&player) {
+            None => 0,
+            Some(times) if self.random.one_in(RENAME_ONE_IN) => times + 1,
+            Some(_) => return,
+        };
+        self.renamed.insert(player, times);
+        let row = |times| {
+            let (id, nickname) = (player_id(player), nickname(player, times));
+            format!(r#"{{"player_id":"{id}","nickname":"{nickname}"}}"#)
+        };
+        let (before, op) = match times.checked_sub(1) {
+            None => ("null".to_owned(), "c"),
+            Some(before) => (row(before), "u"),
+        };
+        let now_ms = self.clock.now_ms();
+        let (after, key) = (row(times), player_id(player).into_bytes());
+        let value =
+            format!(r#"{{"before":{before},"after":{after},"op":"{op}","ts_ms":{now_ms}}}"#);
+        network.send_in_order(now_ms, "players", key, value.into_bytes());
     }
 }
 
@@ -162,38 +201,61 @@ impl World for Game {
     }
 
     fn step(&mut self, network: &mut Network) {
+        self.clock.advance(1, &mut self.random);
+        let player = self.sittings.next(CATCHES_PER_SITTING, &mut self.random).member;
+        self.introduce(player, network);
         let random = &mut self.random;
-        self.clock.advance(1, random);
-        let player = self.sittings.next(CATCHES_PER_SITTING, random).member;
-        let (monster, points) = random.weighted(&MONSTERS);
-        let (ball, percent) = random.weighted(&BALLS);
-        self.catches += 1;
+        let (rarity, points) = random.weighted(&RARITIES);
+        let percent = random.weighted(&THROWS);
+        let (region, home_lat, home_lon) = home(player);
+        let (lat, lon) =
+            (around(home_lat, ROAM_SPREAD, random), around(home_lon, ROAM_SPREAD, random));
+        self.balls += 1;
 
-        let name = name(player);
+        let id = player_id(player);
         let mut value = Vec::with_capacity(192);
         write!(
             value,
-            r#"{{"catch_id":{},"player":"{name}","region":"{}","monster":"{monster}","ball":"{ball}","points":{},"ts":""#,
-            self.catches,
-            region(player),
+            r#"{{"player_id":"{id}","ball_id":{},"rarity":"{rarity}","points":{},"region":"{region}","lat":{},"lon":{},"ts":""#,
+            self.balls,
             points * percent / 100,
+            degrees(lat),
+            degrees(lon),
         )
         .expect("writing to memory doesn't fail");
         write_iso_8601(&mut value, self.clock.now_ms());
         value.extend_from_slice(b"\"}");
-        network.send(self.clock.now_ms(), "catches", name.into_bytes(), value);
+        network.send(self.clock.now_ms(), "catches", id.into_bytes(), value);
     }
 }
 
-/// A player's name: the same number always has the same one.
-fn name(player: u32) -> String {
-    let mut random = Random::new(u64::from(player), 2);
+fn player_id(player: u32) -> String {
+    format!("p-{player:05}")
+}
+
+/// What a player is called after so many changes: the same each time.
+fn nickname(player: u32, times: u32) -> String {
+    let mut random = Random::new(u64::from(times) << 32 | u64::from(player), 2);
     let first = FIRST_NAMES[random.below(16) as usize];
     let last = LAST_NAMES[random.below(16) as usize];
     format!("{first}-{last}-{player}")
 }
 
-/// Where a player lives: the same number always in the same region.
-fn region(player: u32) -> &'static str {
-    Random::new(u64::from(player), 3).weighted(&REGIONS)
+/// Where a player lives: the same number always in the same place.
+fn home(player: u32) -> Region {
+    let mut random = Random::new(u64::from(player), 3);
+    let (name, lat, lon) = random.weighted(&REGIONS);
+    (name, around(lat, HOME_SPREAD, &mut random), around(lon, HOME_SPREAD, &mut random))
+}
+
+/// Somewhere at most so far from there.
+fn around(middle: i64, spread: u64, random: &mut Random) -> i64 {
+    middle + random.below(2 * spread) as i64 - spread as i64
+}
+
+/// Hundred thousandths of a degree as degrees.
+fn degrees(hundred_thousandths: i64) -> String {
+    let sign = if hundred_thousandths < 0 { "-" } else { "" };
+    let amount = hundred_thousandths.unsigned_abs();
+    format!("{sign}{}.{:05}", amount / 100_000, amount % 100_000)
 }

@@ -67,7 +67,24 @@ impl PartialOrd for UnderWay {
 
 impl Network {
     /// Sends a record that happened at `now_ms`, with everything that may go wrong.
-    pub fn send(&mut self, now_ms: i64, topic: &'static str, key: Vec<u8>, mut value: Vec<u8>) {
+    pub fn send(&mut self, now_ms: i64, topic: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        let duplicates = self.faults.duplicate_one_in;
+        self.send_retried(duplicates, now_ms, topic, key, value);
+    }
+
+    /// Sends a record whose sender doesn't ask whether it arrived, and so never sends it twice.
+    pub fn send_once(&mut self, now_ms: i64, topic: &'static str, key: Vec<u8>, value: Vec<u8>) {
+        self.send_retried(0, now_ms, topic, key, value);
+    }
+
+    fn send_retried(
+        &mut self,
+        duplicate_one_in: u64,
+        now_ms: i64,
+        topic: &'static str,
+        key: Vec<u8>,
+        mut value: Vec<u8>,
+    ) {
         let Faults { late_one_in, late_min_ms, late_max_ms, .. } = self.faults;
         if self.random.one_in(self.faults.broken_one_in) {
             damage(&mut value, &mut self.random);
@@ -76,8 +93,7 @@ impl Network {
             let delay_ms = self.random.between(late_min_ms, late_max_ms);
             return self.deliver(now_ms, delay_ms, topic, key, value);
         }
-        let duplicates = self.faults.duplicate_one_in;
-        if duplicates > 0 && self.random.one_in(duplicates) {
+        if duplicate_one_in > 0 && self.random.one_in(duplicate_one_in) {
             let delay_ms = self.delay_ms();
             self.deliver(now_ms, delay_ms, topic, key.clone(), value.clone());
         }

@@ -22,6 +22,7 @@ pub mod inventory;
 #[path = "../leaderboard/generator.rs"]
 pub mod leaderboard;
 pub mod random;
+pub mod shop;
 pub mod sittings;
 pub mod view;
 
@@ -68,7 +69,7 @@ pub struct Settings {
     pub seed: u64,
     /// The instant of event time at which the world begins. A live demo sets it to now.
     pub start_ms: i64,
-    /// Records per second of event time, averaged over a day; `None` is the job's own pace. With
+    /// Records per second of event time, averaged over a week; `None` is the job's own pace. With
     /// the rate at which records are sent, event time keeps step with the wall clock.
     pub events_per_second: Option<f64>,
 }

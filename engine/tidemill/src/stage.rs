@@ -125,7 +125,7 @@ mod tests {
         let stage = Stage::open(job, None, Topics::Named, "x-").unwrap();
         let topics = Admin::new(stage.brokers()).unwrap().topics().unwrap();
         let names: Vec<&str> = topics.iter().map(|topic| topic.name.as_str()).collect();
-        let expected = ["catches", "top_by_minute", "top_players"];
+        let expected = ["catches", "player_scores", "players", "top_by_minute", "top_players"];
         assert_eq!(names, expected.map(|name| format!("x-{name}")));
         let letters = stage.state().join("dead-letters");
         std::fs::create_dir_all(&letters).unwrap();

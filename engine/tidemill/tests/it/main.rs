@@ -4,6 +4,7 @@ mod broker;
 mod cli;
 mod conformance;
 mod errors;
+mod jobs;
 mod kafka;
 mod lookup;
 mod mutations;

@@ -83,7 +83,7 @@ fn a_demo_without_an_end_moves_until_it_is_stopped() {
     }
     signal(&child, "-INT");
     seen += &read_until(&mut terminal, " stopped: ");
-    assert!(seen.contains("Users of each segment") && seen.contains(SHOW_CURSOR), "{seen:?}");
+    assert!(seen.contains("Users on the site") && seen.contains(SHOW_CURSOR), "{seen:?}");
     // The terminal takes what is still said.
     drop(std::thread::spawn(move || read_until(&mut terminal, "the end")));
     assert!(child.wait().expect("it ends").success(), "{seen}");

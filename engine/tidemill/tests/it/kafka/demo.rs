@@ -69,7 +69,7 @@ fn a_demo_at_a_rate_goes_on_after_the_last_record_and_is_verified_on_a_broker() 
 fn demos_run_on_a_broker_whose_topics_they_find_missing() {
     let Some(brokers) = brokers() else { return };
     for job in tidemill_jobs::all() {
-        demo(job.name, 5000, &["--brokers", brokers, "--workers", "2"]);
+        demo(job.name, 20_000, &["--brokers", brokers, "--workers", "2"]);
         for result in job.results {
             let records = Topic::named(brokers, result.name, 1).records();
             // The first hour of sales is fired at the end of the input, as all windows are.

@@ -106,7 +106,7 @@ fn millis(ts: &str) -> i64 {
     seconds * 1000 + format!("{digits:0<3}").parse::<i64>().expect("milliseconds")
 }
 
-/// The best first: points, then the name.
+/// The best first: points, then the id.
 fn ranked(points: BTreeMap<String, (i64, i64)>, places: usize) -> Vec<(String, i64, i64)> {
     let mut ranked: Vec<_> = points.into_iter().map(|(player, (p, c))| (player, p, c)).collect();
     ranked.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -118,24 +118,37 @@ fn ranked(points: BTreeMap<String, (i64, i64)>, places: usize) -> Vec<(String, i
 fn the_leaderboard_shows_the_best_players_of_all_time_and_of_each_minute() {
     let Some(brokers) = brokers() else { return };
     let done = Done::run("leaderboard", brokers, 40_000);
-    let late = done.late("catch_id");
+    let late = done.late("ball_id");
     let mut all: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     let mut minutes: BTreeMap<(String, String), BTreeMap<String, (i64, i64)>> = BTreeMap::new();
     let mut seen = HashSet::new();
     for catch in &done.records["catches"] {
-        let id = number(catch, "catch_id");
+        let id = number(catch, "ball_id");
         if late.contains(&id.to_string()) || !seen.insert(id) {
             continue;
         }
         let minute = (text(catch, "ts")[..16].to_owned(), text(catch, "region").to_owned());
         for players in [&mut all, minutes.entry(minute).or_default()] {
-            let player = players.entry(text(catch, "player").to_owned()).or_default();
+            let player = players.entry(text(catch, "player_id").to_owned()).or_default();
             *player = (player.0 + number(catch, "points"), player.1 + 1);
         }
     }
+    let scores = all.iter().map(|(player, (points, catches))| {
+        let row = json!({"player_id": player, "points": points, "catches": catches});
+        (json!({ "player_id": player }).to_string(), row)
+    });
+    assert!(done.result("player_scores").table() == scores.collect(), "scores differ");
+    let nicknames: BTreeMap<&str, &Value> = done.records["players"]
+        .iter()
+        .map(|change| (text(&change["after"], "player_id"), &change["after"]["nickname"]))
+        .collect();
     let best = ranked(all, 100).into_iter().zip(1..).map(|((player, points, catches), place)| {
         let key = json!({ "place": place }).to_string();
-        let row = json!({"place": place, "player": player, "points": points, "catches": catches});
+        let nickname = nicknames[player.as_str()];
+        let row = json!({
+            "place": place, "player_id": player, "nickname": nickname,
+            "points": points, "catches": catches,
+        });
         (key, row)
     });
     assert_eq!(done.result("top_players").table(), best.collect());
@@ -149,7 +162,7 @@ fn the_leaderboard_shows_the_best_players_of_all_time_and_of_each_minute() {
     let row = |row: &Value| {
         let (minute, region) = (&text(row, "window_start")[..16], text(row, "region"));
         let (place, points) = (number(row, "place"), number(row, "points"));
-        let (player, catches) = (text(row, "player"), number(row, "catches"));
+        let (player, catches) = (text(row, "player_id"), number(row, "catches"));
         format!("{minute} {region} {place} {player} {points} {catches}")
     };
     let mut rows: Vec<String> = done.result("top_by_minute").values().iter().map(row).collect();
@@ -158,34 +171,44 @@ fn the_leaderboard_shows_the_best_players_of_all_time_and_of_each_minute() {
     assert_eq!(rows, expected);
 }
 
+fn lines(receipt: &Value) -> impl Iterator<Item = &Value> {
+    receipt["lines"].as_array().into_iter().flatten()
+}
+
 #[test]
 fn the_inventory_knows_positions_and_alerts_and_the_sales_of_each_hour() {
     let Some(brokers) = brokers() else { return };
     let done = Done::run("inventory", brokers, 40_000);
     let mut positions: BTreeMap<(String, String), i64> = BTreeMap::new();
-    let mut book = |record: &Value, change: i64| {
-        let shelf = (text(record, "store_id").to_owned(), text(record, "item_id").to_owned());
-        *positions.entry(shelf).or_default() += change;
+    let mut book = |store: &str, item: &str, change: i64| {
+        *positions.entry((store.to_owned(), item.to_owned())).or_default() += change;
     };
     let mut seen = HashSet::new();
-    for sale in &done.records["pos_transactions"] {
-        if seen.insert((text(sale, "store_id"), number(sale, "receipt_id"), number(sale, "line"))) {
-            book(sale, -number(sale, "quantity"));
+    for receipt in &done.records["pos_transactions"] {
+        let store = text(receipt, "store_id");
+        if seen.insert((store, number(receipt, "receipt_id"))) {
+            for line in lines(receipt) {
+                book(store, text(line, "item_id"), -number(line, "quantity"));
+            }
         }
     }
     let mut seen = HashSet::new();
     for movement in &done.records["stock_movements"] {
         if seen.insert(number(movement, "movement_id")) {
-            book(movement, number(movement, "quantity"));
+            let (store, item) = (text(movement, "store_id"), text(movement, "item_id"));
+            book(store, item, number(movement, "quantity"));
         }
     }
     let key =
         |(store, item): &(String, String)| json!({"store_id": store, "item_id": item}).to_string();
-    let rows = positions.iter().map(|(shelf, on_hand)| {
+    let position = |(shelf, on_hand): (&(String, String), &i64)| {
         let row = json!({"store_id": shelf.0, "item_id": shelf.1, "on_hand": on_hand});
         (key(shelf), row)
-    });
-    assert_eq!(done.result("stock_positions").table(), rows.collect());
+    };
+    let rows: BTreeMap<String, Value> = positions.iter().map(position).collect();
+    assert!(done.result("stock_positions").table() == rows, "positions differ");
+    let negative = positions.iter().filter(|(_, on_hand)| **on_hand < 0).map(position);
+    assert_eq!(done.result("negative_stock").table(), negative.collect());
 
     let items: BTreeMap<&str, &Value> = done.records["items"]
         .iter()
@@ -193,10 +216,7 @@ fn the_inventory_knows_positions_and_alerts_and_the_sales_of_each_hour() {
         .collect();
     let alerts = positions.iter().filter_map(|(shelf, &on_hand)| {
         let item = items.get(shelf.1.as_str())?;
-        let row = json!({
-            "store_id": shelf.0, "item_id": shelf.1, "name": item["name"],
-            "on_hand": on_hand, "reorder_point": item["reorder_point"],
-        });
+        let row = json!({"store_id": shelf.0, "item_id": shelf.1, "name": item["name"]});
         (on_hand < number(item, "reorder_point")).then(|| (key(shelf), row))
     });
     let alerts: BTreeMap<String, Value> = alerts.collect();
@@ -216,17 +236,18 @@ fn the_inventory_knows_positions_and_alerts_and_the_sales_of_each_hour() {
     let mut hours: BTreeMap<(String, String), (HashSet<i64>, i64, i64)> = BTreeMap::new();
     let mut seen = HashSet::new();
     for sale in &done.records["pos_transactions"] {
-        let (store, receipt, line) =
-            (text(sale, "store_id"), number(sale, "receipt_id"), number(sale, "line"));
-        let id = (store.to_owned(), receipt.to_string(), line.to_string());
-        if late.contains(&id) || !seen.insert(id) {
-            continue;
+        let (store, receipt) = (text(sale, "store_id"), number(sale, "receipt_id"));
+        for (line, number_of_line) in lines(sale).zip(1..) {
+            let id = (store.to_owned(), receipt.to_string(), number_of_line.to_string());
+            if late.contains(&id) || !seen.insert(id) {
+                continue;
+            }
+            let hour = (text(sale, "ts")[..13].to_owned(), store.to_owned());
+            let hour = hours.entry(hour).or_default();
+            hour.0.insert(receipt);
+            hour.1 += number(line, "quantity");
+            hour.2 += number(line, "quantity") * cents(&line["unit_price"]);
         }
-        let hour = (text(sale, "ts")[..13].to_owned(), store.to_owned());
-        let hour = hours.entry(hour).or_default();
-        hour.0.insert(receipt);
-        hour.1 += number(sale, "quantity");
-        hour.2 += number(sale, "quantity") * cents(&sale["unit_price"]);
     }
     let expected: BTreeSet<String> = hours
         .iter()
@@ -244,67 +265,87 @@ fn the_inventory_knows_positions_and_alerts_and_the_sales_of_each_hour() {
     assert_eq!(rows.iter().map(row).collect::<BTreeSet<_>>(), expected);
 }
 
-/// What a user did, counted.
-#[derive(Clone, Copy, Debug, Default)]
-struct Behaviour {
-    views: i64,
-    carts: i64,
-    purchases: i64,
-}
-
-impl Behaviour {
-    fn segment(&self) -> &'static str {
-        match self {
-            Behaviour { purchases: 5.., .. } => "loyal",
-            Behaviour { purchases: 1.., .. } => "buyer",
-            Behaviour { carts: 1.., .. } => "cart_abandoner",
-            Behaviour { views: 10.., .. } => "browser",
-            _ => "new",
-        }
+/// The segment of who has done so much, and why.
+fn segment(views: i64, carts: i64, orders: i64) -> (&'static str, &'static str) {
+    match (views, carts, orders) {
+        (.., 5..) => ("loyal", "five orders or more"),
+        (.., 1..) => ("buyer", "has ordered"),
+        (_, 1.., _) => ("cart_abandoner", "something in the cart, nothing ordered"),
+        (10.., ..) => ("browser", "ten views or more, nothing in the cart"),
+        _ => ("new", "just came"),
     }
 }
 
 #[test]
-fn the_clickstream_knows_segments_and_sessions() {
+fn the_clickstream_knows_segments_sessions_and_carts() {
     let Some(brokers) = brokers() else { return };
     // More than an hour of events, so that there are users with several sessions.
     let done = Done::run("clickstream", brokers, 100_000);
-    let clicks = &done.records["clicks"];
-    let mut users: BTreeMap<&str, Behaviour> = BTreeMap::new();
+    let (clicks, orders) = (&done.records["clicks"], &done.records["orders"]);
+    let mut users: BTreeMap<&str, (i64, i64, i64)> = BTreeMap::new();
     for click in clicks {
         let user = users.entry(text(click, "user_id")).or_default();
         match text(click, "event_type") {
-            "view" => user.views += 1,
-            "add_to_cart" => user.carts += 1,
-            "purchase" => user.purchases += 1,
+            "view" => user.0 += 1,
+            "add_to_cart" => user.1 += 1,
             _ => {}
         }
     }
-    let mut segments: BTreeMap<String, Value> = BTreeMap::new();
-    let mut counts: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
-    for (user, behaviour) in &users {
-        let (segment, Behaviour { views, carts, purchases }) = (behaviour.segment(), *behaviour);
-        let row = json!({
-            "user_id": user, "segment": segment,
-            "views": views, "carts": carts, "purchases": purchases,
-        });
-        segments.insert(json!({ "user_id": user }).to_string(), row);
-        let count = counts.entry(segment).or_default();
-        *count = (count.0 + 1, count.1 + purchases);
+    let (late, mut seen) = (done.late("order_id"), HashSet::new());
+    for order in orders {
+        let id = number(order, "order_id");
+        if !late.contains(&id.to_string()) && seen.insert(id) {
+            users.entry(text(order, "user_id")).or_default().2 += 1;
+        }
     }
-    assert!(done.result("user_segments").table() == segments, "segments of users differ");
-    let counts = counts.into_iter().map(|(segment, (users, purchases))| {
-        let row = json!({"segment": segment, "users": users, "purchases": purchases});
-        (json!({ "segment": segment }).to_string(), row)
+    let segments = users.iter().map(|(user, (views, carts, orders))| {
+        let (segment, reason) = segment(*views, *carts, *orders);
+        let row = json!({"user_id": user, "segment": segment, "reason": reason});
+        (json!({ "user_id": user }).to_string(), row)
     });
-    assert_eq!(done.result("segment_counts").table(), counts.collect());
+    let segments: BTreeMap<String, Value> = segments.collect();
+    assert!(done.result("user_segments").table() == segments, "segments of users differ");
     sessions_are_right(&done, clicks);
+    carts_are_right(&done, clicks, orders);
+}
+
+const GAP_MS: i64 = 30 * 60_000;
+
+/// Carts of users of whom nothing was late.
+fn carts_are_right(done: &Done, clicks: &[Value], orders: &[Value]) {
+    let late: HashSet<&str> = late_users(clicks).union(&late_users(orders)).copied().collect();
+    let mut by_user: BTreeMap<&str, Vec<(i64, bool)>> = BTreeMap::new();
+    let added = clicks.iter().filter(|click| click["event_type"] == "add_to_cart");
+    for (record, is_order) in added.map(|r| (r, false)).chain(orders.iter().map(|r| (r, true))) {
+        let at = (millis(text(record, "ts")), is_order);
+        by_user.entry(text(record, "user_id")).or_default().push(at);
+    }
+    let mut expected = Vec::new();
+    for (user, mut steps) in by_user.into_iter().filter(|(user, _)| !late.contains(user)) {
+        steps.sort_unstable();
+        for cart in steps.chunk_by(|a, b| b.0 - a.0 <= GAP_MS) {
+            let added = cart.iter().filter(|(_, is_order)| !is_order);
+            if let (Some((last, false)), Some((first, _))) = (cart.last(), added.clone().next()) {
+                expected.push(format!("{user} {first} {last} {}", added.count()));
+            }
+        }
+    }
+    let rows = done.result("abandoned_carts").values();
+    let in_time = rows.iter().filter(|row| !late.contains(text(row, "user_id")));
+    let mut found: Vec<String> = in_time
+        .map(|row| {
+            let (first, last) = (millis(text(row, "first_added")), millis(text(row, "last_added")));
+            format!("{} {first} {last} {}", text(row, "user_id"), number(row, "items"))
+        })
+        .collect();
+    found.sort();
+    expected.sort();
+    assert_eq!(found, expected);
 }
 
 /// Sessions of users none of whose clicks was late: a late click that still found its session
 /// open may stand beside one that was closed already.
 fn sessions_are_right(done: &Done, clicks: &[Value]) {
-    const GAP_MS: i64 = 30 * 60_000;
     let late = late_users(clicks);
     assert!(!late.is_empty());
     let mut by_user: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -313,7 +354,7 @@ fn sessions_are_right(done: &Done, clicks: &[Value]) {
     }
     let mut expected = Vec::new();
     for (user, mut clicks) in by_user {
-        clicks.sort_by_key(|click| millis(text(click, "ts")));
+        clicks.sort_by_key(|click| (text(click, "ts"), text(click, "page")));
         let ts = |click: &Value| millis(text(click, "ts"));
         for session in clicks.chunk_by(|a, b| ts(b) - ts(a) <= GAP_MS) {
             let pages: BTreeSet<&str> = session.iter().filter_map(|c| c["page"].as_str()).collect();
@@ -324,8 +365,10 @@ fn sessions_are_right(done: &Done, clicks: &[Value]) {
                 .collect();
             let (first, last) = (ts(session[0]), ts(session[session.len() - 1]));
             let (depth, pages, revenue) = (session.len(), pages.len(), bought.iter().sum::<i64>());
+            let (entry, exit) =
+                (text(session[0], "page"), text(session[session.len() - 1], "page"));
             expected.push(format!(
-                "{user} {first} {last} {depth} {pages} {} {revenue} {}",
+                "{user} {first} {last} {depth} {pages} {entry} {exit} {} {revenue} {}",
                 bought.len(),
                 !bought.is_empty()
             ));
@@ -337,10 +380,12 @@ fn sessions_are_right(done: &Done, clicks: &[Value]) {
         .map(|row| {
             let (first, last) = (millis(text(row, "first_click")), millis(text(row, "last_click")));
             format!(
-                "{} {first} {last} {} {} {} {} {}",
+                "{} {first} {last} {} {} {} {} {} {} {}",
                 text(row, "user_id"),
                 number(row, "depth"),
                 number(row, "pages"),
+                text(row, "entry_page"),
+                text(row, "exit_page"),
                 number(row, "purchases"),
                 cents(&row["revenue"]),
                 row["converted"]
@@ -354,7 +399,7 @@ fn sessions_are_right(done: &Done, clicks: &[Value]) {
     assert_eq!(differing, None);
 }
 
-/// Users with clicks that are behind the watermark, whoever reads how fast.
+/// Users with records of a topic that are behind its watermark, whoever reads how fast.
 fn late_users(clicks: &[Value]) -> HashSet<&str> {
     const DELAY_MS: i64 = 15_000;
     let mut greatest = 0;
