@@ -14,9 +14,15 @@
 //! ```
 
 pub mod arrival;
+#[path = "../behaviour_to_purchase/generator.rs"]
+pub mod behaviour_to_purchase;
 #[path = "../clickstream/generator.rs"]
 pub mod clickstream;
+#[path = "../content_contribution/generator.rs"]
+pub mod content_contribution;
 pub mod event_clock;
+#[path = "../hourly_business/generator.rs"]
+pub mod hourly_business;
 #[path = "../inventory/generator.rs"]
 pub mod inventory;
 #[path = "../leaderboard/generator.rs"]
@@ -101,7 +107,14 @@ pub struct Record {
 
 /// All shipped jobs.
 pub fn all() -> &'static [Job] {
-    static JOBS: [Job; 3] = [leaderboard::JOB, inventory::JOB, clickstream::JOB];
+    static JOBS: [Job; 6] = [
+        leaderboard::JOB,
+        inventory::JOB,
+        clickstream::JOB,
+        behaviour_to_purchase::JOB,
+        hourly_business::JOB,
+        content_contribution::JOB,
+    ];
     &JOBS
 }
 

@@ -1,4 +1,4 @@
-//! `clickstream`.
+//! `clickstream`, `behaviour_to_purchase`, `hourly_business`, `content_contribution`.
 
 use super::{click, order, run};
 
@@ -97,4 +97,103 @@ fn a_minute_counts_a_user_once_with_the_segment_at_its_end() {
         "2026-01-05T08:01, buyer, 1",
     ];
     assert_eq!(done.rows("segment_counts"), expected);
+}
+
+#[test]
+fn an_order_looks_back_on_exactly_a_day_over_all_devices_and_over_a_leap_day() {
+    let read = |at: &str, user: &str, content: &str, hint: u64| {
+        let more = format!(r#","content_id":"{content}","session_hint":{hint}"#);
+        click(at, user, "view", &more)
+    };
+    let clicks = [
+        read("2028-02-28 09:59:59.999", "ann", "too-early", 1),
+        read("2028-02-28 10:00:00", "ann", "first", 1),
+        // Two visits at once: both are behaviour of the user.
+        read("2028-02-29 09:00:00", "ann", "other-device", 2),
+        click("2028-02-29 09:59:00", "ann", "view", ""),
+        click("2028-02-29 10:00:00", "ann", "purchase", ""),
+        read("2028-02-29 10:00:00.001", "ann", "too-late", 1),
+        read("2028-02-29 09:00:00", "bob", "of-somebody-else", 3),
+    ];
+    let of_ann = order("2028-02-29 10:00:00", 1, "ann", "9.00");
+    let orders = [of_ann.clone(), of_ann, order("2028-02-29 10:00:00", 2, "cid", "3.00")];
+    let done = run("behaviour_to_purchase", &[("clicks", &clicks), ("orders", &orders)]);
+    let expected = [
+        "1, ann, 2028-02-29T10:00:00Z, 7, 9.00, first, other-device, 2, 3, 2028-02-28T10:00:00Z, 86400",
+        "2, cid, 2028-02-29T10:00:00Z, 7, 3.00, null, null, 0, 0, null, null",
+    ];
+    assert_eq!(done.rows("attributed_orders"), expected);
+}
+
+#[test]
+fn an_hour_counts_visitors_and_the_sessions_that_begin_in_it() {
+    let view = |at: &str, user: &str| click(at, user, "view", "");
+    let clicks = [
+        view("2026-01-05 08:50:00", "ann"),
+        view("2026-01-05 08:50:01", "bob"),
+        // The visit goes on: a visitor of this hour, and no new session.
+        view("2026-01-05 09:05:00", "ann"),
+        // Half an hour is no pause, a millisecond more is.
+        view("2026-01-05 09:35:00", "ann"),
+        view("2026-01-05 09:20:01.001", "bob"),
+    ];
+    let retried = order("2026-01-05 09:10:00", 1, "ann", "10.00");
+    let orders = [retried.clone(), retried, order("2026-01-05 09:59:59.999", 2, "bob", "5.01")];
+    let done = run("hourly_business", &[("clicks", &clicks), ("orders", &orders)]);
+    let expected = [
+        "2026-01-05, 8, 2, 2, 0, 0.00, 0.00, null, null, null, null, null, null, null",
+        "2026-01-05, 9, 2, 1, 2, 15.01, 200.00, 7.51, null, null, null, null, null, null",
+    ];
+    assert_eq!(done.rows("hourly_figures"), expected);
+}
+
+#[test]
+fn the_day_before_the_first_of_march_may_be_the_29th_of_february() {
+    let orders = [
+        order("2028-02-23 10:00:00", 1, "ann", "8.00"),
+        order("2028-02-28 10:00:00", 2, "ann", "100.00"),
+        order("2028-02-29 10:59:59.999", 3, "ann", "50.00"),
+        order("2028-03-01 10:00:00", 4, "ann", "60.00"),
+        order("2028-03-01 11:00:00", 5, "ann", "1.00"),
+    ];
+    let done = run("hourly_business", &[("orders", &orders)]);
+    let expected = [
+        "2028-02-23, 10, 0, 0, 1, 8.00, null, 8.00, null, null, null, null, null, null",
+        "2028-02-28, 10, 0, 0, 1, 100.00, null, 100.00, null, null, null, null, null, null",
+        "2028-02-29, 10, 0, 0, 1, 50.00, null, 50.00, 1, 100.00, -50.0, null, null, null",
+        "2028-03-01, 10, 0, 0, 1, 60.00, null, 60.00, 1, 50.00, 20.0, 1, 8.00, 650.0",
+        "2028-03-01, 11, 0, 0, 1, 1.00, null, 1.00, null, null, null, null, null, null",
+    ];
+    assert_eq!(done.rows("hourly_figures"), expected);
+}
+
+#[test]
+fn an_order_after_midnight_is_of_its_own_day_and_of_the_content_of_the_day_before() {
+    let touch = |at: &str, user: &str, kind: &str, content: &str| {
+        click(at, user, kind, &format!(r#","content_id":"{content}""#))
+    };
+    let clicks = [
+        touch("2028-02-28 23:50:00", "ann", "view", "a"),
+        touch("2028-02-28 23:59:59", "ann", "click", "b"),
+        touch("2028-02-29 00:10:00", "bob", "view", "c"),
+        touch("2028-02-29 00:10:00", "cid", "view", "d"),
+        touch("2028-02-29 00:11:00", "cid", "view", "d"),
+    ];
+    let orders = [
+        order("2028-02-29 00:00:00", 1, "ann", "30.00"),
+        order("2028-02-29 00:20:00", 2, "bob", "30.00"),
+        order("2028-02-29 00:20:00", 3, "cid", "30.00"),
+        // Who has touched nothing contributes to nothing.
+        order("2028-02-29 00:20:00", 4, "dan", "99.00"),
+    ];
+    let done = run("content_contribution", &[("clicks", &clicks), ("orders", &orders)]);
+    // Equal revenue: more views are better, then the name decides.
+    let expected = [
+        "2028-02-28, a, 1, 0, 0, 0.00, null, 1",
+        "2028-02-28, b, 0, 1, 0, 0.00, null, 2",
+        "2028-02-29, b, 0, 0, 1, 30.00, 33.33, 3",
+        "2028-02-29, c, 1, 0, 1, 30.00, 33.33, 2",
+        "2028-02-29, d, 2, 0, 1, 30.00, 33.33, 1",
+    ];
+    assert_eq!(done.rows("content_daily"), expected);
 }
