@@ -13,6 +13,8 @@
 //! assert!(job.sql.contains("CREATE TABLE catches"));
 //! ```
 
+#[path = "../ab_test/generator.rs"]
+pub mod ab_test;
 pub mod arrival;
 #[path = "../behaviour_to_purchase/generator.rs"]
 pub mod behaviour_to_purchase;
@@ -107,13 +109,14 @@ pub struct Record {
 
 /// All shipped jobs.
 pub fn all() -> &'static [Job] {
-    static JOBS: [Job; 6] = [
+    static JOBS: [Job; 7] = [
         leaderboard::JOB,
         inventory::JOB,
         clickstream::JOB,
         behaviour_to_purchase::JOB,
         hourly_business::JOB,
         content_contribution::JOB,
+        ab_test::JOB,
     ];
     &JOBS
 }

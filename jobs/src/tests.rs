@@ -208,6 +208,37 @@ fn an_order_has_a_purchase_click_of_its_user_unless_the_tracker_missed_it() {
     assert_near("untracked", job, untracked, orders.len() as f64 / 40.0);
 }
 
+#[test]
+fn the_treated_buy_more_and_one_experiment_loses_assignments() {
+    let job = find("ab_test").expect("shipped");
+    let mut variants: HashMap<(String, String), HashSet<String>> = HashMap::new();
+    let mut buyers = HashSet::new();
+    for record in records(job, 10).take(3 * RECORDS) {
+        let Some((_, value)) = row(&record) else { continue };
+        let user = text(&value, "user_id").to_owned();
+        match record.topic {
+            "orders" => drop(buyers.insert(user)),
+            "assignments" => {
+                let key = (text(&value, "experiment").into(), text(&value, "variant").into());
+                variants.entry(key).or_default().insert(user);
+            }
+            _ => {}
+        }
+    }
+    let users =
+        |experiment: &str, variant: &str| &variants[&(experiment.to_owned(), variant.to_owned())];
+    let ratio = |experiment| {
+        users(experiment, "treatment").len() as f64 / users(experiment, "control").len() as f64
+    };
+    assert!((0.95..1.05).contains(&ratio("checkout-button")), "{}", ratio("checkout-button"));
+    assert!((0.82..0.94).contains(&ratio("search-ranking")), "{}", ratio("search-ranking"));
+    let rate = |variant| {
+        let users = users("checkout-button", variant);
+        users.intersection(&buyers).count() as f64 / users.len() as f64
+    };
+    assert!(rate("treatment") > 1.03 * rate("control"), "{}", rate("treatment"));
+}
+
 /// Recomputes stock as the job does, from what arrived, and finds it sensible.
 #[test]
 fn stock_follows_sales_and_movements_and_alerts_come_and_go() {
