@@ -22,6 +22,8 @@ pub mod behaviour_to_purchase;
 pub mod clickstream;
 #[path = "../content_contribution/generator.rs"]
 pub mod content_contribution;
+#[path = "../crm_segments/generator.rs"]
+pub mod crm_segments;
 pub mod event_clock;
 #[path = "../hourly_business/generator.rs"]
 pub mod hourly_business;
@@ -109,7 +111,7 @@ pub struct Record {
 
 /// All shipped jobs.
 pub fn all() -> &'static [Job] {
-    static JOBS: [Job; 7] = [
+    static JOBS: [Job; 8] = [
         leaderboard::JOB,
         inventory::JOB,
         clickstream::JOB,
@@ -117,6 +119,7 @@ pub fn all() -> &'static [Job] {
         hourly_business::JOB,
         content_contribution::JOB,
         ab_test::JOB,
+        crm_segments::JOB,
     ];
     &JOBS
 }

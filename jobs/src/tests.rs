@@ -2,7 +2,7 @@
 //! job's watermark allows, and breaks things as often as it says.
 
 use crate::arrival::Faults;
-use crate::{Job, Record, Settings, all, find, inventory, leaderboard, shop};
+use crate::{Job, Record, Settings, all, crm_segments, find, inventory, leaderboard, shop};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -16,13 +16,14 @@ fn faults(job: &Job) -> Faults {
     match job.name {
         "leaderboard" => leaderboard::FAULTS,
         "inventory" => inventory::FAULTS,
+        "crm_segments" => crm_segments::FAULTS,
         _ => shop::FAULTS,
     }
 }
 
 /// Whether a topic is a database's change log, which is whole, in order, and sent once.
 fn is_change_log(record: &Record) -> bool {
-    ["players", "items"].contains(&record.topic)
+    ["players", "items", "customers"].contains(&record.topic)
 }
 
 /// The row of a record that can be read, of one topic of a job, so many of them.
@@ -237,6 +238,29 @@ fn the_treated_buy_more_and_one_experiment_loses_assignments() {
         users.intersection(&buyers).count() as f64 / users.len() as f64
     };
     assert!(rate("treatment") > 1.03 * rate("control"), "{}", rate("treatment"));
+}
+
+#[test]
+fn customers_are_known_before_they_order_and_some_may_not_be_written_to() {
+    let job = find("crm_segments").expect("shipped");
+    let mut customers: HashMap<String, bool> = HashMap::new();
+    for record in records(job, 11).take(RECORDS) {
+        let value: Value = match serde_json::from_slice(&record.value) {
+            Ok(value) => value,
+            Err(_) => continue,
+        };
+        if record.topic == "customers" {
+            let (before, after) = (&value["before"], &value["after"]);
+            let user = text(after, "user_id").to_owned();
+            assert_eq!(before["consent"].as_bool(), customers.get(&user).copied(), "{value}");
+            customers.insert(user, after["consent"].as_bool().unwrap());
+        } else if row(&record).is_some() {
+            assert!(customers.contains_key(text(&value, "user_id")), "{value}");
+        }
+    }
+    let consenting = customers.values().filter(|consent| **consent).count();
+    let share = consenting as f64 / customers.len() as f64;
+    assert!((0.66..0.74).contains(&share), "{consenting} of {}", customers.len());
 }
 
 /// Recomputes stock as the job does, from what arrived, and finds it sensible.

@@ -3,6 +3,7 @@
 //! The SQL is what is shipped, word for word, but for the options of its tables: inputs are files,
 //! results are printed. Each job runs with one worker and with two, which must say the same.
 
+mod customers;
 mod experiments;
 mod game;
 mod shop;
