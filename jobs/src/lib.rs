@@ -25,6 +25,8 @@ pub mod content_contribution;
 #[path = "../crm_segments/generator.rs"]
 pub mod crm_segments;
 pub mod event_clock;
+#[path = "../factory/generator.rs"]
+pub mod factory;
 #[path = "../hourly_business/generator.rs"]
 pub mod hourly_business;
 #[path = "../inventory/generator.rs"]
@@ -111,7 +113,7 @@ pub struct Record {
 
 /// All shipped jobs.
 pub fn all() -> &'static [Job] {
-    static JOBS: [Job; 8] = [
+    static JOBS: [Job; 9] = [
         leaderboard::JOB,
         inventory::JOB,
         clickstream::JOB,
@@ -120,6 +122,7 @@ pub fn all() -> &'static [Job] {
         content_contribution::JOB,
         ab_test::JOB,
         crm_segments::JOB,
+        factory::JOB,
     ];
     &JOBS
 }

@@ -2,7 +2,9 @@
 //! job's watermark allows, and breaks things as often as it says.
 
 use crate::arrival::Faults;
-use crate::{Job, Record, Settings, all, crm_segments, find, inventory, leaderboard, shop};
+use crate::{
+    Job, Record, Settings, all, crm_segments, factory, find, inventory, leaderboard, shop,
+};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
 
@@ -17,6 +19,7 @@ fn faults(job: &Job) -> Faults {
         "leaderboard" => leaderboard::FAULTS,
         "inventory" => inventory::FAULTS,
         "crm_segments" => crm_segments::FAULTS,
+        "factory" => factory::FAULTS,
         _ => shop::FAULTS,
     }
 }
@@ -261,6 +264,29 @@ fn customers_are_known_before_they_order_and_some_may_not_be_written_to() {
     let consenting = customers.values().filter(|consent| **consent).count();
     let share = consenting as f64 / customers.len() as f64;
     assert!((0.66..0.74).contains(&share), "{consenting} of {}", customers.len());
+}
+
+#[test]
+fn machines_run_stop_and_make_what_they_can() {
+    let machines: HashSet<String> = rows("factory", 12, "sensor_readings", RECORDS)
+        .iter()
+        .map(|value| text(value, "machine_id").to_owned())
+        .collect();
+    assert_eq!(machines.len(), factory::MACHINES as usize);
+    let mut states: HashMap<String, usize> = HashMap::new();
+    for value in rows("factory", 12, "machine_states", 5000) {
+        assert_eq!(value["reason"].is_null(), value["state"] == "running", "{value}");
+        *states.entry(text(&value, "state").to_owned()).or_default() += 1;
+    }
+    assert!(states["running"] > states["down"] && states["down"] > states["planned"]);
+    let (mut good, mut scrap) = (0, 0);
+    for value in rows("factory", 12, "production", 5000) {
+        assert!(value["ideal_cycle_s"].as_f64().is_some_and(|cycle| cycle >= 2.0), "{value}");
+        good += value["good"].as_u64().unwrap();
+        scrap += value["scrap"].as_u64().unwrap();
+    }
+    let job = find("factory").expect("shipped");
+    assert_near("scrap", job, scrap as usize, (good + scrap) as f64 / 40.0);
 }
 
 /// Recomputes stock as the job does, from what arrived, and finds it sensible.

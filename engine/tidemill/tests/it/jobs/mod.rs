@@ -6,6 +6,7 @@
 mod customers;
 mod experiments;
 mod game;
+mod machines;
 mod shop;
 mod stores;
 
