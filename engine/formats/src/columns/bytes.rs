@@ -21,6 +21,7 @@ impl Bytes {
     }
 
     /// Appends a value.
+    #[inline]
     pub(crate) fn push(&mut self, value: &[u8]) {
         self.bytes.extend_from_slice(value);
         self.complete();
@@ -33,6 +34,7 @@ impl Bytes {
     }
 
     /// Ends the value written to [`Bytes::open`].
+    #[inline]
     pub(crate) fn complete(&mut self) {
         self.ends.push(offset(self.bytes.len()));
         self.validity.push_valid();
@@ -43,9 +45,9 @@ impl Bytes {
         self.bytes.truncate(last_end(&self.ends));
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.ends.push(offset(self.bytes.len()));
-        self.validity.push_null();
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        self.ends.resize(self.ends.len() + count, offset(self.bytes.len()));
+        self.validity.push_nulls(count);
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {

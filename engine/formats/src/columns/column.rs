@@ -15,35 +15,62 @@ use arrow::datatypes::{
 };
 use std::sync::Arc;
 
-/// Which values of a column are NULL; costs nothing while none is.
-pub(super) struct Validity(NullBufferBuilder);
+/// Which values of a column are NULL; costs nothing while none is. Most values are like the one
+/// before in this, so they are only counted until there is another.
+pub(super) struct Validity {
+    builder: NullBufferBuilder,
+    /// So many more, all of them NULL or none.
+    run: usize,
+    is_run_valid: bool,
+}
 
 impl Validity {
     pub(super) fn new() -> Self {
-        Validity(NullBufferBuilder::new(1024))
+        Validity { builder: NullBufferBuilder::new(1024), run: 0, is_run_valid: true }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.builder.len() + self.run
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn push_valid(&mut self) {
-        self.0.append_non_null();
+        if !self.is_run_valid {
+            self.end_run();
+            self.is_run_valid = true;
+        }
+        self.run += 1;
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.0.append_null();
+    #[inline(always)]
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        if self.is_run_valid {
+            self.end_run();
+            self.is_run_valid = false;
+        }
+        self.run += count;
+    }
+
+    #[inline(never)]
+    fn end_run(&mut self) {
+        let run = std::mem::take(&mut self.run);
+        if self.is_run_valid {
+            self.builder.append_n_non_nulls(run);
+        } else {
+            self.builder.append_n_nulls(run);
+        }
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
-        if rows < self.0.len() {
-            self.0.truncate(rows);
+        if rows < self.len() {
+            self.end_run();
+            self.builder.truncate(rows);
         }
     }
 
     pub(super) fn finish(&mut self) -> Option<NullBuffer> {
-        self.0.finish()
+        self.end_run();
+        self.builder.finish()
     }
 }
 
@@ -58,14 +85,15 @@ impl<T: ArrowNativeType + Default> Values<T> {
         Values { values: vec![], validity: Validity::new() }
     }
 
+    #[inline(always)]
     pub(crate) fn push(&mut self, value: T) {
         self.values.push(value);
         self.validity.push_valid();
     }
 
-    fn push_null(&mut self) {
-        self.values.push(T::default());
-        self.validity.push_null();
+    fn push_nulls(&mut self, count: usize) {
+        self.values.resize(self.values.len() + count, T::default());
+        self.validity.push_nulls(count);
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -170,22 +198,27 @@ impl Column {
 
     /// Appends NULL.
     pub(crate) fn push_null(&mut self) {
+        self.push_nulls(1);
+    }
+
+    /// Appends NULL so many times.
+    pub(crate) fn push_nulls(&mut self, count: usize) {
         match self {
             Column::Boolean(c) => {
-                c.values.append(false);
-                c.validity.push_null();
+                c.values.append_n(count, false);
+                c.validity.push_nulls(count);
             }
-            Column::Int8(c) => c.push_null(),
-            Column::Int16(c) => c.push_null(),
-            Column::Int32(c) | Column::Date(c) | Column::Time(c) => c.push_null(),
-            Column::Int64(c) | Column::Timestamp { values: c, .. } => c.push_null(),
-            Column::Float32(c) => c.push_null(),
-            Column::Float64(c) => c.push_null(),
-            Column::Decimal { values, .. } => values.push_null(),
-            Column::Text(c) | Column::Binary(c) => c.push_null(),
-            Column::Row(c) => c.push_null(),
-            Column::List(c) => c.push_null(),
-            Column::Map(c) => c.push_null(),
+            Column::Int8(c) => c.push_nulls(count),
+            Column::Int16(c) => c.push_nulls(count),
+            Column::Int32(c) | Column::Date(c) | Column::Time(c) => c.push_nulls(count),
+            Column::Int64(c) | Column::Timestamp { values: c, .. } => c.push_nulls(count),
+            Column::Float32(c) => c.push_nulls(count),
+            Column::Float64(c) => c.push_nulls(count),
+            Column::Decimal { values, .. } => values.push_nulls(count),
+            Column::Text(c) | Column::Binary(c) => c.push_nulls(count),
+            Column::Row(c) => c.push_nulls(count),
+            Column::List(c) => c.push_nulls(count),
+            Column::Map(c) => c.push_nulls(count),
         }
     }
 

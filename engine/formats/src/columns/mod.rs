@@ -132,7 +132,7 @@ mod tests {
         let mut column = Column::new(&row).unwrap();
         for text in ["one", "two"] {
             let Column::Row(row) = &mut column else { panic!() };
-            let Column::List(list) = &mut row.columns[0] else { panic!() };
+            let Column::List(list) = &mut row.open()[0] else { panic!() };
             let Column::Text(items) = list.items.as_mut() else { panic!() };
             items.push(text.as_bytes());
             list.push();

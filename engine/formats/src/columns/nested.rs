@@ -12,15 +12,18 @@ use std::sync::Arc;
 /// A `ROW`: one column for each of its fields.
 pub(crate) struct Row {
     fields: Fields,
-    pub(crate) columns: Vec<Column>,
+    columns: Vec<Column>,
     validity: Validity,
+    /// So many NULL rows at the end are not in the columns yet: where most rows are NULL, as in a
+    /// stream of several kinds of records, that is one step for a whole run of them.
+    behind: usize,
 }
 
 impl Row {
     pub(super) fn new(fields: &Fields) -> Result<Self, DataType> {
         let columns = fields.iter().map(|field| Column::new(field.data_type()));
         let columns = columns.collect::<Result<_, _>>()?;
-        Ok(Row { fields: fields.clone(), columns, validity: Validity::new() })
+        Ok(Row { fields: fields.clone(), columns, validity: Validity::new(), behind: 0 })
     }
 
     /// Number of complete rows.
@@ -28,24 +31,37 @@ impl Row {
         self.validity.len()
     }
 
+    /// The columns, to which the fields of the next row are to be appended.
+    pub(crate) fn open(&mut self) -> &mut [Column] {
+        if self.behind > 0 {
+            // Fields that are never NULL are NULL here: Arrow allows it where the row hides it.
+            self.columns.iter_mut().for_each(|column| column.push_nulls(self.behind));
+            self.behind = 0;
+        }
+        &mut self.columns
+    }
+
     /// Completes a row whose fields have been appended.
     pub(crate) fn push(&mut self) {
         self.validity.push_valid();
     }
 
-    pub(super) fn push_null(&mut self) {
-        // Fields that are never NULL are NULL here: Arrow allows it where the row hides it.
-        self.columns.iter_mut().for_each(Column::push_null);
-        self.validity.push_null();
+    /// Appends a NULL row; those of the one that is open must have been taken back.
+    pub(crate) fn push_nulls(&mut self, count: usize) {
+        self.validity.push_nulls(count);
+        self.behind += count;
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
-        self.columns.iter_mut().for_each(|column| column.truncate(rows));
+        let in_columns = (self.len() - self.behind).min(rows);
+        self.columns.iter_mut().for_each(|column| column.truncate(in_columns));
+        self.behind = self.len().min(rows) - in_columns;
         self.validity.truncate(rows);
     }
 
     pub(super) fn finish(&mut self) -> ArrayRef {
         let rows = self.len();
+        self.open();
         let columns = self.columns.iter_mut().zip(&self.fields);
         let columns = columns.map(|(column, field)| column.finish(field.data_type())).collect();
         let validity = self.validity.finish();
@@ -79,9 +95,9 @@ impl List {
         self.validity.push_valid();
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.ends.push(offset(self.items.len()));
-        self.validity.push_null();
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        self.ends.resize(self.ends.len() + count, offset(self.items.len()));
+        self.validity.push_nulls(count);
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
@@ -140,9 +156,9 @@ impl Map {
         self.validity.push_valid();
     }
 
-    pub(super) fn push_null(&mut self) {
-        self.ends.push(offset(self.keys.len()));
-        self.validity.push_null();
+    pub(super) fn push_nulls(&mut self, count: usize) {
+        self.ends.resize(self.ends.len() + count, offset(self.keys.len()));
+        self.validity.push_nulls(count);
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {

@@ -82,7 +82,7 @@ fn push(column: &mut Column, text: &[u8], delimiter: &[u8]) -> Result<(), text::
         }
         Column::Row(row) => {
             let mut parts = items(text, delimiter);
-            for column in &mut row.columns {
+            for column in row.open() {
                 let part = parts.next().ok_or("a part for each field of the row")?;
                 text::push(column, part, TimestampStyle::Sql)?;
             }

@@ -6,26 +6,34 @@
 
 use super::{Envelope, Options};
 use crate::columns::Columns;
-use crate::json::{Fault, ObjectReader, OnError, Reading, Scanner, check_utf8};
+use crate::json::{Fault, ObjectReader, OnError, Padded, Reading, Scanner};
 use crate::record::{BadRecord, Decoder};
 use crate::registry::Layout;
 use tidemill_operators::Batch;
 
 /// Decodes `debezium-json`.
 pub(crate) struct DebeziumDecoder {
+    record: Padded,
     columns: Columns,
     reader: ObjectReader,
     reading: Reading,
     envelope: Envelope,
 }
 
+/// A part of a change that is not null.
+struct Part<'a> {
+    text: &'a [u8],
+    /// Standing where the text begins.
+    scanner: Scanner<'a>,
+}
+
 /// The parts of a change, as they stand in the record.
 #[derive(Default)]
 struct Change<'a> {
-    before: Option<&'a [u8]>,
-    after: Option<&'a [u8]>,
-    op: Option<&'a [u8]>,
-    payload: Option<&'a [u8]>,
+    before: Option<Part<'a>>,
+    after: Option<Part<'a>>,
+    op: Option<Part<'a>>,
+    payload: Option<Part<'a>>,
 }
 
 impl<'a> Change<'a> {
@@ -37,7 +45,7 @@ impl<'a> Change<'a> {
             scanner.skip()?;
             return Err(Fault::found("an object with before, after and op", scanner.since(start)));
         }
-        scanner.enter()?;
+        scanner.enter(b'{')?;
         if scanner.closes(b'}') {
             return Ok(change);
         }
@@ -46,9 +54,10 @@ impl<'a> Change<'a> {
             let name = scanner.string()?;
             scanner.colon()?;
             scanner.next_token();
-            let start = scanner.position();
+            let before = scanner.clone();
             scanner.skip()?;
-            let value = Some(scanner.since(start)).filter(|text| *text != b"null");
+            let text = scanner.since(before.position());
+            let value = Some(Part { text, scanner: before }).filter(|part| part.text != b"null");
             match name.raw {
                 b"before" => change.before = value,
                 b"after" => change.after = value,
@@ -66,6 +75,7 @@ impl<'a> Change<'a> {
 impl DebeziumDecoder {
     pub(crate) fn new(layout: &Layout, options: Options) -> Self {
         DebeziumDecoder {
+            record: Padded::default(),
             columns: Columns::new(layout.schema.clone()).with_weights(),
             reader: ObjectReader::new(&layout.fields, &layout.outputs, layout.positions),
             reading: Reading::from(&options.json),
@@ -74,7 +84,13 @@ impl DebeziumDecoder {
     }
 
     fn read(&mut self, record: &[u8]) -> Result<(), Fault> {
-        check_utf8(record)?;
+        let mut padded = std::mem::take(&mut self.record);
+        let done = padded.hold(record).and_then(|()| self.read_record(&padded));
+        self.record = padded;
+        done
+    }
+
+    fn read_record(&mut self, record: &Padded) -> Result<(), Fault> {
         let mut scanner = Scanner::new(record);
         if scanner.is_at_end() {
             return Ok(());
@@ -83,8 +99,10 @@ impl DebeziumDecoder {
         if !scanner.is_at_end() {
             return Err(scanner.unexpected("the end of the record"));
         }
-        match (self.envelope, change.payload) {
-            (Envelope::Payload, Some(payload)) => change = Change::new(&mut Scanner::new(payload))?,
+        match (self.envelope, change.payload.take()) {
+            (Envelope::Payload, Some(mut payload)) => {
+                change = Change::new(&mut payload.scanner)?;
+            }
             (Envelope::Payload, None) => {
                 return Err(Fault::value(
                     "there is no `payload`, which 'debezium-json.schema-include' announces",
@@ -98,7 +116,7 @@ impl DebeziumDecoder {
             }
             (Envelope::Plain, _) => {}
         }
-        match change.op {
+        match change.op.as_ref().map(|op| op.text) {
             Some(b"\"c\"" | b"\"r\"") => self.read_row("after", change.after, 1),
             Some(b"\"u\"") => {
                 self.read_row("before", change.before, -1)?;
@@ -110,21 +128,20 @@ impl DebeziumDecoder {
         }
     }
 
-    fn read_row(&mut self, side: &str, row: Option<&[u8]>, weight: i64) -> Result<(), Fault> {
-        let Some(text) = row else {
+    fn read_row(&mut self, side: &str, row: Option<Part>, weight: i64) -> Result<(), Fault> {
+        let Some(mut row) = row else {
             let hint = match side {
                 "before" => " (a Postgres table needs REPLICA IDENTITY FULL)",
                 _ => "",
             };
             return Err(Fault::value(format!("it is null{hint}")).within(side));
         };
-        if text.first() != Some(&b'{') {
-            return Err(Fault::found("an object", text).within(side));
+        if row.text.first() != Some(&b'{') {
+            return Err(Fault::found("an object", row.text).within(side));
         }
-        let mut scanner = Scanner::new(text);
         let at = self.columns.rows();
         self.reader
-            .read(&mut scanner, &mut self.columns.columns, at, self.reading)
+            .read(&mut row.scanner, &mut self.columns.columns, at, self.reading)
             .map_err(|fault| fault.within(side))?;
         self.columns.push_row(weight);
         Ok(())

@@ -1,6 +1,6 @@
 //! [`JsonDecoder`]: records into rows.
 
-use super::{Fault, ObjectReader, OnError, Options, Reading, Scanner, check_utf8};
+use super::{Fault, ObjectReader, OnError, Options, Padded, Reading, Scanner};
 use crate::columns::Columns;
 use crate::record::{BadRecord, Decoder};
 use crate::registry::Layout;
@@ -8,6 +8,7 @@ use tidemill_operators::Batch;
 
 /// Decodes `json`.
 pub(crate) struct JsonDecoder {
+    record: Padded,
     columns: Columns,
     reader: ObjectReader,
     reading: Reading,
@@ -16,6 +17,7 @@ pub(crate) struct JsonDecoder {
 impl JsonDecoder {
     pub(crate) fn new(layout: &Layout, options: Options) -> Self {
         JsonDecoder {
+            record: Padded::default(),
             columns: Columns::new(layout.schema.clone()),
             reader: ObjectReader::new(&layout.fields, &layout.outputs, layout.positions),
             reading: Reading::from(&options),
@@ -23,7 +25,13 @@ impl JsonDecoder {
     }
 
     fn read(&mut self, record: &[u8]) -> Result<(), Fault> {
-        check_utf8(record)?;
+        let mut padded = std::mem::take(&mut self.record);
+        let done = padded.hold(record).and_then(|()| self.read_record(&padded));
+        self.record = padded;
+        done
+    }
+
+    fn read_record(&mut self, record: &Padded) -> Result<(), Fault> {
         let mut scanner = Scanner::new(record);
         match scanner.next_token() {
             b'{' => self.read_object(&mut scanner)?,
@@ -49,7 +57,7 @@ impl JsonDecoder {
 
     /// An array of objects: a row for each.
     fn read_objects(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
-        scanner.enter()?;
+        scanner.enter(b'[')?;
         if scanner.closes(b']') {
             return Ok(());
         }

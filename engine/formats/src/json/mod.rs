@@ -4,10 +4,12 @@
 //! accepted and what is written follow Flink's format of the same name, with one difference: a
 //! value that does not fit its column is an error even where Java would cut it off.
 
+mod block;
 mod decoder;
 mod encoder;
 mod fault;
 mod members;
+mod padded;
 mod scanner;
 mod string;
 #[cfg(test)]
@@ -17,7 +19,8 @@ mod value;
 pub(crate) use decoder::JsonDecoder;
 pub(crate) use encoder::{JsonEncoder, ObjectWriter};
 pub(crate) use fault::Fault;
-pub(crate) use scanner::{Scanner, check_utf8};
+pub(crate) use padded::Padded;
+pub(crate) use scanner::Scanner;
 pub(crate) use value::{ObjectReader, Reading};
 
 use crate::options::FormatOptions;

@@ -1,44 +1,50 @@
 //! [`Scanner`]: moves through a JSON document and checks its grammar, without building anything.
 //!
 //! The grammar is RFC 8259's with Flink's one leniency, control characters inside strings. The
-//! scanner is given UTF-8 (see [`check_utf8`]), and every slice that it hands out starts and ends
+//! scanner is given UTF-8 (see [`Padded`]), and every slice that it hands out starts and ends
 //! at ASCII characters of the grammar, so slices are UTF-8 too.
 
 use super::Fault;
-use super::string::{Quoted, find_quote_or_escape, hex4};
+use super::block::{digits_before, eight_digits};
+use super::padded::{Cursor, Known, Padded};
+use super::string::{Quoted, hex4};
 
 /// Objects and arrays inside each other; deeper ones are refused rather than trusted to the stack.
 const DEPTH_MAX: usize = 500;
 
-/// The one pass over a record that decides whether it is text at all.
-pub(crate) fn check_utf8(record: &[u8]) -> Result<(), Fault> {
-    match simdutf8::basic::from_utf8(record) {
-        Ok(_) => Ok(()),
-        Err(_) => Err(Fault::syntax("it is not UTF-8")),
-    }
-}
+/// Powers of ten.
+const TENS: [i64; 8] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000];
 
 /// A position in a record.
+#[derive(Clone)]
 pub(crate) struct Scanner<'a> {
-    bytes: &'a [u8],
-    at: usize,
+    cursor: Cursor<'a>,
     depth: usize,
 }
 
 impl<'a> Scanner<'a> {
-    pub(crate) fn new(bytes: &'a [u8]) -> Self {
-        Scanner { bytes, at: 0, depth: 0 }
+    pub(crate) fn new(record: &'a Padded) -> Self {
+        Scanner { cursor: Cursor::new(record), depth: 0 }
     }
 
     /// Where it stands, for [`Scanner::rewind`] and [`Scanner::since`].
     pub(crate) fn position(&self) -> usize {
-        self.at
+        self.cursor.position()
     }
 
     /// Goes back to an earlier position on the same level.
     pub(crate) fn rewind(&mut self, position: usize, depth: usize) {
-        self.at = position;
+        self.cursor.rewind(position);
         self.depth = depth;
+    }
+
+    /// Goes back to where a scalar began that `value` should have come of, if there is none.
+    #[inline(always)]
+    pub(crate) fn keep<T>(&mut self, value: Option<T>, start: usize) -> Option<T> {
+        if value.is_none() {
+            self.cursor.rewind(start);
+        }
+        value
     }
 
     /// How many objects and arrays are open.
@@ -48,47 +54,36 @@ impl<'a> Scanner<'a> {
 
     /// What has been passed since `position`.
     pub(crate) fn since(&self, position: usize) -> &'a [u8] {
-        &self.bytes[position..self.at]
+        self.cursor.since(position)
     }
 
-    /// The byte here, 0 at the end (which no grammar rule begins with).
-    #[inline(always)]
-    pub(crate) fn peek(&self) -> u8 {
-        self.bytes.get(self.at).copied().unwrap_or(0)
-    }
-
-    /// Passes white space and says what follows.
+    /// Passes white space and says what follows; 0 at the end, which no grammar rule begins with.
     #[inline(always)]
     pub(crate) fn next_token(&mut self) -> u8 {
         loop {
-            match self.peek() {
-                b' ' | b'\n' | b'\r' | b'\t' => self.at += 1,
+            match self.cursor.byte() {
+                byte @ (b' ' | b'\n' | b'\r' | b'\t') => self.cursor.pass_byte(byte),
                 byte => return byte,
-            }
+            };
         }
     }
 
     /// Whether nothing but white space is left.
     pub(crate) fn is_at_end(&mut self) -> bool {
         self.next_token();
-        self.at >= self.bytes.len()
+        self.cursor.is_at_end()
     }
 
-    /// Passes `text` if it stands here.
+    /// Passes a text that has been seen before, if it stands here again.
     #[inline(always)]
-    pub(crate) fn pass(&mut self, text: &[u8]) -> bool {
-        let here = self.bytes.get(self.at..self.at + text.len());
-        let stands = here.is_some_and(|here| is_equal(here, text));
-        if stands {
-            self.at += text.len();
-        }
-        stands
+    pub(super) fn pass_known(&mut self, known: &Known) -> bool {
+        self.cursor.pass_known(known)
     }
 
     /// Enters an object or array, whose bracket is here.
     #[inline(always)]
-    pub(crate) fn enter(&mut self) -> Result<(), Fault> {
-        self.at += 1;
+    pub(crate) fn enter(&mut self, open: u8) -> Result<(), Fault> {
+        self.cursor.pass_byte(open);
         self.depth += 1;
         if self.depth > DEPTH_MAX {
             return Err(Fault::syntax(format!("it is nested more than {DEPTH_MAX} deep")));
@@ -99,84 +94,96 @@ impl<'a> Scanner<'a> {
     /// Behind a member or item: passes the comma (`true`) or the closing bracket (`false`).
     #[inline(always)]
     pub(crate) fn more(&mut self, close: u8) -> Result<bool, Fault> {
-        match self.next_token() {
-            b',' => {
-                self.at += 1;
-                Ok(true)
-            }
-            byte if byte == close => {
-                self.leave();
-                Ok(false)
-            }
-            _ => Err(self.unexpected(if close == b'}' { "',' or '}'" } else { "',' or ']'" })),
+        if self.cursor.pass_byte(b',') {
+            return Ok(true);
         }
+        if self.closes(close) {
+            return Ok(false);
+        }
+        if self.cursor.pass_byte(b',') {
+            return Ok(true);
+        }
+        Err(self.unexpected(if close == b'}' { "',' or '}'" } else { "',' or ']'" }))
     }
 
-    /// Whether the object or array just entered has no content; passes its end then.
+    /// Whether the object or array ends here; passes its end then.
     #[inline(always)]
     pub(crate) fn closes(&mut self, close: u8) -> bool {
-        let closes = self.next_token() == close;
-        if closes {
-            self.leave();
-        }
+        self.next_token();
+        let closes = self.cursor.pass_byte(close);
+        self.depth -= usize::from(closes);
         closes
-    }
-
-    #[inline(always)]
-    fn leave(&mut self) {
-        self.at += 1;
-        self.depth -= 1;
     }
 
     /// The colon between name and value.
     #[inline(always)]
     pub(crate) fn colon(&mut self) -> Result<(), Fault> {
-        if self.next_token() != b':' {
-            return Err(self.unexpected("':'"));
+        self.next_token();
+        if self.cursor.pass_byte(b':') { Ok(()) } else { Err(self.unexpected("':'")) }
+    }
+
+    /// A string without escapes; anything else stays where it is. Gives where its text begins: it
+    /// ends before the quote that has just been passed.
+    #[inline(always)]
+    fn plain_string_start(&mut self) -> Option<usize> {
+        let before = self.position();
+        if !self.cursor.pass_byte(b'"') {
+            return None;
         }
-        self.at += 1;
-        Ok(())
+        if self.cursor.seek_quote_or_escape() == b'"' {
+            self.cursor.pass_byte(b'"');
+            return Some(before + 1);
+        }
+        self.cursor.rewind(before);
+        None
+    }
+
+    /// A string without escapes; anything else stays where it is.
+    #[inline(always)]
+    pub(crate) fn plain_string(&mut self) -> Option<&'a [u8]> {
+        let start = self.plain_string_start()?;
+        self.since(start).split_last().map(|(_, text)| text)
     }
 
     /// A string; its first quote is here.
     #[inline(always)]
     pub(crate) fn string(&mut self) -> Result<Quoted<'a>, Fault> {
-        if self.peek() != b'"' {
-            return Err(self.unexpected("'\"'"));
-        }
-        self.at += 1;
-        let start = self.at;
-        match find_quote_or_escape(self.bytes, start) {
-            Some(end) if self.bytes[end] == b'"' => {
-                self.at = end + 1;
-                Ok(Quoted { raw: &self.bytes[start..end], is_escaped: false })
-            }
-            Some(escape) => self.escaped_string(start, escape),
-            None => Err(self.unterminated()),
+        match self.plain_string() {
+            Some(raw) => Ok(Quoted { raw, is_escaped: false }),
+            None => self.escaped_string(),
         }
     }
 
-    /// The rest of a string from its first escape on.
-    fn escaped_string(&mut self, start: usize, escape: usize) -> Result<Quoted<'a>, Fault> {
-        let mut at = escape;
-        loop {
-            let Some(found) = find_quote_or_escape(self.bytes, at) else {
-                return Err(self.unterminated());
-            };
-            if self.bytes[found] == b'"' {
-                self.at = found + 1;
-                return Ok(Quoted { raw: &self.bytes[start..found], is_escaped: true });
-            }
-            let length = match self.bytes.get(found + 1) {
-                Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => 2,
-                Some(b'u') if hex4(self.bytes, found + 2).is_some() => 6,
-                _ => {
-                    self.at = found;
-                    return Err(self.unexpected("an escape like '\\n' or '\\u00e9'"));
-                }
-            };
-            at = found + length;
+    /// A string with escapes, or what should have been one.
+    #[inline(never)]
+    fn escaped_string(&mut self) -> Result<Quoted<'a>, Fault> {
+        if !self.cursor.pass_byte(b'"') {
+            return Err(self.unexpected("'\"'"));
         }
+        let start = self.position();
+        loop {
+            match self.cursor.seek_quote_or_escape() {
+                b'"' => {
+                    let raw = self.since(start);
+                    self.cursor.pass_byte(b'"');
+                    return Ok(Quoted { raw, is_escaped: true });
+                }
+                0 => return Err(self.unterminated()),
+                _ => self.escape()?,
+            }
+        }
+    }
+
+    /// A backslash and what belongs to it.
+    fn escape(&mut self) -> Result<(), Fault> {
+        let length = match *self.cursor.rest() {
+            [_, b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't', ..] => 2,
+            [_, b'u', ref digits @ ..] if hex4(digits, 0).is_some() => 6,
+            _ => return Err(self.unexpected("an escape like '\\n' or '\\u00e9'")),
+        };
+        // SAFETY: they have just been seen in the rest.
+        unsafe { self.cursor.pass(length) };
+        Ok(())
     }
 
     #[cold]
@@ -187,77 +194,105 @@ impl<'a> Scanner<'a> {
     /// A number; its first character is here. Gives its text.
     #[inline]
     pub(crate) fn number(&mut self) -> Result<&'a [u8], Fault> {
-        let start = self.at;
-        if self.peek() == b'-' {
-            self.at += 1;
+        let start = self.position();
+        self.cursor.pass_byte(b'-');
+        if !self.cursor.pass_byte(b'0') && !self.digits() {
+            return Err(self.unexpected("a value"));
         }
-        match self.peek() {
-            b'0' => self.at += 1,
-            b'1'..=b'9' => self.digits(),
-            _ => return Err(self.unexpected("a value")),
+        if self.cursor.pass_byte(b'.') && !self.digits() {
+            return Err(self.unexpected("a digit"));
         }
-        if self.peek() == b'.' {
-            self.at += 1;
-            self.some_digits()?;
-        }
-        if matches!(self.peek(), b'e' | b'E') {
-            self.at += 1;
-            if matches!(self.peek(), b'+' | b'-') {
-                self.at += 1;
+        if self.cursor.pass_byte(b'e') || self.cursor.pass_byte(b'E') {
+            let _ = self.cursor.pass_byte(b'+') || self.cursor.pass_byte(b'-');
+            if !self.digits() {
+                return Err(self.unexpected("a digit"));
             }
-            self.some_digits()?;
         }
         Ok(self.since(start))
     }
 
-    /// A plain integer of up to 18 digits, as nearly all are; anything else stays where it is.
+    /// Passes digits and says whether there are any.
+    #[inline(always)]
+    fn digits(&mut self) -> bool {
+        let start = self.position();
+        loop {
+            let length = digits_before(self.cursor.word());
+            // SAFETY: digits are not zero.
+            unsafe { self.cursor.pass(length) };
+            if length < 8 {
+                return self.position() > start;
+            }
+        }
+    }
+
+    /// A plain integer of up to 15 digits, as nearly all are; anything else stays where it is.
     #[inline(always)]
     pub(crate) fn short_integer(&mut self) -> Option<i64> {
-        let start = self.at;
-        let negative = self.peek() == b'-';
-        self.at += usize::from(negative);
-        let first = self.at;
-        let mut value = 0i64;
-        while self.peek().is_ascii_digit() && self.at - first < 18 {
-            value = value * 10 + i64::from(self.peek() - b'0');
-            self.at += 1;
-        }
-        let has_leading_zero = self.at - first > 1 && self.bytes[first] == b'0';
-        let goes_on = matches!(self.peek(), b'0'..=b'9' | b'.' | b'e' | b'E');
-        if self.at == first || has_leading_zero || goes_on {
-            self.at = start;
+        let start = self.position();
+        let is_negative = self.cursor.pass_byte(b'-');
+        let value = self.short_digits();
+        let value = self.keep(value, start)?;
+        Some(if is_negative { -value } else { value })
+    }
+
+    /// The same without a sign, which may leave it anywhere in what it is not.
+    #[inline(always)]
+    fn short_digits(&mut self) -> Option<i64> {
+        let mut word = self.cursor.word();
+        let mut length = digits_before(word);
+        if length == 0 || (length > 1 && word as u8 == b'0') {
             return None;
         }
-        Some(if negative { -value } else { value })
-    }
-
-    #[inline(always)]
-    fn digits(&mut self) {
-        while self.peek().is_ascii_digit() {
-            self.at += 1;
+        let mut value = eight_digits(word, length);
+        // SAFETY: digits are not zero.
+        unsafe { self.cursor.pass(length) };
+        if length == 8 {
+            word = self.cursor.word();
+            length = digits_before(word);
+            if length == 8 {
+                return None;
+            }
+            if length > 0 {
+                value = value * TENS[length] + eight_digits(word, length);
+            }
+            // SAFETY: as above.
+            unsafe { self.cursor.pass(length) };
         }
-    }
-
-    fn some_digits(&mut self) -> Result<(), Fault> {
-        if !self.peek().is_ascii_digit() {
-            return Err(self.unexpected("a digit"));
-        }
-        self.digits();
-        Ok(())
+        (!matches!((word >> (8 * length)) as u8, b'.' | b'e' | b'E')).then_some(value)
     }
 
     /// One of `true`, `false`, `null`.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn word(&mut self, word: &'static str) -> Result<(), Fault> {
-        if self.pass(word.as_bytes()) { Ok(()) } else { Err(self.unexpected("a value")) }
+        let stands = self.cursor.pass_text(word.as_bytes());
+        if stands { Ok(()) } else { Err(self.unexpected("a value")) }
+    }
+
+    /// Passes `null`, if that stands here.
+    #[inline(always)]
+    pub(crate) fn is_null(&mut self) -> bool {
+        let is_null = self.cursor.word() as u32 == u32::from_le_bytes(*b"null");
+        if is_null {
+            // SAFETY: none of the four is zero.
+            unsafe { self.cursor.pass(4) };
+        }
+        is_null
     }
 
     /// Passes a value of any kind.
+    #[inline(always)]
     pub(crate) fn skip(&mut self) -> Result<(), Fault> {
+        if self.plain_string_start().is_some() || self.short_integer().is_some() {
+            return Ok(());
+        }
+        self.skip_any()
+    }
+
+    fn skip_any(&mut self) -> Result<(), Fault> {
         match self.next_token() {
             b'"' => self.string().map(drop),
             b'{' => {
-                self.enter()?;
+                self.enter(b'{')?;
                 if self.closes(b'}') {
                     return Ok(());
                 }
@@ -272,7 +307,7 @@ impl<'a> Scanner<'a> {
                 }
             }
             b'[' => {
-                self.enter()?;
+                self.enter(b'[')?;
                 if self.closes(b']') {
                     return Ok(());
                 }
@@ -293,25 +328,12 @@ impl<'a> Scanner<'a> {
     /// An error that says what should stand here and what does.
     #[cold]
     pub(crate) fn unexpected(&self, expected: &str) -> Fault {
-        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let rest = self.cursor.rest();
         if rest.is_empty() {
             return Fault::syntax(format!("it ends where {expected} should be"));
         }
         // A character's first byte may stand here, or the middle of one behind an error.
         let shown = super::fault::shortened(&rest[..rest.len().min(12)]);
-        Fault::syntax(format!("expected {expected} at byte {}, found {shown}", self.at + 1))
-    }
-}
-
-/// Whether two texts of one length are the same. Names of 4 to 16 bytes take two overlapping words
-/// and no call.
-#[inline(always)]
-fn is_equal(a: &[u8], b: &[u8]) -> bool {
-    let word = |text: &[u8], at| u64::from_le_bytes(text[at..at + 8].try_into().expect("8 bytes"));
-    let half = |text: &[u8], at| u32::from_le_bytes(text[at..at + 4].try_into().expect("4 bytes"));
-    match b.len() {
-        n @ 8..=16 => word(a, 0) == word(b, 0) && word(a, n - 8) == word(b, n - 8),
-        n @ 4..=7 => half(a, 0) == half(b, 0) && half(a, n - 4) == half(b, n - 4),
-        _ => a == b,
+        Fault::syntax(format!("expected {expected} at byte {}, found {shown}", self.position() + 1))
     }
 }

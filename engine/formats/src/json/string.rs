@@ -1,4 +1,4 @@
-//! [`Quoted`]: strings of JSON, found by words of eight bytes and unescaped only where they must be.
+//! [`Quoted`]: strings of JSON, unescaped only where they must be.
 
 use super::Fault;
 
@@ -9,33 +9,6 @@ pub(crate) struct Quoted<'a> {
     pub raw: &'a [u8],
     /// Whether there are escapes.
     pub is_escaped: bool,
-}
-
-/// The next `"` or `\` from `start` on. Most strings are short, so eight bytes are looked at with
-/// one word of arithmetic and no call is made.
-#[inline(always)]
-pub(super) fn find_quote_or_escape(bytes: &[u8], start: usize) -> Option<usize> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGHS: u64 = 0x8080_8080_8080_8080;
-    let mut at = start;
-    // Long strings (a page of text) are better served by vector instructions.
-    let words_end = start + 64;
-    while let Some(chunk) = bytes.get(at..at + 8) {
-        let word = u64::from_le_bytes(chunk.try_into().expect("eight bytes"));
-        let quotes = word ^ (ONES * b'"' as u64);
-        let escapes = word ^ (ONES * b'\\' as u64);
-        // A byte is zero exactly where the lowest marked byte is; marks above may be false.
-        let hits =
-            (quotes.wrapping_sub(ONES) & !quotes | escapes.wrapping_sub(ONES) & !escapes) & HIGHS;
-        if hits != 0 {
-            return Some(at + hits.trailing_zeros() as usize / 8);
-        }
-        at += 8;
-        if at >= words_end {
-            break;
-        }
-    }
-    memchr::memchr2(b'"', b'\\', bytes.get(at..)?).map(|found| at + found)
 }
 
 /// Four hexadecimal digits.

@@ -4,12 +4,12 @@
 //! unfinished row, which [`Column::truncate`] to its own length removes.
 
 use super::fault::Reach;
-use super::members::{Members, START};
+use super::members::Members;
 use super::string::Quoted;
 use super::{Fault, OnError, OnMissing, Options, Scanner};
 use crate::columns::{Column, Map};
 use crate::registry::RecordField;
-use crate::text::{self, TimestampStyle, number};
+use crate::text::{self, TimestampStyle, number, time};
 use arrow::datatypes::{DataType, FieldRef};
 
 /// The options that matter while reading.
@@ -92,15 +92,12 @@ impl ObjectReader {
         reading: Reading,
     ) -> Result<(), Fault> {
         self.object += 1;
-        scanner.enter()?;
+        scanner.enter(b'{')?;
         let mut missing = self.slots.len();
         if !scanner.closes(b'}') {
-            let mut cursor = START;
+            let mut last = self.members.start();
             loop {
-                scanner.next_token();
-                let field = self.members.next(scanner, &mut cursor)?;
-                scanner.colon()?;
-                match field {
+                match self.members.next(scanner, &mut last)? {
                     None => scanner.skip()?,
                     Some(field) => {
                         let slot = &mut self.slots[field];
@@ -173,8 +170,22 @@ impl ValueReader {
     }
 
     /// Appends the value that stands here.
-    #[inline]
+    #[inline(always)]
     fn read(
+        &mut self,
+        scanner: &mut Scanner,
+        column: &mut Column,
+        is_nullable: bool,
+        reading: Reading,
+    ) -> Result<(), Fault> {
+        if read_usual(scanner, column, is_nullable, reading) {
+            return Ok(());
+        }
+        self.read_any(scanner, column, is_nullable, reading)
+    }
+
+    /// The same for values in any form.
+    fn read_any(
         &mut self,
         scanner: &mut Scanner,
         column: &mut Column,
@@ -215,12 +226,12 @@ impl ValueReader {
             }
             (ValueReader::Row(reader), Column::Row(row)) if token == b'{' => {
                 let at = row.len();
-                reader.read(scanner, &mut row.columns, at, reading)?;
+                reader.read(scanner, row.open(), at, reading)?;
                 row.push();
                 Ok(())
             }
             (ValueReader::List(reader), Column::List(list)) if token == b'[' => {
-                scanner.enter()?;
+                scanner.enter(b'[')?;
                 if !scanner.closes(b']') {
                     loop {
                         let is_nullable = list.field.is_nullable();
@@ -248,7 +259,7 @@ fn read_map(
     map: &mut Map,
     reading: Reading,
 ) -> Result<(), Fault> {
-    scanner.enter()?;
+    scanner.enter(b'{')?;
     if !scanner.closes(b'}') {
         let mut scratch = vec![];
         loop {
@@ -268,6 +279,42 @@ fn read_map(
     }
     map.push();
     Ok(())
+}
+
+/// Appends a value in the form in which nearly all of its type are; leaves any other where it is.
+#[inline(always)]
+fn read_usual(
+    scanner: &mut Scanner,
+    column: &mut Column,
+    is_nullable: bool,
+    reading: Reading,
+) -> bool {
+    match column {
+        Column::Int64(values) => scanner.short_integer().map(|value| values.push(value)).is_some(),
+        Column::Text(values) => scanner.plain_string().map(|text| values.push(text)).is_some(),
+        Column::Int32(values) => {
+            let start = scanner.position();
+            let value = scanner.short_integer().and_then(|value| value.try_into().ok());
+            scanner.keep(value, start).map(|value| values.push(value)).is_some()
+        }
+        Column::Timestamp { values, unit, zone } => {
+            let start = scanner.position();
+            let text = scanner.plain_string();
+            let value = text.and_then(|text| match zone {
+                None => time::timestamp(text, reading.timestamps, *unit),
+                Some(_) => time::instant(text, reading.timestamps, *unit),
+            });
+            scanner.keep(value, start).map(|value| values.push(value)).is_some()
+        }
+        Column::Row(row) => {
+            let is_null = is_nullable && scanner.is_null();
+            if is_null {
+                row.push_nulls(1);
+            }
+            is_null
+        }
+        _ => false,
+    }
 }
 
 /// Appends a value to a column that is not nested. `scratch` is for strings with escapes.
@@ -316,12 +363,6 @@ fn push_quoted(
     scratch: &mut Vec<u8>,
     timestamps: TimestampStyle,
 ) -> Result<(), Fault> {
-    if let Column::Text(values) = column
-        && !quoted.is_escaped
-    {
-        values.push(quoted.raw);
-        return Ok(());
-    }
     let text = if quoted.is_escaped {
         scratch.clear();
         quoted.unescape(scratch)?;
@@ -334,13 +375,6 @@ fn push_quoted(
 
 #[inline]
 fn read_number(scanner: &mut Scanner, column: &mut Column) -> Result<(), Fault> {
-    let start = scanner.position();
-    if let Column::Int8(_) | Column::Int16(_) | Column::Int32(_) | Column::Int64(_) = column
-        && let Some(value) = scanner.short_integer()
-    {
-        return text::push_integer(column, value)
-            .map_err(|expected| Fault::found(expected, scanner.since(start)));
-    }
     let text = scanner.number()?;
     let found = |expected| Fault::found(expected, text);
     match column {

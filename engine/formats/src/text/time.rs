@@ -64,6 +64,7 @@ pub(crate) fn time(text: &[u8]) -> Option<i32> {
 }
 
 /// Date and time around the separator.
+#[inline(always)]
 fn split(text: &[u8], style: TimestampStyle) -> Option<(&[u8], &[u8])> {
     let separator = style.separator();
     if text.get(10) == Some(&separator) {
@@ -73,6 +74,7 @@ fn split(text: &[u8], style: TimestampStyle) -> Option<(&[u8], &[u8])> {
     Some((&text[..at], &text[at + 1..]))
 }
 
+#[inline(always)]
 fn in_unit(seconds: i64, nanos: u32, unit: TimeUnit) -> Option<i64> {
     let (per_second, fraction) = match unit {
         TimeUnit::Second => (1, 0),
@@ -84,16 +86,31 @@ fn in_unit(seconds: i64, nanos: u32, unit: TimeUnit) -> Option<i64> {
 }
 
 /// Two digits.
+#[inline(always)]
 fn two(tens: u8, ones: u8) -> Option<u8> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
     (tens <= 9 && ones <= 9).then_some(tens * 10 + ones)
 }
 
+/// Reads eight bytes of a shape like `00:00:00`, where 0 stands for a digit: a byte of the result is
+/// the number that the digits here and behind it make.
+#[inline(always)]
+fn pairs(text: [u8; 8], shape: &[u8; 8]) -> Option<[u8; 8]> {
+    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+    // What makes the highest bit of a byte of what may not stand there.
+    let excess = shape.map(|byte| if byte == b'0' { 0x7f - 9 } else { 0x7f });
+    let values = u64::from_le_bytes(text) ^ u64::from_le_bytes(*shape);
+    let excesses = (values & LOW_BITS) + u64::from_le_bytes(excess) | values;
+    (excesses & !LOW_BITS == 0).then(|| (values * 10 + (values >> 8)).to_le_bytes())
+}
+
 /// `yyyy-MM-dd`, the year with a sign if it has more than four digits.
+#[inline(always)]
 fn days(text: &[u8]) -> Option<i32> {
-    if let [a, b, c, d, b'-', m1, m2, b'-', d1, d2] = *text {
-        let year = i64::from(two(a, b)?) * 100 + i64::from(two(c, d)?);
-        return civil_days(year, two(m1, m2)?, two(d1, d2)?);
+    if let Some((&year_and_month, &[d1, d2])) = text.split_first_chunk()
+        && let Some([century, _, year, _, _, month, ..]) = pairs(year_and_month, b"0000-00-")
+    {
+        return civil_days(i64::from(century) * 100 + i64::from(year), month, two(d1, d2)?);
     }
     let (sign, rest) = match text {
         [b'-', rest @ ..] => (-1, rest),
@@ -111,12 +128,14 @@ fn days(text: &[u8]) -> Option<i32> {
 }
 
 /// `HH:mm:ss` and up to nine digits of a fraction; the ISO style may leave out the seconds.
+#[inline(always)]
 fn clock(text: &[u8], style: TimestampStyle) -> Option<(i64, u32)> {
-    let (hour, minute, second, fraction) = match *text {
-        [h1, h2, b':', m1, m2, b':', s1, s2, ref fraction @ ..] => {
-            (two(h1, h2)?, two(m1, m2)?, two(s1, s2)?, fraction)
+    let (hour, minute, second, fraction) = match (text.split_first_chunk(), text) {
+        (Some((&whole, fraction)), _) => {
+            let [hour, _, _, minute, _, _, second, _] = pairs(whole, b"00:00:00")?;
+            (hour, minute, second, fraction)
         }
-        [h1, h2, b':', m1, m2] if style == TimestampStyle::Iso => {
+        (None, &[h1, h2, b':', m1, m2]) if style == TimestampStyle::Iso => {
             (two(h1, h2)?, two(m1, m2)?, 0, &[][..])
         }
         _ => return None,
@@ -132,6 +151,7 @@ fn clock(text: &[u8], style: TimestampStyle) -> Option<(i64, u32)> {
     Some((i64::from(hour) * 3600 + i64::from(minute) * 60 + i64::from(second), nanos))
 }
 
+#[inline(always)]
 fn nanos(digits: &[u8]) -> Option<u32> {
     if digits.is_empty() || digits.len() > 9 {
         return None;
@@ -144,22 +164,28 @@ fn nanos(digits: &[u8]) -> Option<u32> {
         }
         value = value * 10 + u32::from(digit);
     }
-    Some(value * 10u32.pow(9 - digits.len() as u32))
+    const TENS: [u32; 10] =
+        [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    Some(value * TENS[9 - digits.len()])
 }
 
 /// Days since 1970 of a date of the Gregorian calendar; the year starts in March here, so that
 /// the leap day is its last.
+#[inline(always)]
 fn civil_days(year: i64, month: u8, day: u8) -> Option<i32> {
     if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
         return None;
     }
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let month_from_march = (i64::from(month) + 9) % 12;
-    let day_of_year = (153 * month_from_march + 2) / 5 + i64::from(day) - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    i32::try_from(era * 146_097 + day_of_era - 719_468).ok()
+    // Nothing is negative when so many years are added, whole periods of the calendar.
+    const YEARS_ADDED: i64 = 4_000_000_000;
+    const DAYS_ADDED: i64 = YEARS_ADDED / 400 * 146_097 + 719_468;
+    let is_before_march = month <= 2;
+    let year = (year + YEARS_ADDED - i64::from(is_before_march)) as u64;
+    let month_from_march = u32::from(if is_before_march { month + 9 } else { month - 3 });
+    let day_of_year = (153 * month_from_march + 2) / 5 + u32::from(day) - 1;
+    let century = year / 100;
+    let days = year * 365 + year / 4 - century + century / 4 + u64::from(day_of_year);
+    i32::try_from(days as i64 - DAYS_ADDED).ok()
 }
 
 fn days_in_month(year: i64, month: u8) -> u8 {
