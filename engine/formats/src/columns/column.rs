@@ -124,7 +124,9 @@ impl Booleans {
     }
 }
 
-/// A column of any type that tables have.
+/// A column of any type that tables have. Which it is stands in a byte by itself, for that is asked
+/// with every value.
+#[repr(u8)]
 pub(crate) enum Column {
     Boolean(Booleans),
     Int8(Values<i8>),

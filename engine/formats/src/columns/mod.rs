@@ -122,7 +122,8 @@ impl Columns {
 mod tests {
     use super::*;
     use arrow::array::AsArray;
-    use arrow::datatypes::{DataType, Field};
+    use arrow::datatypes::{DataType, Field, Int64Type};
+    use proptest::prelude::*;
     use std::sync::Arc;
 
     #[test]
@@ -147,5 +148,76 @@ mod tests {
         let list = array.as_struct().column(0).as_list::<i32>().value(0);
         assert_eq!(list.as_string::<i32>().value(0), "one");
         assert_eq!(list.len(), 1);
+    }
+
+    /// What is done to a column of rows, each with one field.
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// A row whose field has this value.
+        Row(Option<i64>),
+        Nulls(usize),
+        /// A row whose field is there, but which is not completed.
+        Unfinished,
+        /// So many rows are taken back.
+        Truncate(usize),
+        Finish,
+    }
+
+    proptest! {
+        #![proptest_config(crate::testing::budget(256))]
+
+        #[test]
+        fn runs_of_nulls_are_where_they_were_pushed(steps in proptest::collection::vec(
+            prop_oneof![
+                4 => any::<Option<i64>>().prop_map(Step::Row),
+                4 => (1usize..4).prop_map(Step::Nulls),
+                1 => Just(Step::Unfinished),
+                2 => (0usize..4).prop_map(Step::Truncate),
+                1 => Just(Step::Finish),
+            ],
+            0..40,
+        )) {
+            let data_type =
+                DataType::Struct(vec![Field::new("x", DataType::Int64, true)].into());
+            let mut column = Column::new(&data_type).unwrap();
+            let mut expected: Vec<Option<Option<i64>>> = vec![];
+            for step in steps.into_iter().chain([Step::Finish]) {
+                let Column::Row(row) = &mut column else { panic!() };
+                match step {
+                    Step::Row(value) => {
+                        push(&mut row.open()[0], value);
+                        row.push();
+                        expected.push(Some(value));
+                    }
+                    Step::Nulls(count) => {
+                        row.push_nulls(count);
+                        expected.resize(expected.len() + count, None);
+                    }
+                    Step::Unfinished => {
+                        push(&mut row.open()[0], Some(7));
+                        column.truncate(column.len());
+                    }
+                    Step::Truncate(count) => {
+                        expected.truncate(expected.len().saturating_sub(count));
+                        column.truncate(expected.len());
+                    }
+                    Step::Finish => {
+                        let array = column.finish(&data_type);
+                        let values = array.as_struct().column(0).as_primitive::<Int64Type>();
+                        let value = |row| values.is_valid(row).then(|| values.value(row));
+                        let found = (0..array.len()).map(|r| array.is_valid(r).then(|| value(r)));
+                        prop_assert_eq!(found.collect::<Vec<_>>(), std::mem::take(&mut expected));
+                    }
+                }
+                prop_assert_eq!(column.len(), expected.len());
+            }
+        }
+    }
+
+    fn push(column: &mut Column, value: Option<i64>) {
+        match (column, value) {
+            (Column::Int64(values), Some(value)) => values.push(value),
+            (column, _) => column.push_null(),
+        }
     }
 }

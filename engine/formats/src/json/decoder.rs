@@ -9,6 +9,11 @@ use tidemill_operators::Batch;
 /// Decodes `json`.
 pub(crate) struct JsonDecoder {
     record: Padded,
+    rows: Rows,
+}
+
+/// The rows read so far, and how to read more.
+struct Rows {
     columns: Columns,
     reader: ObjectReader,
     reading: Reading,
@@ -16,30 +21,29 @@ pub(crate) struct JsonDecoder {
 
 impl JsonDecoder {
     pub(crate) fn new(layout: &Layout, options: Options) -> Self {
-        JsonDecoder {
-            record: Padded::default(),
+        let rows = Rows {
             columns: Columns::new(layout.schema.clone()),
             reader: ObjectReader::new(&layout.fields, &layout.outputs, layout.positions),
             reading: Reading::from(&options),
-        }
+        };
+        JsonDecoder { record: Padded::default(), rows }
     }
 
     fn read(&mut self, record: &[u8]) -> Result<(), Fault> {
-        let mut padded = std::mem::take(&mut self.record);
-        let done = padded.hold(record).and_then(|()| self.read_record(&padded));
-        self.record = padded;
-        done
+        self.record.hold(record)?;
+        self.rows.read(&mut Scanner::new(&self.record))
     }
+}
 
-    fn read_record(&mut self, record: &Padded) -> Result<(), Fault> {
-        let mut scanner = Scanner::new(record);
+impl Rows {
+    fn read(&mut self, scanner: &mut Scanner) -> Result<(), Fault> {
         match scanner.next_token() {
-            b'{' => self.read_object(&mut scanner)?,
-            b'[' => self.read_objects(&mut scanner)?,
+            b'{' => self.read_object(scanner)?,
+            b'[' => self.read_objects(scanner)?,
             // A message of nothing, or of `null`, is how topics forget a key: no row.
             b'n' => scanner.word("null")?,
             _ if scanner.is_at_end() => {}
-            _ => return not_an_object(&mut scanner),
+            _ => return not_an_object(scanner),
         }
         if !scanner.is_at_end() {
             return Err(scanner.unexpected("the end of the record"));
@@ -83,13 +87,13 @@ fn not_an_object(scanner: &mut Scanner) -> Result<(), Fault> {
 
 impl Decoder for JsonDecoder {
     fn decode(&mut self, record: &[u8]) -> Result<usize, BadRecord> {
-        self.columns.admit(record)?;
-        let before = self.columns.rows();
+        self.rows.columns.admit(record)?;
+        let before = self.rows.columns.rows();
         match self.read(record) {
-            Ok(()) => Ok(self.columns.rows() - before),
+            Ok(()) => Ok(self.rows.columns.rows() - before),
             Err(fault) => {
-                self.columns.truncate(before);
-                match self.reading.on_error {
+                self.rows.columns.truncate(before);
+                match self.rows.reading.on_error {
                     OnError::Ignore => Ok(0),
                     OnError::Refuse => Err(fault.into()),
                 }
@@ -98,10 +102,10 @@ impl Decoder for JsonDecoder {
     }
 
     fn rows(&self) -> usize {
-        self.columns.rows()
+        self.rows.columns.rows()
     }
 
     fn finish(&mut self) -> Batch {
-        self.columns.finish()
+        self.rows.columns.finish()
     }
 }

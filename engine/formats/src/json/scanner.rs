@@ -5,7 +5,7 @@
 //! at ASCII characters of the grammar, so slices are UTF-8 too.
 
 use super::Fault;
-use super::block::{digits_before, eight_digits};
+use super::block::eight_digits;
 use super::padded::{Cursor, Known, Padded};
 use super::string::{Quoted, hex4};
 
@@ -181,8 +181,7 @@ impl<'a> Scanner<'a> {
             [_, b'u', ref digits @ ..] if hex4(digits, 0).is_some() => 6,
             _ => return Err(self.unexpected("an escape like '\\n' or '\\u00e9'")),
         };
-        // SAFETY: they have just been seen in the rest.
-        unsafe { self.cursor.pass(length) };
+        self.cursor.pass(length);
         Ok(())
     }
 
@@ -215,14 +214,8 @@ impl<'a> Scanner<'a> {
     #[inline(always)]
     fn digits(&mut self) -> bool {
         let start = self.position();
-        loop {
-            let length = digits_before(self.cursor.word());
-            // SAFETY: digits are not zero.
-            unsafe { self.cursor.pass(length) };
-            if length < 8 {
-                return self.position() > start;
-            }
-        }
+        while self.cursor.pass_digits().1 == 8 {}
+        self.position() > start
     }
 
     /// A plain integer of up to 15 digits, as nearly all are; anything else stays where it is.
@@ -230,35 +223,56 @@ impl<'a> Scanner<'a> {
     pub(crate) fn short_integer(&mut self) -> Option<i64> {
         let start = self.position();
         let is_negative = self.cursor.pass_byte(b'-');
-        let value = self.short_digits();
+        let value = self.short_digits().filter(|_| !self.goes_on());
         let value = self.keep(value, start)?;
         Some(if is_negative { -value } else { value })
     }
 
-    /// The same without a sign, which may leave it anywhere in what it is not.
+    /// A number of up to 15 digits, at most 7 of them behind a point: whether it is negative, the
+    /// digits, and how many of them are behind the point. Anything else stays where it is.
+    #[inline(always)]
+    pub(crate) fn short_decimal(&mut self) -> Option<(bool, i64, usize)> {
+        let start = self.position();
+        let is_negative = self.cursor.pass_byte(b'-');
+        let value = self.short_digits().and_then(|whole| {
+            let (fraction, places) = match self.cursor.pass_byte(b'.') {
+                true => self.up_to_seven_digits().filter(|(_, places)| *places > 0)?,
+                false => (0, 0),
+            };
+            let fits = whole < TENS[7] && !self.goes_on();
+            fits.then(|| (is_negative, whole * TENS[places] + fraction, places))
+        });
+        self.keep(value, start)
+    }
+
+    /// The part of a number before its point or exponent; may stop within any other.
     #[inline(always)]
     fn short_digits(&mut self) -> Option<i64> {
-        let mut word = self.cursor.word();
-        let mut length = digits_before(word);
+        let (word, length) = self.cursor.pass_digits();
         if length == 0 || (length > 1 && word as u8 == b'0') {
             return None;
         }
-        let mut value = eight_digits(word, length);
-        // SAFETY: digits are not zero.
-        unsafe { self.cursor.pass(length) };
-        if length == 8 {
-            word = self.cursor.word();
-            length = digits_before(word);
-            if length == 8 {
-                return None;
-            }
-            if length > 0 {
-                value = value * TENS[length] + eight_digits(word, length);
-            }
-            // SAFETY: as above.
-            unsafe { self.cursor.pass(length) };
+        let value = eight_digits(word, length);
+        if length < 8 {
+            return Some(value);
         }
-        (!matches!((word >> (8 * length)) as u8, b'.' | b'e' | b'E')).then_some(value)
+        self.up_to_seven_digits().map(|(rest, length)| value * TENS[length] + rest)
+    }
+
+    /// Digits and how many they are.
+    #[inline(always)]
+    fn up_to_seven_digits(&mut self) -> Option<(i64, usize)> {
+        match self.cursor.pass_digits() {
+            (_, 8) => None,
+            (_, 0) => Some((0, 0)),
+            (word, length) => Some((eight_digits(word, length), length)),
+        }
+    }
+
+    /// Whether the digits passed are only the beginning of a number.
+    #[inline(always)]
+    fn goes_on(&self) -> bool {
+        matches!(self.cursor.byte(), b'.' | b'e' | b'E')
     }
 
     /// One of `true`, `false`, `null`.
@@ -271,12 +285,7 @@ impl<'a> Scanner<'a> {
     /// Passes `null`, if that stands here.
     #[inline(always)]
     pub(crate) fn is_null(&mut self) -> bool {
-        let is_null = self.cursor.word() as u32 == u32::from_le_bytes(*b"null");
-        if is_null {
-            // SAFETY: none of the four is zero.
-            unsafe { self.cursor.pass(4) };
-        }
-        is_null
+        self.cursor.pass_null()
     }
 
     /// Passes a value of any kind.

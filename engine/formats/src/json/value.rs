@@ -297,6 +297,13 @@ fn read_usual(
             let value = scanner.short_integer().and_then(|value| value.try_into().ok());
             scanner.keep(value, start).map(|value| values.push(value)).is_some()
         }
+        Column::Float64(values) => {
+            let number = scanner.short_decimal();
+            let value = number.map(|(negative, digits, places)| {
+                number::quotient(negative, digits.unsigned_abs(), places)
+            });
+            value.map(|value| values.push(value)).is_some()
+        }
         Column::Timestamp { values, unit, zone } => {
             let start = scanner.position();
             let text = scanner.plain_string();

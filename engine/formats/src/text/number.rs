@@ -105,8 +105,15 @@ fn short(text: &[u8]) -> Option<(bool, u64, usize)> {
 fn short_float(text: &[u8]) -> Option<f64> {
     let (negative, mantissa, places) =
         short(text).filter(|(_, mantissa, _)| *mantissa < 1 << 53)?;
-    let value = mantissa as f64 / EXACT_POWERS[places];
-    Some(if negative { -value } else { value })
+    Some(quotient(negative, mantissa, places))
+}
+
+/// A number of so many decimal places from all of its digits, which must be less than 2^53, as
+/// [`short_float`] says.
+#[inline]
+pub(crate) fn quotient(negative: bool, digits: u64, places: usize) -> f64 {
+    let value = digits as f64 / EXACT_POWERS[places];
+    if negative { -value } else { value }
 }
 
 fn sign(text: &[u8]) -> (bool, &[u8]) {

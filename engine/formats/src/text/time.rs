@@ -173,19 +173,20 @@ fn nanos(digits: &[u8]) -> Option<u32> {
 /// the leap day is its last.
 #[inline(always)]
 fn civil_days(year: i64, month: u8, day: u8) -> Option<i32> {
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
+    if !(1..=12).contains(&month) || day < 1 || (day > 28 && day > days_in_month(year, month)) {
         return None;
     }
     // Nothing is negative when so many years are added, whole periods of the calendar.
-    const YEARS_ADDED: i64 = 4_000_000_000;
+    const YEARS_ADDED: i64 = 1_000_000_000;
     const DAYS_ADDED: i64 = YEARS_ADDED / 400 * 146_097 + 719_468;
     let is_before_march = month <= 2;
-    let year = (year + YEARS_ADDED - i64::from(is_before_march)) as u64;
+    let year = (year + YEARS_ADDED - i64::from(is_before_march)) as u32;
     let month_from_march = u32::from(if is_before_march { month + 9 } else { month - 3 });
     let day_of_year = (153 * month_from_march + 2) / 5 + u32::from(day) - 1;
     let century = year / 100;
-    let days = year * 365 + year / 4 - century + century / 4 + u64::from(day_of_year);
-    i32::try_from(days as i64 - DAYS_ADDED).ok()
+    let leap_days = year / 4 - century + century / 4;
+    let days = i64::from(year) * 365 + i64::from(leap_days + day_of_year);
+    i32::try_from(days - DAYS_ADDED).ok()
 }
 
 fn days_in_month(year: i64, month: u8) -> u8 {
@@ -318,6 +319,15 @@ mod tests {
         assert_eq!(instant(b"1970-01-01 00:00:00Z", Sql, MILLIS), Some(0));
         assert_eq!(instant(b"1970-01-01 00:00:00", Sql, MILLIS), None);
         assert_eq!(timestamp(b"2300-01-01 00:00:00", Sql, TimeUnit::Nanosecond), None);
+    }
+
+    #[test]
+    fn years_that_no_date_holds_are_refused() {
+        for text in ["-999999999-01-01", "-999999999-12-31", "+999999999-02-28", "+5881581-01-01"] {
+            assert_eq!(date(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(date(b"+5881580-07-11"), Some(i32::MAX));
+        assert_eq!(date(b"-5877641-06-23"), Some(i32::MIN));
     }
 
     #[test]
