@@ -73,7 +73,7 @@ impl Block {
 pub(super) fn digits_before(word: u64) -> usize {
     let values = word ^ ZEROS;
     // The highest bit of each byte that is greater than nine.
-    let others = ((values & LOW_BITS) + (LOW_BITS - 9 * ONES) | values) & !LOW_BITS;
+    let others = (((values & LOW_BITS) + (LOW_BITS - 9 * ONES)) | values) & !LOW_BITS;
     others.trailing_zeros() as usize / 8
 }
 

@@ -4,8 +4,8 @@
 //! Invariant: behind the record stand [`PADDING`] bytes of zero, and a cursor stands within the record
 //! or at its end. So whatever is loaded from where it stands is there. A cursor keeps to this without
 //! looking at the end, for it only passes what has been looked at, and the last byte of that is never
-//! zero. All that is `unsafe` in reading JSON is in this module and in [`Block`]; asking each time for
-//! the end would cost a tenth more.
+//! zero. All that is `unsafe` in reading JSON is in this module and in [`Block`]: asking each time where
+//! the end is takes a fifteenth more instructions, and a quarter more branches.
 
 use super::Fault;
 use super::block::{Block, digits_before};
@@ -90,20 +90,26 @@ impl<'a> Cursor<'a> {
     /// The byte here, 0 at the end.
     #[inline(always)]
     pub(super) fn byte(&self) -> u8 {
-        // SAFETY: by the invariant, as in the next two.
-        unsafe { *self.bytes.get_unchecked(self.at) }
+        u8::from_le_bytes(*self.load())
     }
 
     #[inline(always)]
     fn word(&self) -> u64 {
-        // SAFETY: see above.
-        u64::from_le_bytes(unsafe { self.bytes.as_ptr().add(self.at).cast::<[u8; 8]>().read() })
+        u64::from_le_bytes(*self.load())
     }
 
     #[inline(always)]
     fn block(&self) -> Block {
-        // SAFETY: see above.
-        Block::new(unsafe { &*self.bytes.as_ptr().add(self.at).cast() })
+        Block::new(self.load())
+    }
+
+    /// The bytes here, and of the padding if there are not as many.
+    #[inline(always)]
+    fn load<const COUNT: usize>(&self) -> &'a [u8; COUNT] {
+        debug_assert!(self.at + COUNT <= self.bytes.len());
+        // SAFETY: it stands at the end at most, and when it seeks, a block behind that; two blocks are
+        // less than the padding. Arrays of bytes may stand anywhere.
+        unsafe { &*self.bytes.as_ptr().add(self.at).cast() }
     }
 
     /// Passes as many bytes, but not the end.

@@ -100,7 +100,7 @@ fn pairs(text: [u8; 8], shape: &[u8; 8]) -> Option<[u8; 8]> {
     // What makes the highest bit of a byte of what may not stand there.
     let excess = shape.map(|byte| if byte == b'0' { 0x7f - 9 } else { 0x7f });
     let values = u64::from_le_bytes(text) ^ u64::from_le_bytes(*shape);
-    let excesses = (values & LOW_BITS) + u64::from_le_bytes(excess) | values;
+    let excesses = ((values & LOW_BITS) + u64::from_le_bytes(excess)) | values;
     (excesses & !LOW_BITS == 0).then(|| (values * 10 + (values >> 8)).to_le_bytes())
 }
 
