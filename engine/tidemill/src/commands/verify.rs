@@ -50,7 +50,7 @@ pub(crate) fn execute(arguments: VerifyArguments) -> Result<(), Failure> {
             "error: the session writes no table: nothing to verify".to_owned(),
         ));
     }
-    let name = session::job_name(&arguments.session.files);
+    let name = session::job_name(&arguments.session);
     let default = Path::new("tidemill-state").join(name);
     let held = Held::open(arguments.state.as_deref().unwrap_or(&default), plan)?;
     let outside = embedded::outside(plan)?;
