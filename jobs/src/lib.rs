@@ -9,7 +9,7 @@
 //!
 //! let job = find("leaderboard").expect("it is shipped");
 //! let first = (job.generator)(Settings::default()).next().expect("generators never end");
-//! assert_eq!(first.topic, "catches");
+//! assert_eq!(first.topic, "players", "who plays comes before what they catch");
 //! assert!(job.sql.contains("CREATE TABLE catches"));
 //! ```
 

@@ -60,7 +60,9 @@ fn a_job_is_verified_wherever_it_was_stopped_and_a_wrong_result_is_found() {
     let [input, windows, totals] = names.map(|name| Topic::create(brokers, name, 2));
     let job = Job::new(&sql(brokers, names)).define("execution.checkpointing.interval", "100 ms");
 
-    for numbers in [0..3000, 3000..4000] {
+    // What is in one epoch is never late, whatever its order: only the second run is sure to find
+    // rows whose windows are closed.
+    for (numbers, has_late) in [(0..3000, false), (3000..4000, true)] {
         input.send_values(&events(numbers.clone()));
         let mut running = job.start();
         let last = events(numbers).pop().expect("some")["amount"].clone();
@@ -76,7 +78,7 @@ fn a_job_is_verified_wherever_it_was_stopped_and_a_wrong_result_is_found() {
         assert_eq!(code, Some(0), "{said}{errors}");
         assert!(said.contains("totals") && said.contains("7 equal\n"), "{said}");
         assert!(said.contains("shown    left out: "), "{said}");
-        assert!(said.contains("late rows are left out"), "{said}");
+        assert!(said.contains("late rows are left out") || !has_late, "{said}");
     }
 
     // A row too many in one topic, and a wrong total in the other.
