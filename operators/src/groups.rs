@@ -323,7 +323,7 @@ pub(crate) struct Accumulators {
 enum Member {
     One(usize, Box<dyn Aggregate>),
     /// Several calls over the different values of one argument.
-    Family(Vec<usize>, Distinct),
+    Family(Vec<usize>, Box<Distinct>),
 }
 
 impl Member {
@@ -345,7 +345,7 @@ impl Member {
             family.iter().for_each(|&call| is_done[call] = true);
             let kin: Vec<&AggregateCall> = family.iter().map(|&call| &calls[call]).collect();
             let distinct = aggregate::create_distinct(&kin, retraction)?;
-            members.push(Member::Family(family, distinct));
+            members.push(Member::Family(family, Box::new(distinct)));
         }
         Ok(members)
     }
@@ -369,14 +369,14 @@ impl Member {
     fn aggregate(&self) -> &dyn Aggregate {
         match self {
             Member::One(_, aggregate) => &**aggregate,
-            Member::Family(_, distinct) => distinct,
+            Member::Family(_, distinct) => &**distinct,
         }
     }
 
     fn aggregate_mut(&mut self) -> &mut dyn Aggregate {
         match self {
             Member::One(_, aggregate) => &mut **aggregate,
-            Member::Family(_, distinct) => distinct,
+            Member::Family(_, distinct) => &mut **distinct,
         }
     }
 }

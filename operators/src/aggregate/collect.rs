@@ -1,6 +1,6 @@
 //! `COLLECT`: a multiset, as a map from value to count, in the order of the values.
 
-use super::distinct::ValueCounts;
+use super::distinct::{Listed, ValueCounts};
 use super::{Aggregate, AggregateCall, Rows, undefined};
 use crate::operator::OperatorError;
 use arrow::array::{Array, ArrayRef, Int64Array, MapArray, StructArray, UInt32Array};
@@ -62,7 +62,7 @@ impl Aggregate for Collect {
     }
 
     fn read(&self, groups: &[u32]) -> Result<ArrayRef, OperatorError> {
-        let (mut lengths, values, mut counts) = self.values.list(groups)?;
+        let Listed { mut lengths, values, mut counts } = self.values.list(groups)?;
         let counts = counts.remove(0);
         let mut order = sorted(&lengths, &values)?;
         if counts.iter().any(|&c| c < 0) {

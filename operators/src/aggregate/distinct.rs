@@ -43,6 +43,15 @@ struct Link {
     is_listed: bool,
 }
 
+/// The values of some groups, those of one behind those of the other.
+pub(super) struct Listed {
+    /// How many each group has.
+    pub(super) lengths: Vec<usize>,
+    pub(super) values: ArrayRef,
+    /// By member, how often it counts each value.
+    pub(super) counts: Vec<Vec<i64>>,
+}
+
 /// What a batch changed: row `rows[i]` put a value into `groups[i]` (`weights[i]` one) or took
 /// the last of it away (minus one).
 #[derive(Debug, Default)]
@@ -209,11 +218,8 @@ impl ValueCounts {
         })
     }
 
-    /// The values of each group with their counts: lengths, values, counts of each member.
-    pub(super) fn list(
-        &self,
-        groups: &[u32],
-    ) -> Result<(Vec<usize>, ArrayRef, Vec<Vec<i64>>), OperatorError> {
+    /// The values of each group with their counts.
+    pub(super) fn list(&self, groups: &[u32]) -> Result<Listed, OperatorError> {
         let (mut all, mut lengths) = (Vec::new(), Vec::with_capacity(groups.len()));
         for &group in groups {
             let before = all.len();
@@ -222,7 +228,7 @@ impl ValueCounts {
         }
         let counts = |member: usize| all.iter().map(|&n| self.counts(n)[member]).collect();
         let counts = (0..self.members).map(counts).collect();
-        Ok((lengths, self.table.keys(&all)?.remove(0), counts))
+        Ok(Listed { lengths, values: self.table.keys(&all)?.remove(0), counts })
     }
 
     pub(super) fn state_type(&self) -> DataType {
@@ -231,7 +237,7 @@ impl ValueCounts {
     }
 
     pub(super) fn state(&self, groups: &[u32]) -> Result<ArrayRef, OperatorError> {
-        let (lengths, values, counts) = self.list(groups)?;
+        let Listed { lengths, values, counts } = self.list(groups)?;
         let counts =
             counts.into_iter().map(|counts| Arc::new(Int64Array::from(counts)) as ArrayRef);
         list_column(lengths.into_iter(), std::iter::once(values).chain(counts).collect())
