@@ -1,6 +1,7 @@
 //! From a plan to a worker's dataflow, node by node.
 
 use crate::checkpoint::Part;
+use crate::coordinator::{Cut, End};
 use crate::error::JobError;
 use crate::gate::GatedWriter;
 use crate::input::{BadRecords, SourceDriver};
@@ -312,6 +313,12 @@ impl Host for WorkerHost {
             self.shared.coordinator.changed();
         }
         metrics.set_state_bytes(self.worker, applied.state_bytes);
+    }
+
+    fn keeps_state(&self, checkpoint: u64) -> bool {
+        let cut = self.shared.coordinator.cut();
+        let is_end = |cut: &Cut| cut.checkpoint == checkpoint && cut.last == Some(End::Finished);
+        !cut.as_ref().is_some_and(is_end)
     }
 
     fn cut(&self, node: usize, state: StateCut) {

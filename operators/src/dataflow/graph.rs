@@ -7,7 +7,9 @@ use super::message::Message;
 use super::processing_time_ms;
 use super::report::{Broadcast, ReportInput, Reports};
 use crate::batch::Batch;
-use crate::operator::{EpochContext, Operator, OperatorError, Output, Readiness, SnapshotScope};
+use crate::operator::{
+    EpochContext, Operator, OperatorError, Output, Readiness, Snapshot, SnapshotScope,
+};
 use crate::time::{Epoch, Watermark};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -299,7 +301,10 @@ impl Stepper {
     /// Hands over what changed. The epoch at hand has not been applied yet, so this is the state
     /// before it.
     fn cut(&mut self, checkpoint: u64) -> Result<(), OperatorError> {
-        let changed = self.operator.snapshot(SnapshotScope::Changed)?;
+        let changed = match self.host.keeps_state(checkpoint) {
+            true => self.operator.snapshot(SnapshotScope::Changed)?,
+            false => Snapshot::default(),
+        };
         let (watermark, state_bytes) = (self.watermark, self.operator.state_bytes());
         self.host.cut(self.node, StateCut { checkpoint, changed, watermark, state_bytes });
         Ok(())

@@ -32,6 +32,9 @@ pub trait Host {
     /// A node dropped rows of an epoch because they came too late.
     fn late(&self, node: usize, epoch: Epoch, rows: LateRows);
 
+    /// Whether anybody will ever ask for the state of a checkpoint: not if it is the end.
+    fn keeps_state(&self, checkpoint: u64) -> bool;
+
     /// A checkpoint cuts here: this is what changed in a node's state since the last one.
     fn cut(&self, node: usize, state: StateCut);
 }

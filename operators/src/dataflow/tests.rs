@@ -99,6 +99,10 @@ impl Host for Flag {
 
     fn late(&self, _: usize, _: u64, _: LateRows) {}
 
+    fn keeps_state(&self, _: u64) -> bool {
+        true
+    }
+
     fn cut(&self, _: usize, state: StateCut) {
         *self.cuts.lock().unwrap().entry(("counted", state.checkpoint)).or_default() +=
             state.state_bytes;

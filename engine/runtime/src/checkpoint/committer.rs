@@ -141,6 +141,8 @@ impl Committer {
         let started = Instant::now();
         let cut = assembly.cut.expect("every worker names the cut with its sources");
         let number = cut.checkpoint;
+        // Nobody goes on behind the end: all has come out that was ever to come of the state.
+        let is_finished = cut.last == Some(End::Finished);
         let dead_letters = shared.dead_letters.settle(cut.epoch);
         self.chain.take_merged();
         let objects = self.upload(number, &assembly.changes)?;
@@ -154,18 +156,20 @@ impl Committer {
             epoch: cut.epoch,
             workers: shared.workers,
             created_ms: now_ms(),
-            is_finished: cut.last == Some(End::Finished),
+            is_finished,
             transactions: self.outputs.transactions(),
             sources: assembly.sources.into_values().collect(),
             steps: assembly.steps.into_values().collect(),
             sinks: assembly.sinks.into_values().collect(),
-            objects: self.chain.objects().to_vec(),
+            objects: if is_finished { Vec::new() } else { self.chain.objects().to_vec() },
             dead_letters,
         };
         self.protocol.commit(&manifest)?;
         shared.metrics.checkpointed(number, started.elapsed(), bytes);
         shared.coordinator.decide(number);
-        self.chain.merge(format!("state/{number:012}-{}-m", self.nonce));
+        if !is_finished {
+            self.chain.merge(format!("state/{number:012}-{}-m", self.nonce));
+        }
         Ok(())
     }
 
