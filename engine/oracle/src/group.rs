@@ -36,7 +36,7 @@ pub(crate) fn window_aggregate(
 ) -> Result<RecordBatch, OracleError> {
     let Windowed { rows, start, end } = match has_slices(spec) {
         true => late.remove_from_windows(windowed(spec, rows)?, spec.zone)?,
-        false => windowed(spec, rows)?,
+        false => windowed(spec, &late.remove_from(vec![rows.clone()])?[0])?,
     };
     let mut input = rows.columns().to_vec();
     let mut keys = vec![input.len(), input.len() + 1];

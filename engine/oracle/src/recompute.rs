@@ -6,7 +6,6 @@ use crate::excluded::{Excluded, LateRows};
 use crate::query::{Query, conform};
 use crate::read::Reading;
 use crate::standing::Standing;
-use crate::window::has_slices;
 use crate::{group, join, over, read, time_filter, top_n};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
@@ -100,7 +99,8 @@ fn step(
 ) -> Result<RecordBatch, OracleError> {
     let late = standing.excluded.of(id);
     let inputs = match &node.kind {
-        NodeKind::WindowAggregate(spec) if has_slices(spec) => inputs,
+        // It takes them out of the windows that they missed.
+        NodeKind::WindowAggregate(_) => inputs,
         _ => late.remove_from(inputs)?,
     };
     match &standing.cut {

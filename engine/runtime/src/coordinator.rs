@@ -71,6 +71,14 @@ pub(crate) struct Cut {
     pub last: Option<End>,
 }
 
+impl Cut {
+    /// Whether nobody goes on behind it: the inputs have ended, and all has come out that was
+    /// ever to come of the state.
+    pub(crate) fn is_end(&self) -> bool {
+        self.last == Some(End::Finished)
+    }
+}
+
 /// Why nothing more is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {

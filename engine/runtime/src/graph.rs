@@ -1,7 +1,6 @@
 //! From a plan to a worker's dataflow, node by node.
 
 use crate::checkpoint::Part;
-use crate::coordinator::{Cut, End};
 use crate::error::JobError;
 use crate::gate::GatedWriter;
 use crate::input::{BadRecords, SourceDriver};
@@ -317,8 +316,7 @@ impl Host for WorkerHost {
 
     fn keeps_state(&self, checkpoint: u64) -> bool {
         let cut = self.shared.coordinator.cut();
-        let is_end = |cut: &Cut| cut.checkpoint == checkpoint && cut.last == Some(End::Finished);
-        !cut.as_ref().is_some_and(is_end)
+        !cut.is_some_and(|cut| cut.checkpoint == checkpoint && cut.is_end())
     }
 
     fn cut(&self, node: usize, state: StateCut) {

@@ -4,7 +4,7 @@ use crate::failure::Failure;
 use clap::Args;
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tidemill_connectors::Registry;
 use tidemill_jobs::Job;
 use tidemill_sql::{Planned, SourceText, plan_session};
@@ -57,6 +57,11 @@ pub(crate) fn plan_texts(
 /// What the job of a session is called: a state directory's name.
 pub(crate) fn job_name(arguments: &SessionArguments) -> String {
     format!("{}{}", arguments.topic_prefix, file_name(&arguments.files))
+}
+
+/// Where a job keeps its state, if nothing else is said.
+pub(crate) fn state_directory(name: &str) -> PathBuf {
+    Path::new("tidemill-state").join(name)
 }
 
 fn file_name(files: &[String]) -> String {

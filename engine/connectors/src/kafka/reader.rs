@@ -42,7 +42,7 @@ impl Topics {
 
 impl Source for Topics {
     fn is_bounded(&self) -> bool {
-        self.spec.until.is_some() || self.settings.stop.is_some()
+        is_bounded(&self.spec, &self.settings)
     }
 
     fn alignment(&self) -> Option<Alignment> {
@@ -78,6 +78,10 @@ impl Source for Topics {
         }
         Ok(readers.into_iter().map(|reader| Box::new(reader) as Box<dyn Reader>).collect())
     }
+}
+
+fn is_bounded(spec: &ReadSpec, settings: &Settings) -> bool {
+    spec.until.is_some() || settings.stop.is_some()
 }
 
 /// Stops where a checkpoint stood; of a partition that it doesn't know nothing is read.
@@ -157,7 +161,7 @@ impl KafkaReader {
             found,
             drained: None,
             lag: Cell::new(None),
-            is_bounded: spec.until.is_some() || settings.stop.is_some(),
+            is_bounded: is_bounded(spec, settings),
             _stop: stop,
         }
     }

@@ -9,7 +9,7 @@ use super::manifest::{FORMAT, Manifest, ObjectRef, SinkState, SourceState, StepS
 use super::object::{self, Snapshots};
 use super::outputs::SinkOutputs;
 use super::protocol::{CheckpointError, Outputs as _, Protocol, Recovered};
-use crate::coordinator::{Cut, End};
+use crate::coordinator::Cut;
 use crate::error::{JobError, panic_message};
 use crate::job::Shared;
 use std::collections::BTreeMap;
@@ -141,8 +141,7 @@ impl Committer {
         let started = Instant::now();
         let cut = assembly.cut.expect("every worker names the cut with its sources");
         let number = cut.checkpoint;
-        // Nobody goes on behind the end: all has come out that was ever to come of the state.
-        let is_finished = cut.last == Some(End::Finished);
+        let is_finished = cut.is_end();
         let dead_letters = shared.dead_letters.settle(cut.epoch);
         self.chain.take_merged();
         let objects = self.upload(number, &assembly.changes)?;

@@ -218,8 +218,7 @@ impl Home {
             return Ok(Home { directory: open(path)?, temporary: None });
         }
         if !is_bounded(plan) {
-            let path = Path::new("tidemill-state").join(name);
-            return Ok(Home { directory: open(&path)?, temporary: None });
+            return Ok(Home { directory: open(&session::state_directory(name))?, temporary: None });
         }
         let temporary = tempfile::Builder::new().prefix(&format!("tidemill-{name}-")).tempdir();
         let temporary = temporary.context("making a temporary state directory")?;

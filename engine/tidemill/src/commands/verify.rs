@@ -50,8 +50,7 @@ pub(crate) fn execute(arguments: VerifyArguments) -> Result<(), Failure> {
             "error: the session writes no table: nothing to verify".to_owned(),
         ));
     }
-    let name = session::job_name(&arguments.session);
-    let default = Path::new("tidemill-state").join(name);
+    let default = session::state_directory(&session::job_name(&arguments.session));
     let held = Held::open(arguments.state.as_deref().unwrap_or(&default), plan)?;
     let outside = embedded::outside(plan)?;
     let open = |spec: &ReadSpec| outside.source(&from_the_beginning(spec)?);
