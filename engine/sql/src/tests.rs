@@ -258,6 +258,8 @@ fn mistakes_are_refused_where_they_stand() {
         ("SELECT CAST(usr AS NOTHING) FROM clicks", ErrorKind::UnknownType, 1, 8),
         ("SET 'table.local-time-zone' = 'Moon'", ErrorKind::BadOption, 1, 1),
         ("SET 'tidemill.epoch.max-row' = '5'", ErrorKind::BadOption, 1, 1),
+        ("SELECT * FROM clicks /*+ OPTIONS('a' = 'b') */", ErrorKind::Unsupported, 1, 22),
+        ("SELECT /*+ STATE_TTL('a' = '1 d') */ 1", ErrorKind::Unsupported, 1, 8),
     ] {
         let (have, l, c) = refused(text);
         assert_eq!((have, l), (kind, line), "{text}");
@@ -273,6 +275,31 @@ fn a_missing_variable_names_its_place_and_a_dotted_one_is_an_option() {
     let options = BTreeMap::from([("parallelism.default".to_owned(), "2".to_owned())]);
     let planned = plan_session(file("SELECT 1;"), &options, &Fake).unwrap();
     assert_eq!(planned.plan.options["parallelism.default"], "2");
+}
+
+#[test]
+fn what_would_not_be_heeded_is_refused() {
+    for query in [
+        "SELECT TOP 1 usr FROM clicks",
+        "SELECT usr INTO other FROM clicks",
+        "SELECT usr FROM clicks FETCH FIRST 1 ROWS WITH TIES",
+        "SELECT usr FROM clicks TABLESAMPLE SYSTEM (10)",
+        "SELECT usr FROM clicks SORT BY usr",
+        "SELECT usr FROM clicks FOR UPDATE",
+        "SELECT LISTAGG(usr) WITHIN GROUP (ORDER BY price) FROM clicks",
+        "SELECT ARRAY_AGG(usr ORDER BY price) FROM clicks",
+        "SELECT COUNT(usr) IGNORE NULLS FROM clicks",
+        "SELECT LAG(usr) IGNORE NULLS OVER (ORDER BY ts) FROM clicks",
+        "SELECT JSON_ARRAY(usr NULL ON NULL) FROM clicks",
+    ] {
+        assert_eq!(refused(query).0, ErrorKind::Unsupported, "{query}");
+    }
+    session("SELECT LAST_VALUE(usr) IGNORE NULLS FROM clicks").unwrap();
+}
+
+#[test]
+fn a_hint_that_changes_nothing_is_a_comment() {
+    session("SELECT /*+ BROADCAST(users) */ usr FROM clicks /* OPTIONS */").unwrap();
 }
 
 #[test]

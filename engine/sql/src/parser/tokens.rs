@@ -18,7 +18,7 @@ use crate::types::SqlType;
 use sqlparser::ast::{Ident, Value};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
-use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Word};
+use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 /// The tokens of one file.
 pub(crate) struct Tokens {
@@ -37,6 +37,10 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     for token in all {
         match token.token {
             Token::Whitespace(_) => {}
+            Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
+                let start = token.span.start;
+                check_hint(&comment, At { file, line: start.line, column: start.column })?;
+            }
             // `ROW<a ARRAY<INT>>` ends in two brackets; SQL has no shift.
             Token::ShiftRight => {
                 plain.push(TokenWithSpan { token: Token::Gt, span: token.span });
@@ -51,6 +55,21 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
 }
 
 /// Whether a token is the given unquoted word.
+/// Refuses a hint, which is a comment in form, if the query would mean something else with it.
+fn check_hint(comment: &str, at: At) -> Planned<()> {
+    let Some(hints) = comment.strip_prefix('+') else { return Ok(()) };
+    let hints = hints.to_ascii_uppercase();
+    let (name, help) = match () {
+        () if hints.contains("OPTIONS") => ("OPTIONS", "write the options into the table's WITH"),
+        () if hints.contains("STATE_TTL") => {
+            ("STATE_TTL", "SET 'table.exec.state.ttl' holds for the whole job")
+        }
+        () => return Ok(()),
+    };
+    let message = format!("the hint {name} is not supported");
+    Err(Refusal::new(ErrorKind::Unsupported, at, message).hint(help))
+}
+
 pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }

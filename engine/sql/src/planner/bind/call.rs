@@ -1,5 +1,6 @@
 //! Function calls: which are aggregates, which are windows, which are values.
 
+use super::unheeded::check_call;
 use super::{Binder, Clause};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::planner::expr::{Expr, ExprKind};
@@ -23,6 +24,7 @@ impl Binder<'_, '_> {
     pub(super) fn function(&mut self, function: &ast::Function, at: At) -> Planned<Expr> {
         let name = function.name.0.last().map(ToString::to_string).unwrap_or_default();
         let name = name.trim_matches('`').to_ascii_uppercase();
+        check_call(function, &name, at)?;
         let args = self.arguments(function, &name, at)?;
         if let Some(over) = &function.over {
             let filter = function.filter.as_deref();

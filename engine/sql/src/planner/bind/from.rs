@@ -2,6 +2,7 @@
 
 use super::interval::{interval_bounds, window_bounds};
 use super::subquery::lateral_join;
+use super::unheeded::check_table;
 use super::{Binder, Clause, Context, Cte, Names};
 use crate::catalog::Entry;
 use crate::error::{At, ErrorKind, Planned, Refusal};
@@ -425,6 +426,7 @@ impl Planner<'_> {
 
     fn factor(&mut self, factor: &TableFactor, context: Context<'_>) -> Planned<Source> {
         let at = context.at(factor);
+        check_table(factor, at)?;
         match factor {
             TableFactor::Table { name, alias, args, version, .. } => {
                 if version.is_some() {

@@ -13,6 +13,7 @@ mod query;
 mod select;
 mod set;
 mod subquery;
+mod unheeded;
 mod window;
 
 pub(crate) use call::wrong_count;
@@ -167,8 +168,11 @@ impl<'b, 'p> Binder<'b, 'p> {
             Ast::ILike { negated, expr, pattern, escape_char, .. } => {
                 self.like(*negated, true, expr, pattern, escape_char.as_ref(), at)
             }
-            Ast::SimilarTo { negated, expr, pattern, .. } => {
-                let matched = self.call("SIMILAR_TO", &[expr, pattern], at)?;
+            Ast::SimilarTo { negated, expr, pattern, escape_char } => {
+                let mut args = self.all([expr.as_ref(), pattern.as_ref()])?;
+                let escape = escape_char.as_ref().map(|escape| literal::value(&escape.value, at));
+                args.extend(escape.transpose()?);
+                let matched = self.planner.call("SIMILAR_TO", args, at)?;
                 Ok(if *negated { matched.negate() } else { matched })
             }
             Ast::Case { operand, conditions, else_result, .. } => {

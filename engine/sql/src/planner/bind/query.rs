@@ -2,6 +2,7 @@
 
 use super::from::with_ctes;
 use super::over::direction;
+use super::unheeded::check_query;
 use super::{Binder, Clause, Context};
 use crate::error::{ErrorKind, Planned, Refusal};
 use crate::planner::Planner;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 impl Planner<'_> {
     /// Binds a query.
     pub(crate) fn query(&mut self, query: &ast::Query, context: Context<'_>) -> Planned<Relation> {
+        check_query(query, context)?;
         let names = match &query.with {
             Some(with) if with.recursive => {
                 let message = "WITH RECURSIVE is not supported";

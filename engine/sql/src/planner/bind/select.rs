@@ -3,6 +3,7 @@
 use super::aggregate::AggregateExpr;
 use super::from::{Source, with_roles};
 use super::over::{OverExpr, direction};
+use super::unheeded::check_select;
 use super::window::{GroupWindow, group_window_call};
 use super::{Binder, Clause, Context};
 use crate::error::{At, ErrorKind, Planned, Refusal};
@@ -55,6 +56,7 @@ impl Planner<'_> {
         context: Context<'_>,
     ) -> Planned<Selected> {
         let at = context.at_span(select.select_token.0.span);
+        check_select(select, at)?;
         let Source { mut relation, mut scope } = match self.from(&select.from, context)? {
             Some(source) => source,
             None => Source { relation: Planner::one_row(), scope: Scope::default() },
