@@ -298,6 +298,20 @@ fn what_would_not_be_heeded_is_refused() {
 }
 
 #[test]
+fn json_is_made_in_the_words_of_the_standard() {
+    let made = |arguments: &str| {
+        let query = format!("SELECT JSON_OBJECT({arguments}) FROM clicks");
+        session(&query).unwrap_or_else(|error| panic!("{query}: {error}")).explain()
+    };
+    let pairs = "JSON_OBJECT('a', usr, 'b', FLINK_JSON(JSON_OBJECT('c', 1)))";
+    assert!(made("KEY 'a' VALUE usr, 'b' VALUE JSON_OBJECT(KEY 'c' VALUE 1)").contains(pairs));
+    assert!(made("'a', usr, 'b', JSON_OBJECT('c', 1)").contains(pairs));
+    let absent = "JSON_OBJECT('a', usr, 'ABSENT ON NULL')";
+    assert!(made("KEY 'a' VALUE usr ABSENT ON NULL").contains(absent));
+    assert!(made("").contains("JSON_OBJECT()"));
+}
+
+#[test]
 fn a_hint_that_changes_nothing_is_a_comment() {
     session("SELECT /*+ BROADCAST(users) */ usr FROM clicks /* OPTIONS */").unwrap();
 }

@@ -10,6 +10,7 @@
 //! | `TIMESTAMP(3) WITH LOCAL TIME ZONE` | `__type_1` |
 //! | `MAP['a', 1]` | `MAP('a', 1)` |
 //! | `JSON_VALUE(j, '$.a' RETURNING INT NULL ON EMPTY)` | `JSON_VALUE(j, '$.a', 'RETURNING INT NULL ON EMPTY')` |
+//! | `JSON_OBJECT(KEY 'a' VALUE x ABSENT ON NULL)` | `JSON_OBJECT('a', x, 'ABSENT ON NULL')` |
 
 use super::dialect::FlinkDialect;
 use super::types::parse_type;
@@ -36,11 +37,11 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     let mut plain: Vec<TokenWithSpan> = Vec::with_capacity(all.len());
     for token in all {
         match token.token {
-            Token::Whitespace(_) => {}
             Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
                 let start = token.span.start;
                 check_hint(&comment, At { file, line: start.line, column: start.column })?;
             }
+            Token::Whitespace(_) => {}
             // `ROW<a ARRAY<INT>>` ends in two brackets; SQL has no shift.
             Token::ShiftRight => {
                 plain.push(TokenWithSpan { token: Token::Gt, span: token.span });
@@ -54,7 +55,6 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     Ok(Tokens { tokens: rewriter.output, types: rewriter.types })
 }
 
-/// Whether a token is the given unquoted word.
 /// Refuses a hint, which is a comment in form, if the query would mean something else with it.
 fn check_hint(comment: &str, at: At) -> Planned<()> {
     let Some(hints) = comment.strip_prefix('+') else { return Ok(()) };
@@ -70,6 +70,7 @@ fn check_hint(comment: &str, at: At) -> Planned<()> {
     Err(Refusal::new(ErrorKind::Unsupported, at, message).hint(help))
 }
 
+/// Whether a token is the given unquoted word.
 pub(crate) fn is_word(token: &Token, word: &str) -> bool {
     matches!(token, Token::Word(w) if w.quote_style.is_none() && w.value.eq_ignore_ascii_case(word))
 }
@@ -126,6 +127,7 @@ impl Rewriter {
             ("TIMESTAMP", _) if self.is_local_timestamp(at) => self.named_type(at),
             ("MAP", Token::LBracket) => self.map_literal(at),
             ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => self.json_function(at),
+            ("JSON_OBJECT" | "JSON_ARRAY", Token::LParen) => self.json_constructor(at),
             _ => {
                 self.keep(at);
                 Ok(at + 1)
@@ -225,6 +227,61 @@ impl Rewriter {
         }
         self.push(Token::RParen, index);
         index
+    }
+
+    /// `JSON_OBJECT([KEY] k VALUE v, … [NULL | ABSENT ON NULL])`, `JSON_ARRAY(v, … [ABSENT ON NULL])`.
+    fn json_constructor(&mut self, at: usize) -> Planned<usize> {
+        let close = self.closing(at + 1);
+        let clause = close.saturating_sub(3).max(at + 2);
+        let has = |word| {
+            clause + 3 == close
+                && self.word_is(clause, word)
+                && self.word_is(clause + 1, "ON")
+                && self.word_is(clause + 2, "NULL")
+        };
+        let is_array = self.word_is(at, "JSON_ARRAY");
+        let (keeps_nulls, drops_nulls) = (has("NULL"), has("ABSENT"));
+        if is_array && keeps_nulls {
+            let start = self.input[clause].span.start;
+            let at = At { file: self.file, line: start.line, column: start.column };
+            let message = "JSON_ARRAY leaves NULLs out: NULL ON NULL is not supported";
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
+        }
+        let end = if keeps_nulls || drops_nulls { clause } else { close };
+        self.keep(at);
+        self.keep(at + 1);
+        self.json_pairs(at + 2, end)?;
+        if !is_array && end < close {
+            if end > at + 2 {
+                self.push(Token::Comma, clause);
+            }
+            let clause_text = if drops_nulls { "ABSENT ON NULL" } else { "NULL ON NULL" };
+            self.push(Token::SingleQuotedString(clause_text.to_owned()), clause);
+        }
+        Ok(close)
+    }
+
+    /// Copies arguments, without their `KEY` and with a comma for their `VALUE`.
+    fn json_pairs(&mut self, from: usize, end: usize) -> Planned<()> {
+        let (mut depth, mut begins, mut copied) = (0, true, from);
+        for index in from..end {
+            match self.token(index) {
+                Token::LParen | Token::LBracket => depth += 1,
+                Token::RParen | Token::RBracket => depth -= 1,
+                _ => {}
+            }
+            let is_key = begins && self.word_is(index, "KEY") && !self.word_is(index + 1, "VALUE");
+            let is_value = !begins && depth == 0 && self.word_is(index, "VALUE");
+            if is_key || is_value {
+                self.rewrite(copied, index)?;
+                copied = index + 1;
+            }
+            if is_value {
+                self.push(Token::Comma, index);
+            }
+            begins = depth == 0 && self.token(index) == &Token::Comma;
+        }
+        self.rewrite(copied, end)
     }
 
     fn json_function(&mut self, at: usize) -> Planned<usize> {

@@ -109,7 +109,22 @@ impl Planner<'_> {
                 None => refusal.hint("SHOW FUNCTIONS lists those that there are"),
             });
         };
-        self.call_udf(&udf, args, at)
+        let args = match name {
+            "JSON_OBJECT" | "JSON_ARRAY" => args.into_iter().map(|arg| self.as_json(arg)).collect(),
+            _ => Ok(args),
+        };
+        self.call_udf(&udf, args?, at)
+    }
+
+    /// An object or array that was made of values, as part of another one: not as text.
+    fn as_json(&self, arg: Expr) -> Planned<Expr> {
+        let at = arg.at;
+        match &arg.kind {
+            ExprKind::Call(udf, _) if matches!(udf.name(), "JSON_OBJECT" | "JSON_ARRAY") => {
+                self.call("FLINK_JSON", vec![arg], at)
+            }
+            _ => Ok(arg),
+        }
     }
 
     /// Calls a function, whose arguments are cast to what it takes.

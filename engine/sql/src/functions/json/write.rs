@@ -1,18 +1,40 @@
 //! `JSON_STRING`, `JSON_OBJECT` and `JSON_ARRAY`: SQL values as JSON.
+//!
+//! An object or array that is made inside another is no text there: the planner marks it with
+//! [`json`], whose result is a row of one field that nobody else can name.
 
 use super::super::cast::{CastSpec, OnFailure, cast};
 use super::super::cast::{write_date, write_decimal, write_double, write_float, write_timestamp};
-use super::super::function::sql_type_name;
+use super::super::function::{Shape, sql_type_name};
 use super::super::time::local::Moments;
 use super::super::values::Call;
 use super::text::quote;
-use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::array::{Array, ArrayRef, AsArray, StructArray};
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    DataType, Decimal128Type, Field, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type,
+    Int64Type,
 };
 use chrono_tz::Tz;
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, exec_err, internal_err};
 use std::fmt::Write;
+use std::sync::Arc;
+
+/// The field of a text that is JSON already.
+const JSON: &str = "\0json";
+
+pub(super) fn gives_json(_: &Shape<'_>) -> Result<DataType> {
+    Ok(DataType::Struct(vec![Field::new(JSON, DataType::Utf8, true)].into()))
+}
+
+/// Marks a text as JSON.
+pub(super) fn json(call: &Call<'_>) -> Result<ArrayRef> {
+    let DataType::Struct(fields) = call.gives else {
+        return internal_err!("{} gives {}", call.name, call.gives);
+    };
+    let texts = call.column(0)?;
+    let nulls = texts.nulls().cloned();
+    Ok(Arc::new(StructArray::try_new(fields.clone(), vec![texts], nulls)?))
+}
 
 /// NULL is NULL, not `null`.
 pub(super) fn json_string(call: &Call<'_>) -> Result<ArrayRef> {
@@ -89,6 +111,8 @@ enum Form {
     List(Box<Values>),
     Map(ArrayRef, Box<Values>),
     Row(Vec<(String, Values)>),
+    /// JSON already.
+    Json(ArrayRef),
 }
 
 #[derive(Clone, Copy)]
@@ -128,6 +152,9 @@ impl Values {
                 let keys = cast(map.keys(), &to_text)?;
                 Form::Map(keys, Box::new(Values::new(map.values(), zone)?))
             }
+            T::Struct(fields) if matches!(&fields[..], [only] if only.name() == JSON) => {
+                Form::Json(ArrayRef::clone(column.as_struct().column(0)))
+            }
             T::Struct(fields) => {
                 let columns = column.as_struct().columns().iter();
                 let named = fields
@@ -154,6 +181,7 @@ impl Values {
             Form::Plain => plain(&self.column, row, out),
             Form::Moment(moments, form) => moment(moments, *form, row, out),
             Form::Quoted(texts) => quote(texts.as_string::<i32>().value(row), out),
+            Form::Json(texts) => out.push_str(texts.as_string::<i32>().value(row)),
             Form::List(values) => {
                 let offsets = self.column.as_list::<i32>().value_offsets();
                 let range = offsets[row] as usize..offsets[row + 1] as usize;
