@@ -605,12 +605,14 @@ fn map_from_arrays(call: &Call<'_>) -> Result<ArrayRef> {
 fn map_union(call: &Call<'_>) -> Result<ArrayRef> {
     let columns = (0..call.count()).map(|at| call.column(at)).collect::<Result<Vec<_>>>()?;
     let maps: Vec<&MapArray> = columns.iter().filter_map(|column| column.as_map_opt()).collect();
-    let entries: Vec<&dyn Array> = maps.iter().map(|map| map.entries() as &dyn Array).collect();
+    // Column by column, for maps of one type may call them differently.
+    let all_keys: Vec<&dyn Array> = maps.iter().map(|map| map.keys().as_ref()).collect();
+    let all_values: Vec<&dyn Array> = maps.iter().map(|map| map.values().as_ref()).collect();
     let DataType::Map(field, _) = call.gives else {
         return internal_err!("MAP_UNION gives {}", call.gives);
     };
-    let entries = concat(&entries)?;
-    let keys = comparable(entries.as_struct().column(0))?;
+    let (all_keys, all_values) = (concat(&all_keys)?, concat(&all_values)?);
+    let keys = comparable(&all_keys)?;
     let (mut places, mut lengths, mut valid) = (Vec::<u32>::new(), Vec::new(), Vec::new());
     for row in 0..call.rows {
         let start = places.len();
@@ -630,7 +632,9 @@ fn map_union(call: &Call<'_>) -> Result<ArrayRef> {
         lengths.push(places.len() - start);
         valid.push(is_valid);
     }
-    let entries = take(&entries, &UInt32Array::from(places), None)?.as_struct().clone();
+    let places = UInt32Array::from(places);
+    let columns = vec![take(&all_keys, &places, None)?, take(&all_values, &places, None)?];
+    let entries = StructArray::try_new(entry_of(call.gives)?.clone(), columns, None)?;
     let offsets = OffsetBuffer::from_lengths(lengths);
     let nulls = Some(NullBuffer::from(valid));
     Ok(Arc::new(MapArray::try_new(Arc::clone(field), offsets, entries, nulls, false)?))
