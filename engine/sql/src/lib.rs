@@ -23,7 +23,7 @@ pub mod types;
 
 pub use error::{ErrorKind, SqlError};
 pub use explain::explain;
-pub use session::{Planned, Results, plan_results, plan_session};
+pub use session::{OPTIONS, Planned, RENAMED_OPTIONS, Results, plan_results, plan_session};
 pub use text::SourceText;
 pub use types::SqlType;
 

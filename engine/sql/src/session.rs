@@ -121,7 +121,7 @@ impl<'a> Session<'a> {
         Session {
             planner: Planner::new(connectors),
             connectors,
-            options: options.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            options: options.map(|(k, v)| (old_name(k).to_owned(), v.clone())).collect(),
             inserts: Vec::new(),
             outputs: Vec::new(),
         }
@@ -175,7 +175,7 @@ impl<'a> Session<'a> {
             check_key(key, At::default())?;
             check_value(key, value, At::default())?;
         }
-        if let Some(zone) = self.options.get("table.local-time-zone").cloned() {
+        if let Some(zone) = self.options.get(ZONE).cloned() {
             self.set_zone(&zone, At::default())?;
         }
         for (number, text) in texts.iter().enumerate() {
@@ -231,18 +231,19 @@ impl<'a> Session<'a> {
             StatementKind::Set { key, value, at } => {
                 check_key(&key, at)?;
                 check_value(&key, &value, at)?;
-                if key == "table.local-time-zone" {
+                if key == ZONE {
                     self.set_zone(&value, at)?;
                 }
-                self.options.insert(key, value);
+                self.options.insert(old_name(&key).to_owned(), value);
                 Ok(())
             }
             StatementKind::Reset { key } => {
                 match key {
-                    Some(key) => drop(self.options.remove(&key)),
+                    Some(key) => drop(self.options.remove(old_name(&key))),
                     None => self.options.clear(),
                 }
-                Ok(())
+                let zone = self.options.get(ZONE).map_or("default", String::as_str).to_owned();
+                self.set_zone(&zone, at)
             }
             StatementKind::Explain(inner) => self.explain(*inner),
             StatementKind::Show(show) => self.show(show),
@@ -320,24 +321,54 @@ impl<'a> Session<'a> {
     }
 }
 
-/// The options of our own. Flink's have no list here: those without effect are let pass, as job
-/// files that also run there may set them.
-const OPTIONS: [&str; 4] = [
+/// The option of the session's clock.
+const ZONE: &str = "table.local-time-zone";
+
+/// The options that mean something, to the planner or to whoever runs the plan. Flink's others have
+/// no list here: they are let pass, as job files that also run there may set them.
+pub const OPTIONS: &[&str] = &[
+    "execution.checkpointing.interval",
+    "parallelism.default",
+    "restart-strategy",
+    "restart-strategy.exponential-delay.attempts-before-reset-backoff",
+    "restart-strategy.exponential-delay.backoff-multiplier",
+    "restart-strategy.exponential-delay.initial-backoff",
+    "restart-strategy.exponential-delay.max-backoff",
+    "restart-strategy.exponential-delay.reset-backoff-threshold",
+    "restart-strategy.fixed-delay.attempts",
+    "restart-strategy.fixed-delay.delay",
+    "restart-strategy.type",
+    "state.checkpoints.dir",
+    "state.checkpoints.num-retained",
+    "table.exec.state.ttl",
+    ZONE,
     "tidemill.epoch.interval-ms",
     "tidemill.epoch.max-bytes",
     "tidemill.epoch.max-rows",
     "tidemill.late-rows",
 ];
 
+/// Options that Flink 2 calls otherwise, and what they were called before.
+pub const RENAMED_OPTIONS: &[(&str, &str)] = &[
+    ("execution.checkpointing.dir", "state.checkpoints.dir"),
+    ("execution.checkpointing.num-retained", "state.checkpoints.num-retained"),
+];
+
+/// The one name that an option has from here on.
+fn old_name(key: &str) -> &str {
+    RENAMED_OPTIONS.iter().find(|(new, _)| *new == key).map_or(key, |(_, old)| old)
+}
+
 /// Refuses an option of our own that there is not.
 fn check_key(key: &str, at: At) -> PlannedOr<()> {
+    let own = || OPTIONS.iter().copied().filter(|option| option.starts_with("tidemill."));
     if !key.starts_with("tidemill.") || OPTIONS.contains(&key) {
         return Ok(());
     }
     let refusal = Refusal::new(ErrorKind::BadOption, at, format!("there is no option '{key}'"));
-    Err(match did_you_mean(key, OPTIONS) {
+    Err(match did_you_mean(key, own()) {
         Some(near) => refusal.hint(format!("did you mean '{near}'?")),
-        None => refusal.hint(format!("there are: {}", OPTIONS.join(", "))),
+        None => refusal.hint(format!("there are: {}", own().collect::<Vec<_>>().join(", "))),
     })
 }
 

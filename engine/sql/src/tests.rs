@@ -278,6 +278,33 @@ fn a_missing_variable_names_its_place_and_a_dotted_one_is_an_option() {
 }
 
 #[test]
+fn an_option_has_one_name_whichever_it_was_set_by() {
+    let new = ("execution.checkpointing.dir".to_owned(), "a".to_owned());
+    let file = |text: &str| vec![SourceText { name: "v.sql".into(), text: text.into() }];
+    let options =
+        |text| plan_session(file(text), &[new.clone()].into(), &Fake).unwrap().plan.options;
+    assert_eq!(options("SELECT 1")["state.checkpoints.dir"], "a");
+    let set = "SET 'execution.checkpointing.num-retained' = '3'; SELECT 1";
+    assert_eq!(options(set)["state.checkpoints.num-retained"], "3");
+    assert!(options("RESET 'execution.checkpointing.dir'; SELECT 1").is_empty());
+}
+
+#[test]
+fn a_clock_that_is_reset_is_that_of_utc() {
+    let hour = "SELECT * FROM (VALUES (EXTRACT(HOUR FROM TO_TIMESTAMP_LTZ(0)))) AS t(h);";
+    let set = "SET 'table.local-time-zone' = 'Asia/Tokyo';";
+    let values = |text: &str| {
+        let nodes = plan(text).nodes;
+        let values = nodes.into_iter().find(|node| matches!(node.kind, NodeKind::Values(_)));
+        values.expect("rows of constants").operator_id
+    };
+    assert_ne!(values(&format!("{set}{hour}")), values(hour));
+    for reset in ["RESET 'table.local-time-zone';", "RESET;"] {
+        assert_eq!(values(&format!("{set}{reset}{hour}")), values(hour));
+    }
+}
+
+#[test]
 fn what_would_not_be_heeded_is_refused() {
     for query in [
         "SELECT TOP 1 usr FROM clicks",
