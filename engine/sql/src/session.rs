@@ -285,7 +285,7 @@ impl<'a> Session<'a> {
             Show::Tables => names(false),
             Show::Views => names(true),
             Show::Functions => {
-                let mut names = self.planner.functions.names();
+                let mut names = self.planner.function_names();
                 names.extend(self.planner.user_functions.names());
                 names.sort();
                 names.join("\n")

@@ -344,6 +344,18 @@ fn a_hint_that_changes_nothing_is_a_comment() {
 }
 
 #[test]
+fn functions_are_listed_without_those_behind_operators() {
+    let listed = session("SHOW FUNCTIONS").unwrap().outputs.remove(0);
+    let names: Vec<&str> = listed.lines().collect();
+    for name in ["UPPER", "SUM", "LAG", "ROW", "FLOOR"] {
+        assert!(names.contains(&name), "{name}");
+    }
+    assert!(!names.iter().any(|name| name.starts_with("FLINK_") || *name == "FLOOR_TO"));
+    let error = session("SELECT SUMM(price) FROM clicks").unwrap_err().to_string();
+    assert!(error.contains("did you mean SUM?"), "{error}");
+}
+
+#[test]
 fn show_and_describe_answer_without_a_dataflow() {
     let planned = session("SHOW TABLES; DESCRIBE users; SHOW CREATE TABLE out_append").unwrap();
     assert!(planned.plan.nodes.is_empty());

@@ -81,9 +81,12 @@ impl Functions {
         self.by_name.get(name.to_ascii_uppercase().as_str()).cloned()
     }
 
-    /// The names of all functions, in order, for suggestions.
+    /// The names of all functions, in order, but for those behind an operator or other syntax.
     pub fn names(&self) -> Vec<String> {
-        self.by_name.keys().map(|name| (*name).to_owned()).collect()
+        let is_syntax =
+            |name: &str| name.starts_with("FLINK_") || matches!(name, "FLOOR_TO" | "CEIL_TO");
+        let named = self.by_name.keys().filter(|name| !is_syntax(name));
+        named.map(|name| (*name).to_owned()).collect()
     }
 }
 

@@ -33,27 +33,49 @@ pub(crate) enum AggregateName {
     SingleValue,
 }
 
+/// Aggregates by name.
+const AGGREGATES: &[(&str, AggregateName)] = &[
+    ("ARRAY_AGG", AggregateName::ArrayAgg),
+    ("AVG", AggregateName::Avg),
+    ("COLLECT", AggregateName::Collect),
+    ("COUNT", AggregateName::Count),
+    ("FIRST_VALUE", AggregateName::First),
+    ("LAST_VALUE", AggregateName::Last),
+    ("LISTAGG", AggregateName::ListAgg),
+    ("MAX", AggregateName::Max),
+    ("MIN", AggregateName::Min),
+    ("SINGLE_VALUE", AggregateName::SingleValue),
+    ("STDDEV", AggregateName::StddevSamp),
+    ("STDDEV_POP", AggregateName::StddevPop),
+    ("STDDEV_SAMP", AggregateName::StddevSamp),
+    ("STRING_AGG", AggregateName::ListAgg),
+    ("SUM", AggregateName::Sum),
+    ("VARIANCE", AggregateName::VarSamp),
+    ("VAR_POP", AggregateName::VarPop),
+    ("VAR_SAMP", AggregateName::VarSamp),
+];
+
+/// What only the planner knows: window functions, constructors, and what grouping sets are asked.
+const OTHERS: &[&str] = &[
+    "DENSE_RANK",
+    "GROUPING",
+    "GROUPING_ID",
+    "GROUP_ID",
+    "LAG",
+    "MAP",
+    "RANK",
+    "ROW",
+    "ROW_NUMBER",
+];
+
+/// The names of all functions but the scalar ones.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    AGGREGATES.iter().map(|(name, _)| *name).chain(OTHERS.iter().copied())
+}
+
 /// The aggregate called `name` (upper case).
 pub(crate) fn aggregate_named(name: &str) -> Option<AggregateName> {
-    use AggregateName::*;
-    Some(match name {
-        "COUNT" => Count,
-        "SUM" => Sum,
-        "AVG" => Avg,
-        "MIN" => Min,
-        "MAX" => Max,
-        "FIRST_VALUE" => First,
-        "LAST_VALUE" => Last,
-        "LISTAGG" | "STRING_AGG" => ListAgg,
-        "ARRAY_AGG" => ArrayAgg,
-        "COLLECT" => Collect,
-        "VAR_POP" => VarPop,
-        "VAR_SAMP" | "VARIANCE" => VarSamp,
-        "STDDEV_POP" => StddevPop,
-        "STDDEV_SAMP" | "STDDEV" => StddevSamp,
-        "SINGLE_VALUE" => SingleValue,
-        _ => return None,
-    })
+    AGGREGATES.iter().find(|(known, _)| *known == name).map(|(_, aggregate)| *aggregate)
 }
 
 impl AggregateName {

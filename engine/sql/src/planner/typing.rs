@@ -95,10 +95,16 @@ impl Planner<'_> {
         Ok(Expr::new(ExprKind::Call(udf, vec![expr]), to.clone(), at))
     }
 
+    /// The names of all built-in functions.
+    pub(crate) fn function_names(&self) -> Vec<String> {
+        let others = super::functions::names().map(str::to_owned);
+        self.functions.names().into_iter().chain(others).collect()
+    }
+
     /// Calls a function by name.
     pub(crate) fn call(&self, name: &str, args: Vec<Expr>, at: At) -> Planned<Expr> {
         let Some(udf) = self.functions.scalar(name) else {
-            let names = self.functions.names();
+            let names = self.function_names();
             let refusal = Refusal::new(
                 ErrorKind::UnknownFunction,
                 at,
