@@ -66,6 +66,7 @@ impl Sink for Topic {
             flavour: self.settings.flavour,
             physical: self.table.schema.fields().len(),
             surroundings: surroundings(&self.table),
+            raw_key: raw_key(&self.table),
             key,
             value: encoder(&self.table, FormatRole::Value)?,
             keys: Encoded::default(),
@@ -92,11 +93,20 @@ fn surroundings(table: &Table) -> Vec<String> {
     writable.map(|column| column.key.clone()).collect()
 }
 
+/// The column that is the key as it stands, where it is: without a value there is no key. Other
+/// formats have a form for NULL.
+fn raw_key(table: &Table) -> Option<usize> {
+    let is_raw = table.option("key.format") == Some("raw");
+    let name = table.option("key.fields").filter(|_| is_raw)?;
+    table.schema.index_of(name).ok()
+}
+
 struct TopicWriter {
     out: Out,
     flavour: Flavour,
     physical: usize,
     surroundings: Vec<String>,
+    raw_key: Option<usize>,
     key: Option<Box<dyn Encoder>>,
     value: Box<dyn Encoder>,
     keys: Encoded,
@@ -214,9 +224,11 @@ impl TopicWriter {
         let mut keys = self.keys.iter();
         let mut values = self.values.iter();
         for row in 0..batch.len() {
+            let has_key = self.raw_key.is_none_or(|key| physical.column(key).is_valid(row));
             for _ in 0..batch.weight(row).unsigned_abs() {
                 let Some(value) = values.next() else { break };
-                self.out.send(keys.next(), Some(value), &around, row)?;
+                let key = keys.next().filter(|_| has_key);
+                self.out.send(key, Some(value), &around, row)?;
             }
         }
         Ok(())

@@ -47,6 +47,8 @@ fn topics_are_made_listed_shown_written_and_read() {
     assert_eq!(lines, ["hallo", "hello", "salut"]);
     let json = topics(&address, &[&tail[..], &["--json"]].concat(), "");
     assert!(json.contains(r#""key":"de""#) && json.contains(r#""value":"hallo""#), "{json}");
+    let hello = json.lines().find(|line| line.contains("hello")).expect("the line without a key");
+    assert!(hello.contains(r#""key":null"#), "{hello}");
 
     let mut again = tidemill();
     again.args(["topics", "create", "greetings", "--brokers", &address]);
