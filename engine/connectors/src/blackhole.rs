@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 use tidemill_formats::{Capabilities, Changelog, OptionError, Table};
 use tidemill_operators::{Batch, Epoch};
 
+const KNOWN: Known = Known { keys: &[], prefixes: &[] };
+
 /// The connector `blackhole`.
 pub(crate) struct Blackhole;
 
@@ -16,8 +18,12 @@ impl Connector for Blackhole {
         "blackhole"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
-        refuse_unknown(table, &Known { keys: &[], prefixes: &[] }, &BTreeSet::new())?;
+        refuse_unknown(table, &KNOWN, &BTreeSet::new())?;
         let sink = vec![Changelog::Retract, Changelog::AppendOnly];
         Ok(Capabilities { source: None, sink, lookup: None })
     }

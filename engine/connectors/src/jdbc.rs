@@ -46,6 +46,10 @@ impl Connector for Jdbc {
         "jdbc"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         refuse_unknown(table, &KNOWN, &BTreeSet::new())?;
         Asking::new(table)?;

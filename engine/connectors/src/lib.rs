@@ -25,7 +25,8 @@ mod testing;
 
 pub use kafka::{Admin, PartitionFacts, Tail, TailFrom, TailRecord, TopicFacts};
 pub use lookup::{LookupSpec, LookupTable};
-pub use registry::{Registry, open_lookup, open_sink, open_source};
+pub use options::{ENGINE_OPTIONS, Known};
+pub use registry::{Registry, connectors, open_lookup, open_sink, open_source};
 pub use sink::{Console, Sink, WriteSpec, Writer};
 pub use source::{
     Alignment, BadInput, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tidemill_formats::{OptionError, Table, parse_bytes, parse_duration};
 
 /// Options that every connector accepts: the engine reads them, not the connector.
-const ENGINE_OPTIONS: &[&str] = &[
+pub const ENGINE_OPTIONS: &[&str] = &[
     "connector",
     "scan.bad-records",
     "scan.bad-records.topic",
@@ -25,7 +25,8 @@ const ENGINE_OPTIONS: &[&str] = &[
 ];
 
 /// The options that a connector knows.
-pub(crate) struct Known {
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
     /// Keys, in full.
     pub keys: &'static [&'static str],
     /// Beginnings of keys, such as `properties.`.
@@ -60,8 +61,10 @@ pub(crate) fn warn_of_unused(table: &Table) {
 }
 
 fn is_unused(table: &Table, key: &str) -> bool {
-    let aligns = table.option("connector").is_some_and(|name| name.ends_with("kafka"));
-    (key.starts_with("scan.watermark.alignment.") && !aligns)
+    let has_partitions = table.option("connector").is_some_and(|name| name.ends_with("kafka"));
+    let is_of_partitions =
+        key.starts_with("scan.watermark.alignment.") || key == "scan.watermark.idle-timeout";
+    (is_of_partitions && !has_partitions)
         || key.starts_with("scan.watermark.emit.")
         || key == "scan.parallelism"
 }
@@ -193,6 +196,14 @@ mod tests {
         assert!(refuse_unknown(&ok, &known, &BTreeSet::new()).is_ok());
         let error = refuse_unknown(&table(&[("pth", "x")]), &known, &BTreeSet::new()).unwrap_err();
         assert_eq!((error.option.as_str(), error.hint.as_str()), ("pth", "did you mean 'path'?"));
+    }
+
+    #[test]
+    fn what_only_partitions_have_is_said_to_have_no_effect_elsewhere() {
+        let idle = ("scan.watermark.idle-timeout", "1 s");
+        let unused = |name| is_unused(&table(&[("connector", name), idle]), idle.0);
+        assert!(unused("filesystem"));
+        assert!(!unused("upsert-kafka"));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::jdbc::Jdbc;
 use crate::kafka::{Kafka, UpsertKafka};
 use crate::lookup::{LookupSpec, LookupTable};
 use crate::nexmark::Nexmark;
-use crate::options::{closest, listed, warn_of_unused};
+use crate::options::{Known, closest, listed, warn_of_unused};
 use crate::print::Print;
 use crate::rest_lookup::RestLookup;
 use crate::sink::{Sink, WriteSpec};
@@ -36,6 +36,9 @@ pub(crate) trait Connector: Sync {
     /// The value of `connector` that means it.
     fn name(&self) -> &'static str;
 
+    /// The options that its tables may have, beside those of their format and of every table.
+    fn known(&self) -> &'static Known;
+
     /// Checks the options of a table and says what can be done with it.
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError>;
 
@@ -53,6 +56,11 @@ pub(crate) trait Connector: Sync {
     fn lookup(&self, spec: &LookupSpec) -> Result<Box<dyn LookupTable>, ConnectorError> {
         Err(can_not("looking up", &spec.table, "has no rows by key"))
     }
+}
+
+/// The connectors, by name, with the options that their tables may have.
+pub fn connectors() -> impl Iterator<Item = (&'static str, &'static Known)> {
+    CONNECTORS.iter().map(|connector| (connector.name(), connector.known()))
 }
 
 /// The connectors of this crate.

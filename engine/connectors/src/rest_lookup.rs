@@ -45,6 +45,10 @@ impl Connector for RestLookup {
         "rest-lookup"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         let format = check(table)?;
         refuse_unknown(table, &KNOWN, &format.options)?;

@@ -14,6 +14,17 @@ use std::sync::Arc;
 /// The formats.
 pub const NAMES: [&str; 4] = ["json", "csv", "debezium-json", "raw"];
 
+/// The options of a format, by their names behind its own; none of a format that there is not.
+pub fn options(format: &str) -> &'static [&'static str] {
+    match format {
+        "json" => &json::OPTIONS,
+        "csv" => &csv::OPTIONS,
+        "debezium-json" => &debezium::OPTIONS,
+        "raw" => &raw::OPTIONS,
+        _ => &[],
+    }
+}
+
 /// Which part of a record a format serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FormatRole {

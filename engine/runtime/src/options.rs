@@ -27,7 +27,7 @@ pub(crate) fn bad_records(table: &Table) -> Result<Policy, JobError> {
 /// The policy for rows that come too late: `'tidemill.late-rows'`.
 pub(crate) fn late_rows(options: &BTreeMap<String, String>) -> Result<Policy, JobError> {
     let option = "tidemill.late-rows";
-    policy(option, options.get(option).map(String::as_str), "drop")
+    policy(option, value(options, option), "drop")
 }
 
 fn policy(option: &str, value: Option<&str>, skip: &str) -> Result<Policy, JobError> {
@@ -80,7 +80,7 @@ pub(crate) fn checkpoints(
 /// The number of workers that the session asks for: `'parallelism.default'`.
 pub fn parallelism(options: &BTreeMap<String, String>) -> Result<Option<usize>, JobError> {
     let option = "parallelism.default";
-    match options.get(option) {
+    match value(options, option) {
         None => Ok(None),
         Some(_) => match number(options, option, 0)? {
             0 => Err(wrong(option, "0", "write a number from 1 to 256")),
@@ -94,7 +94,7 @@ pub(crate) fn duration(
     option: &str,
     default: Duration,
 ) -> Result<Duration, JobError> {
-    let Some(value) = options.get(option) else { return Ok(default) };
+    let Some(value) = value(options, option) else { return Ok(default) };
     let expected = "write a number and a unit, such as '500 ms', '5 s', '10 min'";
     parse_duration(value).ok_or_else(|| wrong(option, value, expected))
 }
@@ -104,8 +104,15 @@ pub(crate) fn number<N: FromStr>(
     option: &str,
     default: N,
 ) -> Result<N, JobError> {
-    let Some(value) = options.get(option) else { return Ok(default) };
+    let Some(value) = value(options, option) else { return Ok(default) };
     value.trim().parse().map_err(|_| wrong(option, value, "write a whole number"))
+}
+
+/// What the session says of an option. Those that mean something are listed, so that people can
+/// be told of them.
+pub(crate) fn value<'a>(options: &'a BTreeMap<String, String>, option: &str) -> Option<&'a str> {
+    debug_assert!(tidemill_sql::OPTIONS.contains(&option), "'{option}' is not listed");
+    options.get(option).map(String::as_str)
 }
 
 pub(crate) fn wrong(option: &str, value: &str, expected: &str) -> JobError {

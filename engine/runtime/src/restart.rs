@@ -12,7 +12,7 @@
 //! digested by the next attempt either.
 
 use crate::error::JobError;
-use crate::options::{duration, number, wrong};
+use crate::options::{duration, number, value, wrong};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(crate) fn strategy(
     is_bounded: bool,
 ) -> Result<Strategy, JobError> {
     let key = |name: &str| format!("restart-strategy.{name}");
-    match options.get(TYPE).or_else(|| options.get("restart-strategy")).map(String::as_str) {
+    match value(options, TYPE).or_else(|| value(options, "restart-strategy")) {
         None if is_bounded => Ok(Strategy::Never),
         Some("none" | "off" | "disable") => Ok(Strategy::Never),
         Some("fixed-delay" | "fixeddelay") => Ok(Strategy::Fixed {

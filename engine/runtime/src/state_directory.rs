@@ -14,6 +14,7 @@ use crate::checkpoint::{self, LocalStore, Store};
 use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::JobError;
 use crate::job::{Fit, JobState};
+use crate::options::value;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -91,7 +92,7 @@ impl StateDirectory {
         options: &BTreeMap<String, String>,
         fit: Fit,
     ) -> Result<JobState, JobError> {
-        let store: Arc<dyn Store> = match options.get("state.checkpoints.dir") {
+        let store: Arc<dyn Store> = match value(options, "state.checkpoints.dir") {
             None => Arc::new(LocalStore::new(checkpoints(&self.path))),
             Some(place) => checkpoint::open_store(place, &self.identity.job)?,
         };

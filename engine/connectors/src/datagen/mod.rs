@@ -45,6 +45,10 @@ impl Connector for Datagen {
         "datagen"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         refuse_unknown(table, &KNOWN, &BTreeSet::new())?;
         duration(table, "scan.watermark.idle-timeout")?;

@@ -82,6 +82,10 @@ impl Connector for Filesystem {
         "filesystem"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         let format = check(table)?;
         refuse_unknown(table, &KNOWN, &format.options)?;

@@ -33,6 +33,7 @@ mod writer;
 pub use admin::{Admin, PartitionFacts, TopicFacts};
 pub use tail::{Tail, TailFrom, TailRecord};
 
+use crate::options::Known;
 use crate::registry::Connector;
 use crate::sink::{Sink, WriteSpec};
 use crate::source::{ConnectorError, ReadSpec, Source};
@@ -48,6 +49,10 @@ pub(crate) struct UpsertKafka;
 impl Connector for Kafka {
     fn name(&self) -> &'static str {
         "kafka"
+    }
+
+    fn known(&self) -> &'static Known {
+        &settings::KNOWN
     }
 
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
@@ -72,6 +77,10 @@ impl Connector for Kafka {
 impl Connector for UpsertKafka {
     fn name(&self) -> &'static str {
         "upsert-kafka"
+    }
+
+    fn known(&self) -> &'static Known {
+        &settings::KNOWN
     }
 
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tidemill_formats::{Changelog, OptionError, Table, check};
 
-const KNOWN: Known = Known {
+/// What belongs to the connector, whichever of the two.
+pub(crate) const KNOWN: Known = Known {
     keys: &[
         "topic",
         "topic-pattern",

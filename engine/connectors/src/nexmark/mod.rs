@@ -21,6 +21,7 @@ mod settings;
 mod text;
 
 use crate::numbered::Numbered;
+use crate::options::Known;
 use crate::registry::Connector;
 use crate::source::{ConnectorError, ReadSpec, Source};
 use columns::{Column, Columns};
@@ -38,6 +39,10 @@ fn columns(table: &Table) -> Result<Vec<Column>, OptionError> {
 impl Connector for Nexmark {
     fn name(&self) -> &'static str {
         "nexmark"
+    }
+
+    fn known(&self) -> &'static Known {
+        &settings::KNOWN
     }
 
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {

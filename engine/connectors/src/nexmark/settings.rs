@@ -19,7 +19,7 @@ use tidemill_formats::{OptionError, Table};
 /// | `person.proportion`, `auction.proportion`, `bid.proportion` | 1, 3, 46 | how many of each kind follow each other |
 /// | `base-time` | `2026-01-01 00:00:00` | when the first event happens; a number is milliseconds since 1970 |
 /// | `seed` | 0 | which events |
-const KNOWN: Known = Known {
+pub(super) const KNOWN: Known = Known {
     keys: &[
         EVENTS_NUM,
         STOP_AT,

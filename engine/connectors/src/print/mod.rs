@@ -32,6 +32,10 @@ impl Connector for Print {
         "print"
     }
 
+    fn known(&self) -> &'static Known {
+        &KNOWN
+    }
+
     fn describe(&self, table: &Table) -> Result<Capabilities, OptionError> {
         refuse_unknown(table, &KNOWN, &BTreeSet::new())?;
         table.bool_option("standard-error", false)?;
