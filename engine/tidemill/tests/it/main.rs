@@ -3,12 +3,14 @@
 mod broker;
 mod cli;
 mod conformance;
+mod docs;
 mod errors;
 mod jobs;
 mod kafka;
 mod lookup;
 mod mutations;
 mod nexmark;
+mod pages;
 mod readme;
 mod rows;
 mod suite;

@@ -1,41 +1,24 @@
-//! The README is true: its job files plan, and its first job gives what it shows. What it and
-//! ARCHITECTURE.md point to is there.
+//! The README is true: its job files plan, and its first job gives what it shows. What it,
+//! ARCHITECTURE.md and the pages of `docs` point to is there.
 
+use crate::pages::{anchors, between, blocks, links, page, pages, root};
 use crate::support::{finish, tidemill};
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The root of the repository.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn readme() -> String {
-    fs::read_to_string(root().join("README.md")).expect("the README")
-}
-
-/// The README's blocks of a language, in order.
-fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
-    let fence = format!("```{language}\n");
-    let inside = text.split(&fence).skip(1);
-    inside.map(|rest| rest.split("```").next().expect("split gives something")).collect()
-}
-
-/// What stands between a line that holds `start` and the line `end`.
-fn between<'a>(text: &'a str, start: &str, end: &str) -> &'a str {
-    let (_, rest) = text.split_once(start).unwrap_or_else(|| panic!("no {start:?}"));
-    let (_, rest) = rest.split_once('\n').expect("a line ends");
-    &rest[..rest.find(end).unwrap_or_else(|| panic!("no {end:?} after {start:?}"))]
+fn job_files(readme: &str) -> Vec<&str> {
+    let blocks = blocks(readme).into_iter();
+    blocks.filter(|block| block.language == "sql").map(|block| block.text).collect()
 }
 
 #[test]
 fn the_job_files_of_the_readme_can_be_planned() {
-    let readme = readme();
+    let readme = page("README.md");
     let folder = tempfile::tempdir().unwrap();
-    let jobs = blocks(&readme, "sql");
+    let jobs = job_files(&readme);
     assert!(!jobs.is_empty(), "it shows job files");
     for job in jobs {
         let file = folder.path().join("job.sql");
@@ -49,11 +32,11 @@ fn the_job_files_of_the_readme_can_be_planned() {
 
 #[test]
 fn the_first_job_of_the_readme_gives_what_the_readme_shows() {
-    let readme = readme();
+    let readme = page("README.md");
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("orders.csv"), between(&readme, "cat > orders.csv", "END"))
         .unwrap();
-    fs::write(folder.path().join("first.sql"), blocks(&readme, "sql")[0]).unwrap();
+    fs::write(folder.path().join("first.sql"), job_files(&readme)[0]).unwrap();
     let mut command = tidemill();
     command.args(["run", "first.sql", "--state", "state"]).current_dir(folder.path());
     let output = finish(command, PATIENCE).unwrap();
@@ -73,16 +56,29 @@ fn the_first_job_of_the_readme_gives_what_the_readme_shows() {
 }
 
 #[test]
-fn the_files_that_the_documents_point_to_are_there() {
-    for document in ["README.md", "ARCHITECTURE.md"] {
-        let text = fs::read_to_string(root().join(document)).unwrap();
-        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
-        let links = links.filter(|link| !link.is_empty() && !link.starts_with("http"));
+fn the_places_that_the_documents_point_to_are_there() {
+    let documents = ["README.md", "ARCHITECTURE.md"].map(str::to_owned);
+    for document in documents.into_iter().chain(pages("docs")) {
+        let text = page(&document);
+        for link in links(&text) {
+            let (file, place) = link.split_once('#').unwrap_or((link, ""));
+            let beside = Path::new(&document).parent().expect("a page lies in a folder");
+            let target = match file {
+                "" => root().join(&document),
+                file => root().join(beside).join(file),
+            };
+            assert!(target.exists(), "{document} points to {link}, which is not there");
+            if place.is_empty() {
+                continue;
+            }
+            let headings = anchors(&fs::read_to_string(&target).unwrap());
+            let is_there = headings.iter().any(|heading| heading == place);
+            assert!(is_there, "{document} points to {link}, and there is no such heading");
+        }
         let folders = ["engine/", "operators/", "jobs/", "benches/"];
         let quoted = text.split('`').skip(1).step_by(2);
-        let quoted = quoted.filter(|path| folders.iter().any(|folder| path.starts_with(folder)));
-        for path in links.chain(quoted) {
-            assert!(root().join(path).exists(), "{document} points to {path}, which is not there");
+        for path in quoted.filter(|path| folders.iter().any(|folder| path.starts_with(folder))) {
+            assert!(root().join(path).exists(), "{document} names {path}, which is not there");
         }
     }
 }
