@@ -6,10 +6,12 @@ use super::expr::{Expr, ExprKind};
 use super::typing::{reason, return_field};
 use crate::error::{ErrorKind, Planned, Refusal};
 use crate::functions::clock;
+use crate::types::SqlType;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Schema};
-use datafusion::common::ScalarValue;
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::{DataFusionError, ScalarValue};
+use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{
     BinaryExpr, CaseExpr, CastExpr, Column, IsNullExpr, LikeExpr, Literal, NotExpr, in_list,
 };
@@ -76,6 +78,9 @@ fn physical(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
             let config = Arc::new(ConfigOptions::default());
             Arc::new(ScalarFunctionExpr::new(udf.name(), udf.clone(), args, field, config))
         }
+        ExprKind::Binary(op @ (Operator::And | Operator::Or), a, b) if may_fail(b) => {
+            guarded(of(a)?, *op, of(b)?).map_err(|e| refuse(reason(&e)))?
+        }
         ExprKind::Binary(op, a, b) => Arc::new(BinaryExpr::new(of(a)?, *op, of(b)?)),
         ExprKind::Not(e) => Arc::new(NotExpr::new(of(e)?)),
         ExprKind::IsNull(e) => Arc::new(IsNullExpr::new(of(e)?)),
@@ -99,6 +104,45 @@ fn physical(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
             return Err(refuse("a sub-query or aggregate can't stand here".into()));
         }
     })
+}
+
+/// `AND` and `OR` as Flink evaluates them: the right side only for rows that the left one leaves
+/// open. DataFusion promises that for its `CASE`, and does so here only where few rows are left.
+fn guarded(
+    left: Arc<dyn PhysicalExpr>,
+    op: Operator,
+    right: Arc<dyn PhysicalExpr>,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let literal = |value: bool| -> Arc<dyn PhysicalExpr> {
+        Arc::new(Literal::new(ScalarValue::Boolean(Some(value))))
+    };
+    let decides = op == Operator::Or;
+    let is_open = BinaryExpr::new(left.clone(), Operator::IsDistinctFrom, literal(decides));
+    let branches = vec![(Arc::new(is_open) as Arc<dyn PhysicalExpr>, right)];
+    let right = CaseExpr::try_new(None, branches, Some(literal(!decides)))?;
+    Ok(Arc::new(BinaryExpr::new(left, op, Arc::new(right))))
+}
+
+/// Whether a value can make an expression fail.
+fn may_fail(expr: &Expr) -> bool {
+    expr.any(&mut |e| {
+        let ExprKind::Call(udf, args) = &e.kind else { return false };
+        let is_float = matches!(e.data_type, SqlType::Float | SqlType::Double);
+        match udf.name() {
+            "FLINK_DIV" | "FLINK_MOD" | "MOD" => !is_float && !is_nonzero(&args[1]),
+            "ELEMENT" => true,
+            name => {
+                name.starts_with("CAST AS")
+                    && args[0].data_type.is_string()
+                    && !e.data_type.is_string()
+            }
+        }
+    })
+}
+
+fn is_nonzero(expr: &Expr) -> bool {
+    let zero = |value: &ScalarValue| ScalarValue::new_zero(&value.data_type()).ok();
+    expr.as_literal().is_some_and(|value| zero(value).is_some_and(|zero| zero != *value))
 }
 
 /// A constant in exactly the type that its column has.
