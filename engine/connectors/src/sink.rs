@@ -2,6 +2,7 @@
 
 use crate::source::ConnectorError;
 use std::sync::Arc;
+use std::time::Duration;
 use tidemill_formats::Table;
 use tidemill_operators::{Batch, Epoch};
 
@@ -84,6 +85,11 @@ pub type Staged = Vec<String>;
 pub trait Transaction: Send + Sync {
     /// Its name at the broker: equal for sinks that share it.
     fn id(&self) -> String;
+
+    /// For how long it may be open: then the brokers give it up. None if nobody does.
+    fn timeout(&self) -> Option<Duration> {
+        None
+    }
 
     /// Ends what an earlier holder of the same name left open, shuts that one out for good, and
     /// says which checkpoint's rows became visible last. Then begins.

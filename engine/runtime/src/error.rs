@@ -4,6 +4,7 @@ use crate::checkpoint::CheckpointError;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use tidemill_connectors::source::{BadInput, ConnectorError};
 use tidemill_operators::{OperatorError, RowError};
 
@@ -109,6 +110,18 @@ pub enum JobError {
          'sink.delivery-guarantee' = 'at-least-once' for the table"
     )]
     NoCheckpoints,
+    /// The brokers would give a transaction up before its checkpoint commits it.
+    #[error(
+        "a table is written exactly once, with a checkpoint each {interval:?}, and the brokers \
+         give a transaction up after {timeout:?}: set 'execution.checkpointing.interval' to less, \
+         or the table's 'properties.transaction.timeout.ms' to more"
+    )]
+    SlowCheckpoints {
+        /// How often checkpoints are taken.
+        interval: Duration,
+        /// How long a transaction may take.
+        timeout: Duration,
+    },
     /// A session option has a value that makes no sense.
     #[error("option '{option}': '{value}' is wrong: {expected}")]
     Option {

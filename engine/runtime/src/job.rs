@@ -311,6 +311,12 @@ impl Attempt<'_> {
         if checkpoints.interval.is_none() && !outputs.transactions().is_empty() {
             return Err(JobError::NoCheckpoints);
         }
+        if let (Some(interval), Some(timeout)) =
+            (checkpoints.interval, outputs.transaction_timeout())
+            && interval >= timeout
+        {
+            return Err(JobError::SlowCheckpoints { interval, timeout });
+        }
         let store = state.store.clone();
         let mut protocol = Protocol::new(store, outputs.clone(), checkpoints.retained);
         let recovered = protocol.recover(now_ms())?;

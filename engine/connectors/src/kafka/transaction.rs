@@ -28,6 +28,9 @@ use std::time::{Duration, Instant};
 /// transaction (`transaction.timeout.ms`), and say so when they are back.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
+/// librdkafka's default of `transaction.timeout.ms`.
+const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
 /// The transaction of a job at a cluster.
 pub(crate) struct TopicTransaction {
     producer: Arc<Producer>,
@@ -135,6 +138,12 @@ impl Transaction for TopicTransaction {
         let mut properties = DefaultHasher::new();
         self.settings.properties.hash(&mut properties);
         format!("{} at {} ({:08x})", self.id, self.settings.brokers(), properties.finish() >> 32)
+    }
+
+    fn timeout(&self) -> Option<Duration> {
+        let said = self.settings.properties.get("transaction.timeout.ms");
+        let said = said.and_then(|text| text.trim().parse().ok()).map(Duration::from_millis);
+        Some(said.unwrap_or(TRANSACTION_TIMEOUT))
     }
 
     fn recover(&self) -> Result<Option<Marker>, ConnectorError> {

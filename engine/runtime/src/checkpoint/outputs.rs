@@ -7,6 +7,7 @@ use crate::error::JobError;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 use tidemill_connectors::sink::{Marker, Sink, Transaction};
 use tidemill_connectors::source::ConnectorError;
 use tidemill_sql::plan::{NodeId, Plan};
@@ -51,6 +52,11 @@ impl SinkOutputs {
             job: job.to_owned(),
             generation: AtomicU64::new(0),
         })
+    }
+
+    /// For how long the job's transaction may be open, if it has one that somebody gives up.
+    pub(crate) fn transaction_timeout(&self) -> Option<Duration> {
+        self.transaction.as_ref()?.timeout()
     }
 
     /// Says which start of the job this is.

@@ -60,6 +60,30 @@ fn topics_are_made_listed_shown_written_and_read() {
 }
 
 #[test]
+fn a_transaction_that_the_brokers_would_give_up_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (broker, address) = start(&folder.path().join("data"));
+    let job = format!(
+        "CREATE TABLE t (n INT) WITH ('connector' = 'kafka', 'topic' = 't', 'format' = 'json',
+         'properties.bootstrap.servers' = '{address}', ${{MORE:-'sink.partitioner' = 'default'}});
+         SET 'execution.checkpointing.interval' = '2 min'; INSERT INTO t SELECT 1;"
+    );
+    fs::write(folder.path().join("slow.sql"), job).expect("written");
+    let run = |more: &[&str]| {
+        let mut command = tidemill();
+        command.args(["run", "slow.sql"]).args(more).current_dir(folder.path());
+        finish(command, PATIENCE).expect("it ends")
+    };
+    let refused = run(&[]);
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success(), "{said}");
+    assert!(said.contains("each 120s") && said.contains("up after 60s"), "{said}");
+    let longer = "MORE='properties.transaction.timeout.ms' = '300000'";
+    assert!(run(&["-D", longer]).status.success());
+    stop(broker);
+}
+
+#[test]
 fn jobs_with_prefixes_stand_side_by_side() {
     let folder = tempfile::tempdir().expect("a folder");
     let (broker, address) = start(&folder.path().join("data"));
