@@ -3,7 +3,7 @@
 //! Nothing is counted here. A scrape reads the counters that the workers add to anyway, so it
 //! costs the job nothing, and two scrapes never disturb each other. A new group of metrics
 //! is one function beside [`Scrape::steps`], called in [`Scrape::encode`], and its rows in the
-//! README's table.
+//! table in `docs/metrics.md`.
 
 use crate::failure::Failure;
 use prometheus_client::collector::Collector;
