@@ -61,7 +61,7 @@ enum Field {
     Minute,
     Second,
     Quarter,
-    /// Monday is 1.
+    /// Sunday is 1.
     WeekdayNumber,
     WeekOfYear,
     WeekYear,
