@@ -344,6 +344,22 @@ fn a_hint_that_changes_nothing_is_a_comment() {
 }
 
 #[test]
+fn grouping_sets_close_with_the_window_that_all_of_them_have() {
+    let sets = |sets: &str| {
+        explained(&format!(
+            "SELECT window_start, usr, COUNT(*)
+             FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+             GROUP BY {sets}"
+        ))
+    };
+    let closing = sets("window_start, window_end, GROUPING SETS ((usr), (kind), ())");
+    assert!(closing.contains("Window aggregate as attached"), "{closing}");
+    assert!(!closing.contains("updating"), "{closing}");
+    let lasting = sets("GROUPING SETS ((window_start, window_end, usr), (usr, window_start))");
+    assert!(lasting.contains("unbounded state"), "{lasting}");
+}
+
+#[test]
 fn functions_are_listed_without_those_behind_operators() {
     let listed = session("SHOW FUNCTIONS").unwrap().outputs.remove(0);
     let names: Vec<&str> = listed.lines().collect();

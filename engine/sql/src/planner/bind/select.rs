@@ -442,8 +442,15 @@ fn aggregate_relation(
         call.filter = call.filter.map(|i| i + width + 1);
     }
     let mut union = Relation::union(inputs);
-    for (column, key) in union.columns.iter_mut().zip(keys) {
+    for (i, (column, key)) in union.columns.iter_mut().zip(keys).enumerate() {
         column.data_type.clone_from(&key.data_type);
+        // The window of a row is the same in every set that groups by it: groups close with it.
+        let role = key.as_column().map(|key| input.columns[key].role);
+        if let Some(role @ (Role::WindowStart(_) | Role::WindowEnd(_) | Role::WindowTime(_))) = role
+            && sets.iter().all(|set| set.contains(&i))
+        {
+            column.role = role;
+        }
     }
     Relation::aggregate(union, (0..=width).collect(), calls, at)
 }
