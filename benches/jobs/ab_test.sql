@@ -63,7 +63,8 @@ GROUP BY ALL;
 -- Each variant beside the control and the whole experiment.
 CREATE VIEW standings AS
 SELECT v.*, c.users AS control_users, c.conversions AS control_conversions, c.revenue AS control_revenue,
-       sum(v.assigned) OVER whole AS all_assigned, count(*) OVER whole AS variants, v.variant <> 'control' AS is_compared
+       sum(v.assigned) OVER whole AS all_assigned, count(*) OVER whole AS variants,
+       v.variant <> 'control' AS is_compared
 FROM variants AS v LEFT JOIN variants AS c ON c.experiment = v.experiment AND c.variant = 'control'
 WINDOW whole AS (PARTITION BY v.experiment);
 
@@ -73,8 +74,8 @@ CREATE MACRO z_of(c1, n1, c0, n0) AS
   (quotient(c1, n1) - quotient(c0, n0))
   / nullif(sqrt(pooled(c1, n1, c0, n0) * (1 - pooled(c1, n1, c0, n0)) * (quotient(1, n1) + quotient(1, n0))), 0);
 
--- How likely a standard normal variable is at least so far from 0: formula 7.1.26 of Abramowitz and Stegun, as
--- the README has it, with the coefficients written out.
+-- How likely a standard normal variable is at least so far from 0: formula 7.1.26 of Abramowitz and Stegun, which
+-- the README names: t is 1 / (1 + 0.3275911 x).
 CREATE MACRO erfc(x, t) AS
   (0.254829592::DOUBLE * t - 0.284496736::DOUBLE * t ** 2 + 1.421413741::DOUBLE * t ** 3
    - 1.453152027::DOUBLE * t ** 4 + 1.061405429::DOUBLE * t ** 5) * exp(-(x ** 2));

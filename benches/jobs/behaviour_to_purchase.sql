@@ -12,8 +12,8 @@ CREATE TABLE orders (
 );
 COMMENT ON TABLE orders IS 'input';
 
--- Steps that came when their turn was over; of those that are orders seen_at is NULL.
-CREATE TABLE late_steps (user_id VARCHAR, seen_at TIMESTAMP, content_id VARCHAR);
+-- Steps that came when their turn was over. They are clicks: orders have been waited for.
+CREATE TABLE late_steps (user_id VARCHAR, seen_at TIMESTAMP);
 COMMENT ON TABLE late_steps IS 'late for over';
 
 CREATE TABLE late_orders (order_id BIGINT, user_id VARCHAR, product_id BIGINT, amount DECIMAL(10, 2), ts TIMESTAMP);
@@ -27,17 +27,18 @@ FROM (
   SELECT order_id, user_id, product_id, amount, ts FROM late_orders
 );
 
--- A purchase is the order itself as the browser saw it, and no behaviour before it. A browser sends no click
--- twice, so that a late one is known by its values.
+-- A purchase is the order itself as the browser saw it, and no behaviour before it. Of what a user did at one time the
+-- late clicks are those that arrived last: clicks of a user are in one partition, in the order of their arrival.
 CREATE VIEW behaviour AS
 SELECT user_id, ts, event_type, content_id, kafka_offset
-FROM clicks ANTI JOIN late_steps AS late
-  ON late.user_id = clicks.user_id AND late.seen_at = clicks.ts
- AND late.content_id IS NOT DISTINCT FROM clicks.content_id
-WHERE event_type <> 'purchase';
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY user_id, ts ORDER BY kafka_offset DESC) AS nth_last
+  FROM clicks WHERE event_type <> 'purchase'
+)
+LEFT JOIN (SELECT user_id, seen_at AS ts, count(*) AS late FROM late_steps GROUP BY ALL) USING (user_id, ts)
+WHERE nth_last > coalesce(late, 0);
 
--- Of touches at the same time the later one to arrive is the later one: clicks of a user are in one
--- partition, in the order of their arrival.
+-- Of touches at the same time the later one to arrive is the later one.
 CREATE VIEW attributed_orders AS
 SELECT *, date_sub('second', first_seen, ordered_at) AS seconds_to_buy
 FROM (

@@ -12,16 +12,22 @@ CREATE TABLE orders (
 );
 COMMENT ON TABLE orders IS 'input';
 
--- Clicks that came when their session was over (__arg5 is the page, __arg8 the price).
-CREATE TABLE late_for_sessions (user_id VARCHAR, __time TIMESTAMP, __arg5 VARCHAR, __arg8 DECIMAL(10, 2));
+-- Clicks that came when their session was over: __arg5 is the page, __arg7 says whether it is a purchase, __arg8 is the
+-- price.
+CREATE TABLE late_for_sessions (
+  user_id VARCHAR, __time TIMESTAMP, __arg5 VARCHAR, __arg7 BOOLEAN, __arg8 DECIMAL(10, 2)
+);
 COMMENT ON TABLE late_for_sessions IS 'late for window aggregate';
 
 -- Clicks that came when their minute was over.
 CREATE TABLE late_for_minutes (user_id VARCHAR, ts TIMESTAMP, views INTEGER, carts INTEGER, orders INTEGER);
 COMMENT ON TABLE late_for_minutes IS 'late for window aggregate';
 
--- What was put into a cart that was over (__arg4 is the time if it was put in, __arg7 if it was ordered).
-CREATE TABLE late_for_carts (user_id VARCHAR, __arg4 TIMESTAMP, __arg7 TIMESTAMP);
+-- What was put into a cart that was over: __arg4 says when, __arg5 and __arg6 are product and device behind 17 digits
+-- of time. Of an order they are NULL, and __arg7 is its time.
+CREATE TABLE late_for_carts (
+  user_id VARCHAR, __arg4 TIMESTAMP, __arg5 VARCHAR, __arg6 VARCHAR, __arg7 TIMESTAMP
+);
 COMMENT ON TABLE late_for_carts IS 'late for window aggregate';
 
 -- Late orders count nowhere.
@@ -38,23 +44,25 @@ FROM (
 
 -- Sessions ------------------------------------------------------------------------------------
 
--- A session begins with a click after more than 30 minutes without any. A browser sends no click twice, so that a
--- late one is known by who, when and where.
+-- A session begins with a click after more than 30 minutes without any.
 CREATE VIEW session_clicks AS
 SELECT *, count(*) FILTER (begins) OVER (PARTITION BY user_id ORDER BY ts) AS session
 FROM (
   SELECT *, coalesce(ts - lag(ts) OVER (PARTITION BY user_id ORDER BY ts) > INTERVAL 30 MINUTE, true) AS begins
-  FROM clicks ANTI JOIN late_for_sessions AS late
-    ON late.user_id = clicks.user_id AND late.__time = clicks.ts AND late.__arg5 = clicks.page
+  FROM (
+    SELECT user_id, ts, page, event_type = 'purchase' AS is_purchase, price FROM clicks
+    EXCEPT ALL
+    SELECT user_id, __time, __arg5, __arg7, __arg8 FROM late_for_sessions
+  )
 );
 
 -- Of equal times the lesser name is the entry page, and the greater one the exit page.
 CREATE VIEW sessions AS
 SELECT user_id, min(ts) AS first_click, max(ts) AS last_click, count(*) AS depth, count(DISTINCT page) AS pages,
        first(page ORDER BY ts, page) AS entry_page, last(page ORDER BY ts, page) AS exit_page,
-       count(*) FILTER (event_type = 'purchase') AS purchases,
-       coalesce(sum(price) FILTER (event_type = 'purchase'), 0)::DECIMAL(38, 2) AS revenue,
-       bool_or(event_type = 'purchase') AS converted
+       count(*) FILTER (is_purchase) AS purchases,
+       coalesce(sum(price) FILTER (is_purchase), 0)::DECIMAL(38, 2) AS revenue,
+       bool_or(is_purchase) AS converted
 FROM session_clicks
 GROUP BY user_id, session;
 COMMENT ON VIEW sessions IS 'result';
@@ -119,9 +127,9 @@ COMMENT ON VIEW segment_counts IS 'result';
 -- Carts ---------------------------------------------------------------------------------------
 
 CREATE VIEW additions AS
-SELECT user_id, ts, product_id, device
-FROM clicks ANTI JOIN late_for_carts AS late ON late.user_id = clicks.user_id AND late.__arg4 = clicks.ts
-WHERE event_type = 'add_to_cart';
+SELECT user_id, ts, product_id, device FROM clicks WHERE event_type = 'add_to_cart'
+EXCEPT ALL
+SELECT user_id, __arg4, substr(__arg5, 18)::BIGINT, substr(__arg6, 18) FROM late_for_carts WHERE __arg4 IS NOT NULL;
 
 -- What a user puts in with no more than 30 minutes in between.
 CREATE VIEW carts AS

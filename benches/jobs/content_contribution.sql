@@ -13,7 +13,7 @@ CREATE TABLE orders (
 COMMENT ON TABLE orders IS 'input';
 
 -- Steps that came when their turn was over: they are no touches. As views and clicks they count all the same.
-CREATE TABLE late_steps (user_id VARCHAR, ts TIMESTAMP, content_id VARCHAR);
+CREATE TABLE late_steps (user_id VARCHAR, ts TIMESTAMP);
 COMMENT ON TABLE late_steps IS 'late for over';
 
 CREATE TABLE late_orders (order_id BIGINT, user_id VARCHAR, amount DECIMAL(10, 2), ts TIMESTAMP);
@@ -27,12 +27,17 @@ FROM (
   SELECT order_id, user_id, amount, ts FROM late_orders
 );
 
--- One touch for each user and time, the one that arrived last: clicks of a user are in one partition.
+-- One touch for each user and time, the one that arrived last in time: clicks of a user are in one partition, in the
+-- order of their arrival, so that the late ones are the last of their time.
 CREATE VIEW touches AS
 SELECT DISTINCT ON (user_id, ts) user_id, ts, content_id
-FROM clicks ANTI JOIN late_steps USING (user_id, ts, content_id)
-WHERE content_id IS NOT NULL
-ORDER BY kafka_offset DESC;
+FROM (
+  SELECT *, row_number() OVER (PARTITION BY user_id, ts ORDER BY kafka_offset DESC) AS nth_last
+  FROM clicks WHERE content_id IS NOT NULL
+)
+LEFT JOIN (SELECT user_id, ts, count(*) AS late FROM late_steps GROUP BY ALL) USING (user_id, ts)
+WHERE nth_last > coalesce(late, 0)
+ORDER BY nth_last;
 
 -- The touch before an order, be it ever so long ago; more than 24 hours are too long.
 CREATE VIEW attributed AS

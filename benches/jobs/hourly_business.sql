@@ -45,7 +45,8 @@ FROM (SELECT date_trunc('hour', ts) AS hour_start, count(DISTINCT user_id) AS vi
 FULL JOIN (SELECT date_trunc('hour', ts) AS hour_start, count(*) AS sessions FROM beginnings GROUP BY ALL)
   USING (hour_start)
 FULL JOIN (
-  SELECT date_trunc('hour', ts) AS hour_start, count(*) AS orders, sum(amount) AS revenue FROM counted_orders GROUP BY ALL
+  SELECT date_trunc('hour', ts) AS hour_start, count(*) AS orders, sum(amount) AS revenue
+  FROM counted_orders GROUP BY ALL
 ) USING (hour_start);
 
 -- By how many percent the revenue is above an earlier one.

@@ -6,21 +6,20 @@
     /tmp/duckdb/bin/python benches/jobs/verify.py                     # all of the jobs
     /tmp/duckdb/bin/python benches/jobs/verify.py clickstream --events 1000000
 
-Each job is given generated input on a broker of its own and run to the input's end. Then its input topics
-and its result topics are read as any consumer reads them, and `JOB.sql` answers the README's questions
-once more, over the input. That the two agree says something, because nothing is shared but the input: records
-are decoded here, by Python's JSON reader, and the queries were written from the definitions in
-`jobs/JOB/README.md`.
+Each job is given generated input on a broker of its own and run to the input's end. Then its topics are read
+(`tidemill topics tail`), and `JOB.sql` answers the questions of `jobs/JOB/README.md` once more, over the input.
+Nothing else is shared: records are decoded here, by Python's JSON reader, and the queries follow the README's
+definitions by other ways than the job's own SQL, which only decides where the README leaves something open.
 
-Two things are taken from the run, for they depend on how it went: which rows were late for which step
-(`dead-letters/late.jsonl`), and nothing else. Records that could not be decoded are found here, and
-must be those that the run put into its dead letters.
+What is taken from the run, for it depends on how that went, is which rows were late for which step
+(`dead-letters/late.jsonl`). Records that can't be decoded are found here, and must be those that the run put
+into its dead letters.
 
 A `JOB.sql` consists of
 
 * tables, whose comments say what they are: `input` (a topic of rows), `input, changelog` (a topic of Debezium's
-  changes, of which the table is the sum), `late for STEP` (the rows that a step of that kind dropped, recognised by their
-columns; a name that begins with two underscores is one that the run's plan made up);
+  changes, of which the table is the sum), `late for STEP` (the rows that a step of that kind dropped, recognised by
+  their columns; a name that begins with two underscores is one that the run's plan made up);
 * views, of which those with a comment are the results: `result` (a topic of rows), `result, latest of each key`,
   `result, changelog`.
 
@@ -50,7 +49,10 @@ except ImportError:
     duckdb = None
 
 HERE = pathlib.Path(__file__).resolve().parent
-INSTALL = "DuckDB's Python package is needed: python3 -m venv VENV && VENV/bin/pip install duckdb, and run this with VENV/bin/python."
+INSTALL = (
+    "DuckDB's Python package is needed: python3 -m venv VENV && VENV/bin/pip install duckdb, "
+    "and run this with VENV/bin/python."
+)
 
 # Columns that are not in a record's value.
 PLACE_COLUMNS = ("kafka_partition", "kafka_offset")
@@ -93,6 +95,8 @@ def parse_json(text):
     def refuse(name):
         raise Undecodable(f"{name} is no JSON")
 
+    if text is None:
+        raise Undecodable("a record without a value")
     try:
         return json.loads(text, parse_float=decimal.Decimal, parse_constant=refuse)
     except ValueError as error:
@@ -531,9 +535,10 @@ def parse_arguments():
     )
     parser.add_argument("--brokers", metavar="ADDR", help="a Kafka, where the topics are left; else an embedded broker")
     parser.add_argument(
-        "--partitions", metavar="N", type=int, default=1, help="of a topic on the embedded broker (1: most rows are late)"
+        "--partitions", metavar="N", type=int, default=1,
+        help="of a topic of the embedded broker (1: so more rows are late)",
     )
-    parser.add_argument("--seed", metavar="S", type=int, default=42, help="of the generator: another one, other records (42)")
+    parser.add_argument("--seed", metavar="S", type=int, default=42, help="another one gives other records (42)")
     parser.add_argument("--workers", metavar="N", type=int, help="worker threads of the jobs")
     parser.add_argument("--keep", metavar="DIR", help="leave what each run wrote in this folder")
     arguments = parser.parse_args()
