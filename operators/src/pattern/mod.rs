@@ -62,10 +62,14 @@ use path::Path;
 use search::{Outcome, Search, Way};
 use shown::Matches;
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BinaryHeap, VecDeque};
 
 /// Rows that have their turn together, roughly, and rows of matches that are shown together.
 const BATCH_ROWS: usize = 16_384;
+
+/// A search that has read no more rows begins anew with the next one. Most keys have such a search,
+/// and to read a few rows again costs less than to keep its ways.
+const READ_ANEW_MAX: usize = 4;
 
 /// The operator. See the [module](self).
 pub struct PatternMatch {
@@ -80,11 +84,15 @@ pub struct PatternMatch {
     /// By slot of the index.
     partitions: Vec<Partition>,
     held: HeldRows,
-    /// Rows that wait, by their time.
-    waiting: BTreeSet<(i64, u32)>,
+    /// Rows that wait, the earliest first.
+    waiting: BinaryHeap<Reverse<(i64, u32)>>,
     /// When what a partition waits for is too late, and its slot: an entry that is out of date
     /// finds another deadline there.
     deadlines: BinaryHeap<Reverse<(i64, u32)>>,
+    /// Those of a search that begins: they are used again and again.
+    ways: Vec<Way>,
+    /// Bytes that partitions hold beside their own size.
+    partition_bytes: usize,
     /// What the rows that have their turn lead to.
     matches: Matches,
     gone: Vec<u32>,
@@ -104,6 +112,15 @@ struct Partition {
     waiting: u32,
     /// The deadline of the search, if one was noted.
     deadline: Option<i64>,
+}
+
+impl Partition {
+    /// Bytes beside its own size.
+    fn bytes(&self) -> usize {
+        let ways: usize = self.ways.iter().map(Way::heap).sum();
+        let of_ways = self.ways.capacity() * size_of::<Way>() + ways;
+        self.rows.capacity() * size_of::<u32>() + of_ways
+    }
 }
 
 impl std::fmt::Debug for PatternMatch {
@@ -138,8 +155,10 @@ impl PatternMatch {
             index: KeyIndex::new(&types)?,
             partitions: Vec::new(),
             held: HeldRows::new(conditions.width()),
-            waiting: BTreeSet::new(),
+            waiting: BinaryHeap::new(),
             deadlines: BinaryHeap::new(),
+            ways: Vec::new(),
+            partition_bytes: 0,
             matches: Matches::default(),
             gone: Vec::new(),
             numbers: Numbers::default(),
@@ -217,7 +236,7 @@ impl PatternMatch {
                 (held.arrival, held.sequence) = (arrival, sequence);
                 let id = self.held.hold(held, values.iter().map(|column| column[row].clone()));
                 self.partitions[slot as usize].waiting += 1;
-                self.waiting.insert((time, id));
+                self.waiting.push(Reverse((time, id)));
                 ids.push(id);
             }
         }
@@ -255,11 +274,9 @@ impl PatternMatch {
             let turns: Vec<&[u32]> = due.chunk_by(|a, b| row(a).slot == row(b).slot).collect();
             for turn in turns {
                 let slot = self.held.row(turn[0]).slot;
-                let partition = &mut self.partitions[slot as usize];
-                partition.rows.extend(turn);
-                partition.waiting -= turn.len() as u32;
+                self.partitions[slot as usize].waiting -= turn.len() as u32;
                 // More of its rows may be due: only when all are here, time is over for some.
-                self.advance(slot, Watermark::MIN, context)?;
+                self.advance(slot, turn, Watermark::MIN, context)?;
                 if self.matches.rows() >= BATCH_ROWS {
                     self.show(context, output)?;
                 }
@@ -274,11 +291,11 @@ impl PatternMatch {
     /// partition by partition, each in order.
     fn due(&mut self, watermark: Watermark) -> Vec<u32> {
         let (mut due, mut last) = (Vec::new(), i64::MIN);
-        while let Some(&(time, id)) = self.waiting.first()
+        while let Some(&Reverse((time, id))) = self.waiting.peek()
             && time <= watermark.0
             && (due.len() < BATCH_ROWS || time == last)
         {
-            self.waiting.pop_first();
+            self.waiting.pop();
             last = time;
             due.push(id);
         }
@@ -290,9 +307,34 @@ impl PatternMatch {
         due
     }
 
-    /// Searches on in a partition as far as its rows go; there are none up to the watermark beside
-    /// them.
+    /// Searches on in a partition with more rows, as far as they go; there are none up to the
+    /// watermark beside them.
     fn advance(
+        &mut self,
+        slot: u32,
+        turn: &[u32],
+        watermark: Watermark,
+        context: &EpochContext,
+    ) -> Result<(), OperatorError> {
+        let partition = &mut self.partitions[slot as usize];
+        self.partition_bytes -= partition.bytes();
+        partition.rows.extend(turn);
+        if partition.ways.capacity() == 0 {
+            partition.ways = std::mem::take(&mut self.ways);
+        }
+        let searched = self.search_on(slot, watermark, context);
+        let partition = &mut self.partitions[slot as usize];
+        if partition.read <= READ_ANEW_MAX {
+            partition.read = 0;
+            self.search.end(&mut partition.ways);
+            self.ways = std::mem::take(&mut partition.ways);
+        }
+        self.partition_bytes += partition.bytes();
+        self.note_deadline(slot);
+        searched
+    }
+
+    fn search_on(
         &mut self,
         slot: u32,
         watermark: Watermark,
@@ -330,7 +372,6 @@ impl PatternMatch {
                 }
             }
         }
-        self.note_deadline(slot);
         Ok(())
     }
 
@@ -396,7 +437,7 @@ impl PatternMatch {
             self.deadlines.pop();
             if self.partitions[slot as usize].deadline == Some(deadline) {
                 self.partitions[slot as usize].deadline = None;
-                self.advance(slot, context.watermark_after, context)?;
+                self.advance(slot, &[], context.watermark_after, context)?;
             }
         }
         Ok(())
@@ -425,6 +466,8 @@ impl PatternMatch {
     fn forget_if_empty(&mut self, slot: u32) {
         let partition = &self.partitions[slot as usize];
         if partition.rows.is_empty() && partition.waiting == 0 {
+            self.partition_bytes -= partition.bytes();
+            self.partitions[slot as usize] = Partition::default();
             self.index.remove(slot);
         }
     }
@@ -454,12 +497,8 @@ impl Operator for PatternMatch {
     }
 
     fn state_bytes(&self) -> usize {
-        let partition = |p: &Partition| {
-            let ways: usize = p.ways.iter().map(Way::bytes).sum();
-            size_of::<Partition>() + p.rows.capacity() * size_of::<u32>() + ways
-        };
-        let partitions: usize = self.partitions.iter().map(partition).sum();
-        let waiting = self.waiting.len() * size_of::<(i64, u32)>();
+        let partitions = self.partitions.len() * size_of::<Partition>() + self.partition_bytes;
+        let waiting = (self.waiting.len() + self.deadlines.len()) * size_of::<(i64, u32)>();
         let bytes = self.index.bytes() + self.held.bytes() + partitions + waiting;
         bytes + self.journal.bytes()
     }

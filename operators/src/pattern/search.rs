@@ -27,8 +27,9 @@ impl Way {
         self.totals.clone_from(&other.totals);
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        size_of::<Way>() + self.path.bytes() + self.totals.capacity() * size_of::<Total>()
+    /// Bytes beside its own size.
+    pub(super) fn heap(&self) -> usize {
+        self.path.bytes() + self.totals.capacity() * size_of::<Total>()
     }
 }
 

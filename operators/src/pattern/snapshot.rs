@@ -11,7 +11,8 @@ use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_groups, num
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
-use std::collections::HashMap;
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 const ROWS: &str = "rows";
@@ -33,7 +34,7 @@ impl PatternMatch {
     }
 
     fn all_rows(&self) -> Vec<u32> {
-        let waiting = self.waiting.iter().map(|&(_, id)| id);
+        let waiting = self.waiting.iter().map(|&Reverse((_, id))| id);
         let slots = self.index.slots();
         let slots = slots.iter().map(|&slot| &self.partitions[slot as usize]);
         waiting.chain(slots.flat_map(|p| p.rows.iter().copied())).collect()
@@ -66,7 +67,7 @@ impl PatternMatch {
 
     /// The rows that are there already, all of which wait.
     fn by_number(&self) -> HashMap<(KeyGroup, i64), u32> {
-        let number = |&(_, id): &(i64, u32)| {
+        let number = |&Reverse((_, id)): &Reverse<(i64, u32)>| {
             let row = self.held.row(id);
             ((self.index.group(row.slot), row.sequence), id)
         };
@@ -75,9 +76,10 @@ impl PatternMatch {
 
     fn restore_deletes(&mut self, batch: &RecordBatch) {
         let there = self.by_number();
-        for number in numbered::named(batch) {
-            let Some(&id) = there.get(&number) else { continue };
-            self.waiting.remove(&(self.held.row(id).time, id));
+        let named = numbered::named(batch);
+        let gone: HashSet<u32> = named.iter().filter_map(|n| there.get(n).copied()).collect();
+        self.waiting.retain(|&Reverse((_, id))| !gone.contains(&id));
+        for id in gone {
             let slot = self.forget(id);
             self.partitions[slot as usize].waiting -= 1;
             self.forget_if_empty(slot);
