@@ -106,9 +106,9 @@ impl Search {
         judge: &mut impl Judge,
     ) -> Result<Outcome, OperatorError> {
         let mut found = None;
-        for number in 0..ways.len() {
-            self.find_takes(&ways[number], judge)?;
-            found = self.follow(&mut ways[number], judge);
+        for way in ways.iter_mut() {
+            self.find_takes(way, judge)?;
+            found = self.follow(way, judge);
             if found.is_some() {
                 break;
             }

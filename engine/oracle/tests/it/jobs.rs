@@ -235,6 +235,11 @@ jobs! {
           AFTER MATCH SKIP PAST LAST ROW PATTERN (A (B C){1,3} (D | E E))
           DEFINE A AS A.flag, B AS B.v IS NOT NULL, C AS C.k < 4, D AS D.v < 0, E AS E.k > 1)";
 
+    the_number_of_matches: Files "
+        SELECT COUNT(*) FROM events MATCH_RECOGNIZE (
+          ORDER BY ts, id MEASURES 1 AS one
+          AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) DEFINE A AS A.flag, B AS NOT B.flag)";
+
     windows_of_matches: Files "
         CREATE VIEW found AS SELECT * FROM events MATCH_RECOGNIZE (
           PARTITION BY k ORDER BY ts, id

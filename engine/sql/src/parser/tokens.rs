@@ -154,6 +154,11 @@ impl Rewriter {
     }
 
     fn match_recognize(&mut self, at: usize) -> Planned<usize> {
+        if at > 0 && self.token(at - 1) == &Token::RParen {
+            let message = "MATCH_RECOGNIZE behind a sub-query is not supported";
+            return Err(Refusal::new(ErrorKind::Unsupported, self.place(at), message)
+                .hint("name it: WITH t AS (…) SELECT … FROM t MATCH_RECOGNIZE (…)"));
+        }
         let close = self.closing(at + 1);
         self.keep(at);
         let mut index = at + 1;
@@ -179,9 +184,8 @@ impl Rewriter {
     fn within(&mut self, at: usize, close: usize) -> Planned<usize> {
         let define = (at..close).find(|&index| self.word_is(index, "DEFINE"));
         if self.word_is(at, "SUBSET") || define.is_some_and(|d| self.has_word(at..d, "SUBSET")) {
-            let span = self.input[at].span.start;
-            let place = At { file: self.file, line: span.line, column: span.column };
-            return Err(Refusal::new(ErrorKind::Unsupported, place, "SUBSET is not supported")
+            let message = "SUBSET is not supported";
+            return Err(Refusal::new(ErrorKind::Unsupported, self.place(at), message)
                 .hint("give a group of variables one name, and tell its rows apart by a column"));
         }
         let Some(define) = define.filter(|_| self.word_is(at, "WITHIN")) else { return Ok(at) };
@@ -191,6 +195,11 @@ impl Rewriter {
         self.rewrite(at + 1, define)?;
         self.push(Token::Comma, define);
         Ok(define + 1)
+    }
+
+    fn place(&self, at: usize) -> At {
+        let start = self.input[at.min(self.input.len() - 1)].span.start;
+        At { file: self.file, line: start.line, column: start.column }
     }
 
     fn words_are(&self, at: usize, words: &[&str]) -> bool {

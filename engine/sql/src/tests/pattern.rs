@@ -188,6 +188,13 @@ fn what_is_no_pattern_is_refused_where_it_stands() {
             3,
             13,
         ),
+        (
+            "SELECT * FROM clicks MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE A AS TRUE);"
+                .to_owned(),
+            BadPattern,
+            1,
+            15,
+        ),
         (of("MEASURES CLASSIFIER() AS k PATTERN (A B) DEFINE A AS TRUE"), Unsupported, 2, 10),
     ];
     for (statement, kind, line, column) in cases {
@@ -215,6 +222,12 @@ fn rows_have_to_be_in_the_order_of_a_time() {
     let all = "SELECT * FROM clicks MATCH_RECOGNIZE (ORDER BY ts MEASURES A.kind AS k
                ALL ROWS PER MATCH PATTERN (A B) DEFINE A AS TRUE);";
     assert_eq!(refused(all), (ErrorKind::Unsupported, 1, 15));
+    let queried = "SELECT * FROM (SELECT * FROM clicks) MATCH_RECOGNIZE (ORDER BY ts
+                   MEASURES A.kind AS k PATTERN (A B) DEFINE A AS TRUE);";
+    assert_eq!(refused(queried), (ErrorKind::Unsupported, 1, 38));
+    let named = "WITH c AS (SELECT * FROM clicks) SELECT * FROM c MATCH_RECOGNIZE (ORDER BY ts
+                 MEASURES A.kind AS k PATTERN (A B) DEFINE A AS TRUE);";
+    assert!(session(named).is_ok());
     let updated = "SELECT * FROM users MATCH_RECOGNIZE (ORDER BY since MEASURES A.usr AS u
                    PATTERN (A B) DEFINE A AS TRUE);";
     assert_eq!(refused(updated), (ErrorKind::Unsupported, 1, 15));

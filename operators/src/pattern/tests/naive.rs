@@ -43,8 +43,9 @@ enum Left<'p> {
 type Way<'p> = (Vec<usize>, Vec<Left<'p>>);
 
 impl Naive {
-    /// What is shown of all rows up to a watermark, and how many rows are needed from there on.
-    pub(super) fn search(&self, facts: &[Fact], watermark: i64) -> (Vec<Shown>, usize) {
+    /// What is shown of all rows up to a watermark, and how many rows are needed from there on; none
+    /// if a match can't be skipped as it should.
+    pub(super) fn search(&self, facts: &[Fact], watermark: i64) -> Option<(Vec<Shown>, usize)> {
         let (mut shown, mut needed) = (Vec::new(), 0);
         let mut keys: Vec<Option<i64>> = facts.iter().map(|fact| fact.0).collect();
         keys.sort();
@@ -54,12 +55,12 @@ impl Naive {
             rows.sort_by_key(|row| (row.1, std::cmp::Reverse(row.2)));
             let due = rows.partition_point(|row| row.1 <= watermark);
             needed += rows.len() - due;
-            needed += self.search_key(&rows[..due], watermark, &mut shown);
+            needed += self.search_key(&rows[..due], watermark, &mut shown)?;
         }
-        (shown, needed)
+        Some((shown, needed))
     }
 
-    fn search_key(&self, rows: &[Fact], watermark: i64, shown: &mut Vec<Shown>) -> usize {
+    fn search_key(&self, rows: &[Fact], watermark: i64, shown: &mut Vec<Shown>) -> Option<usize> {
         let within = self.spec.within_ms.unwrap_or(i64::MAX / 2);
         let (mut first, mut known_at) = (0, i64::MIN);
         while first < rows.len() {
@@ -70,7 +71,7 @@ impl Naive {
             match found {
                 Some(Some(variables)) => {
                     shown.push(self.show(&rows[first..], &variables, known_at));
-                    first += if self.spec.skip == Skip::ToNextRow { 1 } else { variables.len() };
+                    first += self.behind(&variables)?;
                 }
                 Some(None) => first += 1,
                 None if end < rows.len() || deadline - 1 <= watermark => {
@@ -80,7 +81,16 @@ impl Naive {
                 None => break,
             }
         }
-        rows.len() - first
+        Some(rows.len() - first)
+    }
+
+    fn behind(&self, variables: &[usize]) -> Option<usize> {
+        match self.spec.skip {
+            Skip::PastLastRow => Some(variables.len()),
+            Skip::ToNextRow => Some(1),
+            Skip::ToFirst(to) => variables.iter().position(|&v| v == to).filter(|&row| row > 0),
+            Skip::ToLast(to) => variables.iter().rposition(|&v| v == to).filter(|&row| row > 0),
+        }
     }
 
     /// The match that begins with the first row, if that is known, and how many rows were read.

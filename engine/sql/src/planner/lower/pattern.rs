@@ -27,7 +27,11 @@ impl Lowering<'_> {
     ) -> Planned<Lowered> {
         let keys = partition.len();
         let is_shown = |number: &usize| needed.contains(&(keys + number));
-        let shown: Vec<usize> = (0..search.measures.len()).filter(is_shown).collect();
+        let mut shown: Vec<usize> = (0..search.measures.len()).filter(is_shown).collect();
+        if keys == 0 && shown.is_empty() {
+            // Rows need a column to be rows.
+            shown.push(0);
+        }
         let measures = || shown.iter().map(|&number| &search.measures[number]);
         let mut below: BTreeSet<usize> = partition.iter().copied().chain([time]).collect();
         below.extend(ties.iter().map(|tie| tie.column));

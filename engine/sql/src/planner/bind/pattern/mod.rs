@@ -23,6 +23,7 @@ use crate::planner::relation::{
 };
 use crate::planner::rewrite::is_volatile;
 use crate::planner::scope::Scope;
+use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use names::{BoundOperand, BoundReading, PatternClause};
 use sqlparser::ast::{
@@ -30,6 +31,9 @@ use sqlparser::ast::{
 };
 use syntax::Shape;
 use tidemill_operators::pattern::Skip;
+
+/// Measures by name, over their operands.
+type Shown = Vec<(String, Expr)>;
 
 /// The order of the rows.
 struct Order {
@@ -65,6 +69,11 @@ impl Planner<'_> {
             return Err(Refusal::new(ErrorKind::Unsupported, at, message)
                 .hint("match in front of the aggregate or the join that updates"));
         }
+        if partition_by.is_empty() && measures.is_empty() {
+            let message = "MATCH_RECOGNIZE without PARTITION BY and MEASURES shows nothing";
+            return Err(Refusal::new(ErrorKind::BadPattern, at, message)
+                .hint("MEASURES FIRST(x) AS began, LAST(x) AS ended"));
+        }
         if let Some(RowsPerMatch::AllRows(_)) = rows_per_match {
             let message = "ALL ROWS PER MATCH is not supported";
             return Err(Refusal::new(ErrorKind::Unsupported, at, message)
@@ -88,7 +97,13 @@ impl Planner<'_> {
             nulls_first,
         });
         let ties = ties.collect();
-        let measures = operands.into_iter().map(|operand| placed.operand(operand)).collect();
+        let operands = operands.into_iter().map(|operand| placed.operand(operand));
+        let mut measures: Vec<PatternOperand> = operands.collect();
+        if partition.is_empty() && measures.is_empty() {
+            // Rows need a column to be rows.
+            let data_type = relation.columns[order.time].data_type.clone();
+            measures.push(time_of_match(data_type));
+        }
         let search = PatternSearch {
             variables,
             pattern: shape.pattern,
@@ -200,10 +215,10 @@ impl Planner<'_> {
         names: PatternNames,
         scope: &Scope,
         context: Context<'_>,
-    ) -> Planned<(Vec<(String, Expr)>, Vec<BoundOperand>)> {
+    ) -> Planned<(Shown, Vec<BoundOperand>)> {
         let mut binder = Binder::new(self, context, scope, Clause::Rows("MEASURES"));
         binder.pattern = Some(names);
-        let mut shown: Vec<(String, Expr)> = Vec::new();
+        let mut shown = Shown::new();
         for Measure { expr, alias } in measures {
             let at = place(alias, context.file);
             if shown.iter().any(|(name, _)| name.eq_ignore_ascii_case(&alias.value)) {
@@ -216,6 +231,11 @@ impl Planner<'_> {
         let operands = finish(binder, at, "MEASURES")?;
         Ok((shown, operands))
     }
+}
+
+fn time_of_match(data_type: SqlType) -> PatternOperand {
+    let reading = PatternReading::Time;
+    PatternOperand { variable: None, reading, data_type, name: "MATCH_ROWTIME()".to_owned() }
 }
 
 /// The operands of what was bound.
@@ -235,7 +255,7 @@ fn projected(
     time: usize,
     ties: Vec<Ordering>,
     search: PatternSearch,
-    shown: Vec<(String, Expr)>,
+    shown: Shown,
     at: At,
 ) -> Relation {
     let keys = partition.len();
