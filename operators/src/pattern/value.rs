@@ -17,7 +17,7 @@ use arrow::row::{RowConverter, SortField};
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-/// A value. See the [module](self).
+/// A value of one row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
     /// NULL, of any type.
