@@ -235,6 +235,16 @@ jobs! {
           AFTER MATCH SKIP PAST LAST ROW PATTERN (A (B C){1,3} (D | E E))
           DEFINE A AS A.flag, B AS B.v IS NOT NULL, C AS C.k < 4, D AS D.v < 0, E AS E.k > 1)";
 
+    conditions_over_every_type: Files "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts, id
+          MEASURES A.id AS a, B.id AS b, C.id AS c, D.id AS d
+          AFTER MATCH SKIP TO NEXT ROW PATTERN (A B+? C* D)
+          DEFINE B AS B.name >= A.name OR B.x < A.x OR NOT (B.flag = A.flag),
+                 C AS C.ts < LAST(B.ts) + INTERVAL '30' SECOND AND C.amount <> LAST(C.amount, 1),
+                 D AS D.v - A.v > 2 * D.v OR FIRST(B.x, 1) > D.x OR LAST(B.name) < D.name
+                   OR CHAR_LENGTH(D.name) > CHAR_LENGTH(A.name) OR AVG(C.id) < B.id)";
+
     the_number_of_matches: Files "
         SELECT COUNT(*) FROM events MATCH_RECOGNIZE (
           ORDER BY ts, id MEASURES 1 AS one

@@ -32,6 +32,15 @@ fn what_reads_only_the_row_is_a_column_and_what_looks_back_a_formula() {
 }
 
 #[test]
+fn what_is_no_formula_is_an_expression() {
+    let text = searched(
+        "MEASURES A.kind AS k PATTERN (A B C)
+         DEFINE B AS B.price / A.price > 2, C AS C.url = A.url OR COALESCE(C.ts > B.ts, FALSE)",
+    );
+    assert_eq!(text.matches(", as an expression").count(), 2, "{text}");
+}
+
+#[test]
 fn patterns_are_read_with_all_their_quantifiers() {
     for (written, read) in [
         ("A B* C", "A B* C"),
@@ -148,7 +157,14 @@ fn what_is_no_pattern_is_refused_where_it_stands() {
             2,
             32,
         ),
+        (
+            of(&format!("{shown}\nAFTER MATCH SKIP TO FIRST A PATTERN (A+ B) DEFINE A AS TRUE")),
+            BadPattern,
+            3,
+            27,
+        ),
         // Conditions and measures.
+        (of(&format!("{shown} PATTERN (A B)\nDEFINE B AS X.price > 1")), UnknownColumn, 3, 13),
         (of(&format!("{shown} PATTERN (A B)\nDEFINE B AS PREV(price) > 1")), Unsupported, 3, 13),
         (of(&format!("{shown} PATTERN (A B)\nDEFINE B AS A.nope > 1")), UnknownColumn, 3, 13),
         (of(&format!("{shown} PATTERN (A B)\nDEFINE B AS B.price")), TypeMismatch, 3, 13),

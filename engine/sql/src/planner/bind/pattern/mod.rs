@@ -302,7 +302,19 @@ fn skip(skip: Option<&AfterMatchSkip>, shape: &Shape, context: Context<'_>) -> P
     match skip {
         None | Some(AfterMatchSkip::ToNextRow) => Ok(Skip::ToNextRow),
         Some(AfterMatchSkip::PastLastRow) => Ok(Skip::PastLastRow),
-        Some(AfterMatchSkip::ToFirst(name)) => Ok(Skip::ToFirst(variable(name)?)),
+        Some(AfterMatchSkip::ToFirst(name)) => {
+            let variable = variable(name)?;
+            if shape.begins_with() == Some(variable) {
+                let at = place(name, context.file);
+                let message = format!(
+                    "every match begins with the first '{}': it would be found for ever",
+                    name.value
+                );
+                return Err(Refusal::new(ErrorKind::BadPattern, at, message)
+                    .hint("AFTER MATCH SKIP TO NEXT ROW goes on behind it"));
+            }
+            Ok(Skip::ToFirst(variable))
+        }
         Some(AfterMatchSkip::ToLast(name)) => Ok(Skip::ToLast(variable(name)?)),
     }
 }

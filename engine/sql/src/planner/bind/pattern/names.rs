@@ -116,9 +116,15 @@ impl Binder<'_, '_> {
         let Some(names) = &self.pattern else { return Ok(None) };
         let (variable, column) = names.split(parts);
         let Some(found) = self.scope.resolve(column, at)? else {
-            return match variable {
-                Some(_) => Err(self.scope.unknown(column, at)),
-                None => Ok(None),
+            return match (variable, column) {
+                (Some(_), _) => Err(self.scope.unknown(column, at)),
+                (None, [first, _, ..]) if self.scope.resolve(&column[..1], at)?.is_none() => {
+                    let message =
+                        format!("'{}' is neither a variable nor a column here", first.value);
+                    Err(Refusal::new(ErrorKind::UnknownColumn, at, message)
+                        .hint(format!("variables: {}", names.variables.join(", "))))
+                }
+                (None, _) => Ok(None),
             };
         };
         let entry = self.scope.entries.iter().find(|e| e.index == found.index);

@@ -30,6 +30,19 @@ impl Shape {
         }
     }
 
+    /// The variable of the first row of every match, if it is always the same.
+    pub(super) fn begins_with(&self) -> Option<usize> {
+        fn first(pattern: &Pattern) -> Option<usize> {
+            match pattern {
+                Pattern::Variable(variable) => Some(*variable),
+                Pattern::Sequence(parts) => first(parts.first()?),
+                Pattern::Repeat { pattern, from: 1.., .. } => first(pattern),
+                Pattern::Alternatives(_) | Pattern::Repeat { .. } => None,
+            }
+        }
+        first(&self.pattern)
+    }
+
     fn refusal(&self, error: PatternError, at: At) -> Box<Refusal> {
         let first = self.places.first().copied().unwrap_or(at);
         let refuse = |at, message: String| Refusal::new(ErrorKind::BadPattern, at, message);
