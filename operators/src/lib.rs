@@ -29,6 +29,7 @@ pub mod operator;
 #[cfg(test)]
 mod oracle;
 pub mod over;
+pub mod pattern;
 pub mod retimed;
 mod row_codec;
 pub mod snapshot;

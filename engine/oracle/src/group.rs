@@ -52,7 +52,7 @@ pub(crate) fn window_aggregate(
 
 /// The keys, then the aggregates. No rows give no groups, even without keys: nothing has been
 /// said yet about a stream that has not begun.
-fn grouped(
+pub(crate) fn grouped(
     query: &Query,
     mut input: Vec<ArrayRef>,
     keys: &[usize],

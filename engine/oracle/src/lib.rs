@@ -24,6 +24,7 @@ mod excluded;
 mod group;
 mod join;
 mod over;
+mod pattern;
 mod query;
 mod read;
 mod recompute;

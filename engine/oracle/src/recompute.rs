@@ -6,13 +6,14 @@ use crate::excluded::{Excluded, LateRows};
 use crate::query::{Query, conform};
 use crate::read::Reading;
 use crate::standing::Standing;
-use crate::{group, join, over, read, time_filter, top_n};
+use crate::{group, join, over, pattern, read, time_filter, top_n};
 use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 use tidemill_connectors::source::{ConnectorError, ReadSpec, Source};
 use tidemill_formats::Changelog;
 use tidemill_operators::Batch;
 use tidemill_operators::map::Map;
+use tidemill_operators::time::Watermark;
 use tidemill_operators::unnest::Unnest;
 use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
 
@@ -103,12 +104,14 @@ fn step(
         NodeKind::WindowAggregate(_) => inputs,
         _ => late.remove_from(inputs)?,
     };
+    let watermark = standing.watermark(id, node);
     match &standing.cut {
-        None => compute(query, node, &inputs, late, &Reading { open, until: None }),
+        None => compute(query, node, &inputs, (late, watermark), &Reading { open, until: None }),
         Some(cut) => {
             let inputs = cut.due_inputs((id, node), inputs)?;
             let until = cut.positions.get(&id);
-            let rows = compute(query, node, &inputs, late, &Reading { open, until })?;
+            let reading = Reading { open, until };
+            let rows = compute(query, node, &inputs, (late, watermark), &reading)?;
             cut.due_rows((id, node), rows)
         }
     }
@@ -118,7 +121,7 @@ fn compute(
     query: &Query,
     node: &Node,
     inputs: &[RecordBatch],
-    late: &LateRows,
+    (late, watermark): (&LateRows, Watermark),
     reading: &Reading<'_>,
 ) -> Result<RecordBatch, OracleError> {
     let schema = &node.schema;
@@ -152,6 +155,7 @@ fn compute(
             join::join(query, &plan.join, [&inputs[0], &right], schema)
         }
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
+        NodeKind::Pattern(spec) => pattern::matches(query, spec, &inputs[0], watermark, schema),
         NodeKind::TimeFilter(spec) => time_filter::at_the_end(spec, &inputs[0]),
         NodeKind::Union => {
             let parts =

@@ -36,6 +36,13 @@ pub struct Cut {
     pub watermarks: BTreeMap<NodeId, Watermark>,
 }
 
+impl Standing {
+    /// The watermark of a node's input: the last one, if that has ended.
+    pub(crate) fn watermark(&self, id: NodeId, node: &Node) -> Watermark {
+        self.cut.as_ref().map_or(Watermark::MAX, |cut| cut.watermark(id, node))
+    }
+}
+
 impl Cut {
     /// A node's inputs without what still waited in it, where that can be told from the inputs.
     pub(crate) fn due_inputs(

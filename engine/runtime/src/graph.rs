@@ -28,6 +28,7 @@ use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
 use tidemill_operators::operator::LateRows;
 use tidemill_operators::over::Over;
+use tidemill_operators::pattern::PatternMatch;
 use tidemill_operators::retimed::Retimed;
 use tidemill_operators::temporal_join::TemporalJoin;
 use tidemill_operators::time_filter::TimeFilter;
@@ -217,6 +218,7 @@ impl<'a> Parts<'a> {
             | NodeKind::TemporalJoin(_)
             | NodeKind::LookupJoin(_)
             | NodeKind::Over(_)
+            | NodeKind::Pattern(_)
             | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
@@ -270,6 +272,7 @@ fn operator(
             Some(Box::new(WindowJoin::new(spec.clone(), schema(0), schema(1))?))
         }
         NodeKind::Over(spec) => Some(Box::new(Over::new(spec.clone(), schema(0))?)),
+        NodeKind::Pattern(spec) => Some(Box::new(PatternMatch::new(spec.clone(), schema(0))?)),
         NodeKind::TimeFilter(spec) => Some(Box::new(TimeFilter::new(spec.clone(), schema(0))?)),
         NodeKind::Normalize(spec) => Some(Box::new(Normalize::new(spec.clone(), schema(0))?)),
         _ => None,

@@ -254,6 +254,7 @@ fn name_and_role(node: usize, kind: &NodeKind) -> (String, Role) {
         NodeKind::WindowJoin(_) => (format!("window join {node}"), Role::Step),
         NodeKind::Normalize(_) => (format!("normalize {node}"), Role::Step),
         NodeKind::Over(_) => (format!("over {node}"), Role::Step),
+        NodeKind::Pattern(_) => (format!("pattern {node}"), Role::Step),
         NodeKind::TimeFilter(_) => (format!("time filter {node}"), Role::Step),
         NodeKind::Unnest(_) => (format!("unnest {node}"), Role::Step),
         NodeKind::Union => (format!("union {node}"), Role::Step),

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::map::MapSpec;
+use tidemill_operators::pattern::{Pattern, PatternSpec, Preference, Skip, Test};
 use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
 use tidemill_operators::window::WindowKind;
 
@@ -176,6 +177,7 @@ fn describe(plan: &Plan, node: &Node) -> String {
             name(0, spec.time),
             spec.frame,
         ),
+        NodeKind::Pattern(spec) => pattern(spec, input(0)),
         NodeKind::TimeFilter(spec) => time_filter(spec),
         NodeKind::Unnest(spec) => format!("Unnest {}", name(0, spec.collection)),
         NodeKind::Union => "Union".to_owned(),
@@ -221,6 +223,62 @@ fn calls(calls: &[AggregateCall], name: &dyn Fn(usize) -> String) -> String {
         format!("{:?}({distinct}{argument}){filter}", call.function)
     };
     calls.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn pattern(spec: &PatternSpec, input: &Schema) -> String {
+    let name = |variable: usize| spec.variables[variable].name.as_str();
+    let ties = spec.ties.iter().map(|tie| tie.column);
+    let order: Vec<usize> = [spec.time].into_iter().chain(ties).collect();
+    let within = spec.within_ms.map(|ms| format!(" within {}", length(ms))).unwrap_or_default();
+    let skip = match spec.skip {
+        Skip::PastLastRow => "past the last row".to_owned(),
+        Skip::ToNextRow => "to the next row".to_owned(),
+        Skip::ToFirst(variable) => format!("to the first {}", name(variable)),
+        Skip::ToLast(variable) => format!("to the last {}", name(variable)),
+    };
+    let mut text = format!(
+        "Pattern ({}){within} by ({}) order ({}), then on {skip}",
+        shape(&spec.pattern, &name),
+        named(input, &spec.partition),
+        named(input, &order),
+    );
+    for variable in &spec.variables {
+        if let Test::Condition(condition) = &variable.test {
+            let how = if condition.formula.is_some() { "" } else { ", as an expression" };
+            let condition = condition.expression.describe();
+            let _ = write!(text, "; {} where {condition}{how}", variable.name);
+        }
+    }
+    text.push_str("; keeps the rows of matches that may still come");
+    text
+}
+
+/// A pattern as it is written.
+fn shape<'n>(pattern: &Pattern, name: &dyn Fn(usize) -> &'n str) -> String {
+    let all = |parts: &[Pattern], between: &str| {
+        parts.iter().map(|part| shape(part, name)).collect::<Vec<_>>().join(between)
+    };
+    match pattern {
+        Pattern::Variable(variable) => name(*variable).to_owned(),
+        Pattern::Sequence(parts) => all(parts, " "),
+        Pattern::Alternatives(parts) => format!("({})", all(parts, " | ")),
+        Pattern::Repeat { pattern, from, to, preference } => {
+            let inner = match **pattern {
+                Pattern::Sequence(_) => format!("({})", shape(pattern, name)),
+                _ => shape(pattern, name),
+            };
+            let times = match (from, to) {
+                (0, None) => "*".to_owned(),
+                (1, None) => "+".to_owned(),
+                (0, Some(1)) => "?".to_owned(),
+                (from, None) => format!("{{{from},}}"),
+                (from, Some(to)) if from == to => format!("{{{from}}}"),
+                (from, Some(to)) => format!("{{{from},{to}}}"),
+            };
+            let reluctant = if *preference == Preference::Reluctant { "?" } else { "" };
+            format!("{inner}{times}{reluctant}")
+        }
+    }
 }
 
 fn time_filter(spec: &TimeFilterSpec) -> String {

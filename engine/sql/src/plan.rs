@@ -15,6 +15,7 @@ use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::{Frame, OverFunction, OverSpec};
+use tidemill_operators::pattern::PatternSpec;
 use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::time_filter::{Clock, TimeFilterSpec};
 use tidemill_operators::top_n::TopNSpec;
@@ -95,6 +96,8 @@ pub enum NodeKind {
     WindowJoin(WindowJoinSpec),
     /// Aggregates over frames of rows in the order of their time.
     Over(OverSpec),
+    /// Looks for patterns in rows in the order of their time.
+    Pattern(PatternSpec),
     /// Compares a clock with the rows: its results change as time passes.
     TimeFilter(TimeFilterSpec),
     /// Repeats rows for the items of a collection; keeps nothing.
@@ -119,6 +122,7 @@ impl NodeKind {
             | NodeKind::LookupJoin(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::Over(_)
+            | NodeKind::Pattern(_)
             | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => true,
             NodeKind::Source(_)
@@ -142,6 +146,8 @@ impl NodeKind {
                 let is_timed = matches!(spec.frame, Frame::Range { preceding_ms: Some(_) });
                 !is_timed || spec.functions.iter().any(looks_back)
             }
+            // A search that nothing ends waits for the next row of its key.
+            NodeKind::Pattern(spec) => spec.within_ms.is_none(),
             NodeKind::WindowAggregate(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
@@ -179,6 +185,7 @@ impl NodeKind {
             NodeKind::WindowJoin(spec) if port == 0 => Some(&spec.join.left_keys),
             NodeKind::WindowJoin(spec) => Some(&spec.join.right_keys),
             NodeKind::Over(spec) => Some(&spec.partition),
+            NodeKind::Pattern(spec) => Some(&spec.partition),
             NodeKind::TimeFilter(spec) => Some(&spec.columns),
             NodeKind::Sink(sink) => match sink.changelog {
                 Changelog::Upsert => Some(&sink.table.primary_key),

@@ -1,5 +1,7 @@
 //! Sessions and the plans that come of them.
 
+mod pattern;
+
 use crate::plan::{NodeKind, Plan};
 use crate::{ErrorKind, Planned, SourceText, SqlError, plan_results, plan_session};
 use std::collections::BTreeMap;

@@ -21,6 +21,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use codec::with_codec;
 pub(crate) use distinct::Distinct;
+pub(crate) use total::rescale_decimal;
 
 /// Which aggregate, as SQL names it; types are decided by the planner.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

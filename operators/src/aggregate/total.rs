@@ -312,37 +312,39 @@ struct Decimals {
 const LIMIT: i128 = 10i128.pow(38);
 
 impl Decimals {
-    /// `total / divisor`, moved from one scale to another, rounded half away from zero; none if
-    /// it does not fit 38 digits.
-    fn rescale(&self, total: i128, divisor: i64) -> Option<i128> {
-        let shift = u32::try_from(i32::from(self.to) - i32::from(self.scale));
-        let (mut dividend, mut divisor) = (i256::from_i128(total), i256::from_i128(divisor.into()));
-        let ten = i256::from_i128(10);
-        match shift {
-            Ok(up) => dividend = dividend.checked_mul(ten.checked_pow(up)?)?,
-            Err(_) => {
-                let down = u32::from(self.scale.abs_diff(self.to));
-                divisor = divisor.checked_mul(ten.checked_pow(down)?)?;
-            }
-        }
-        let twice = dividend.wrapping_abs().checked_mul(i256::from_i128(2))?;
-        let rounded =
-            (twice.checked_add(divisor)?).checked_div(divisor.checked_mul(i256::from_i128(2))?)?;
-        let rounded = rounded.to_i128().filter(|&r| r < LIMIT)?;
-        Some(if total < 0 { -rounded } else { rounded })
-    }
-
     fn result(&self, cell: Cell<Wide>) -> Option<i128> {
         let Cell { total, count } = cell;
-        if count <= 0 || total.carry != 0 || total.low <= -LIMIT || total.low >= LIMIT {
+        if count <= 0 || total.carry != 0 {
             return None;
         }
-        match self.reading {
-            Reading::Sum if self.scale == self.to => Some(total.low),
-            Reading::Sum => self.rescale(total.low, 1),
-            Reading::Average => self.rescale(total.low, count),
-        }
+        let divisor = match self.reading {
+            Reading::Sum => 1,
+            Reading::Average => count,
+        };
+        rescale_decimal(total.low, divisor, self.scale, self.to)
     }
+}
+
+/// `total / divisor`, moved from one scale to another, rounded half away from zero; none if
+/// the total or the result does not fit 38 digits.
+pub(crate) fn rescale_decimal(total: i128, divisor: i64, from: i8, to: i8) -> Option<i128> {
+    if total <= -LIMIT || total >= LIMIT {
+        return None;
+    }
+    if divisor == 1 && from == to {
+        return Some(total);
+    }
+    let (mut dividend, mut divisor) = (i256::from_i128(total), i256::from_i128(divisor.into()));
+    let shift = i256::from_i128(10).checked_pow(u32::from(from.abs_diff(to)))?;
+    match to >= from {
+        true => dividend = dividend.checked_mul(shift)?,
+        false => divisor = divisor.checked_mul(shift)?,
+    }
+    let twice = dividend.wrapping_abs().checked_mul(i256::from_i128(2))?;
+    let rounded =
+        (twice.checked_add(divisor)?).checked_div(divisor.checked_mul(i256::from_i128(2))?)?;
+    let rounded = rounded.to_i128().filter(|&r| r < LIMIT)?;
+    Some(if total < 0 { -rounded } else { rounded })
 }
 
 impl Aggregate for Decimals {

@@ -203,6 +203,63 @@ jobs! {
         SELECT id, k, RANK() OVER w, DENSE_RANK() OVER w FROM events
         WINDOW w AS (PARTITION BY k ORDER BY ts)";
 
+    falls_and_what_ends_them: Files "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts, id
+          MEASURES FIRST(TOP.id) AS began, LAST(DOWN.v) AS low, UP.id AS ended, COUNT(DOWN.v) AS n,
+                   AVG(DOWN.amount) AS amount, SUM(x) AS x, MAX(name) AS name, MATCH_ROWTIME() AS mt
+          ONE ROW PER MATCH AFTER MATCH SKIP PAST LAST ROW PATTERN (TOP DOWN+ UP)
+          DEFINE DOWN AS DOWN.v < LAST(DOWN.v, 1) OR (LAST(DOWN.v, 1) IS NULL AND DOWN.v < TOP.v),
+                 UP AS UP.v > LAST(DOWN.v))";
+
+    overlapping_matches_within_a_time: Files "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY name ORDER BY ts, id
+          MEASURES A.id AS a, C.id AS c, COUNT(B.id) AS n, MATCH_ROWTIME() AS mt
+          ONE ROW PER MATCH AFTER MATCH SKIP TO NEXT ROW
+          PATTERN (A B*? C) WITHIN INTERVAL '30' SECOND
+          DEFINE A AS A.flag, B AS COUNT(B.id) <= 5 AND SUM(B.id) > FIRST(A.id),
+                 C AS C.v > A.v AND C.amount >= A.amount)";
+
+    matches_that_begin_where_others_end: OneFile "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts
+          MEASURES FIRST(id) AS a, LAST(id) AS c, LAST(B.v, 1) AS before, C.x - FIRST(x) AS dx
+          AFTER MATCH SKIP TO LAST C PATTERN (A B? C)
+          DEFINE B AS B.v > A.v, C AS C.v >= A.v)";
+
+    groups_and_alternatives: Files "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          ORDER BY ts, id
+          MEASURES A.id AS a, COUNT(B.*) AS bs, COUNT(C.*) AS cs, D.id AS d, LAST(id) AS z
+          AFTER MATCH SKIP PAST LAST ROW PATTERN (A (B C){1,3} (D | E E))
+          DEFINE A AS A.flag, B AS B.v IS NOT NULL, C AS C.k < 4, D AS D.v < 0, E AS E.k > 1)";
+
+    conditions_over_every_type: Files "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts, id
+          MEASURES A.id AS a, B.id AS b, C.id AS c, D.id AS d
+          AFTER MATCH SKIP TO NEXT ROW PATTERN (A B+? C* D)
+          DEFINE B AS B.name >= A.name OR B.x < A.x OR NOT (B.flag = A.flag),
+                 C AS C.ts < LAST(B.ts) + INTERVAL '30' SECOND AND C.amount <> LAST(C.amount, 1),
+                 D AS D.v - A.v > 2 * D.v OR FIRST(B.x, 1) > D.x OR LAST(B.name) < D.name
+                   OR CHAR_LENGTH(D.name) > CHAR_LENGTH(A.name) OR AVG(C.id) < B.id)";
+
+    the_number_of_matches: Files "
+        SELECT COUNT(*) FROM events MATCH_RECOGNIZE (
+          ORDER BY ts, id MEASURES 1 AS one
+          AFTER MATCH SKIP PAST LAST ROW PATTERN (A B) DEFINE A AS A.flag, B AS NOT B.flag)";
+
+    windows_of_matches: Files "
+        CREATE VIEW found AS SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts, id
+          MEASURES A.v AS v, MATCH_ROWTIME() AS mt
+          AFTER MATCH SKIP TO NEXT ROW PATTERN (A B+ C) WITHIN INTERVAL '40' SECOND
+          DEFINE B AS B.v <= A.v, C AS C.v > A.v);
+        SELECT window_start, k, COUNT(*), SUM(v)
+        FROM TABLE(TUMBLE(TABLE found, DESCRIPTOR(mt), INTERVAL '1' MINUTE))
+        GROUP BY window_start, window_end, k";
+
     a_union: Files "
         SELECT id, k, v FROM events WHERE v > 0 UNION ALL SELECT id, k, CAST(w AS INT) FROM others";
 
@@ -355,6 +412,12 @@ jobs! {
         LEFT JOIN
           (SELECT * FROM TABLE(TUMBLE(TABLE others, DESCRIPTOR(ts), INTERVAL '10' SECOND))) AS o
         ON e.k = o.k AND e.window_start = o.window_start AND e.window_end = o.window_end";
+
+    matches_with_late_rows: Late "
+        SELECT * FROM events MATCH_RECOGNIZE (
+          PARTITION BY k ORDER BY ts, id
+          MEASURES A.id AS a, B.id AS b
+          AFTER MATCH SKIP TO NEXT ROW PATTERN (A B) DEFINE B AS B.v > A.v)";
 
     over_a_stretch_of_time_with_late_rows: Late "
         SELECT id, COUNT(*) OVER w, SUM(v) OVER w FROM events

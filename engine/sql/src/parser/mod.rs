@@ -15,7 +15,7 @@ pub(crate) use statement::{
     ColumnKind, CreateTable, CreateView, Insert, Like, Name, OptionPair, Show, Statement,
     StatementKind,
 };
-pub(crate) use tokens::{place, string_value};
+pub(crate) use tokens::{WITHIN, place, string_value};
 
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::types::SqlType;

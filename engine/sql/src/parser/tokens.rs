@@ -9,6 +9,8 @@
 //! | `CAST(x AS ROW<a INT>)`, `MAP<…>`, `ARRAY<…>`, `MULTISET<…>` | `CAST(x AS __type_0)`, with the type kept aside |
 //! | `TIMESTAMP(3) WITH LOCAL TIME ZONE` | `__type_1` |
 //! | `MAP['a', 1]` | `MAP('a', 1)` |
+//! | `PATTERN (…) WITHIN INTERVAL '5' SECOND DEFINE …` | `PATTERN (…) DEFINE __within AS INTERVAL '5' SECOND, …` |
+//! | `AFTER MATCH SKIP TO a` | `AFTER MATCH SKIP TO LAST a` |
 //! | `JSON_VALUE(j, '$.a' RETURNING INT NULL ON EMPTY)` | `JSON_VALUE(j, '$.a', 'RETURNING INT NULL ON EMPTY')` |
 //! | `JSON_OBJECT(KEY 'a' VALUE x ABSENT ON NULL)` | `JSON_OBJECT('a', x, 'ABSENT ON NULL')` |
 
@@ -20,6 +22,9 @@ use sqlparser::ast::{Ident, Value};
 use sqlparser::keywords::Keyword;
 use sqlparser::parser::Parser;
 use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace, Word};
+
+/// The symbol under which `WITHIN` stands among those that `DEFINE` defines.
+pub(crate) const WITHIN: &str = "__within";
 
 /// The tokens of one file.
 pub(crate) struct Tokens {
@@ -126,6 +131,7 @@ impl Rewriter {
             ("ROW" | "MAP" | "ARRAY" | "MULTISET", Token::Lt) => self.named_type(at),
             ("TIMESTAMP", _) if self.is_local_timestamp(at) => self.named_type(at),
             ("MAP", Token::LBracket) => self.map_literal(at),
+            ("MATCH_RECOGNIZE", Token::LParen) => self.match_recognize(at),
             ("JSON_VALUE" | "JSON_QUERY" | "JSON_EXISTS", Token::LParen) => self.json_function(at),
             ("JSON_OBJECT" | "JSON_ARRAY", Token::LParen) => self.json_constructor(at),
             _ => {
@@ -166,6 +172,68 @@ impl Rewriter {
             }
         }
         self.input.len()
+    }
+
+    fn match_recognize(&mut self, at: usize) -> Planned<usize> {
+        if at > 0 && self.token(at - 1) == &Token::RParen {
+            let message = "MATCH_RECOGNIZE behind a sub-query is not supported";
+            return Err(Refusal::new(ErrorKind::Unsupported, self.place(at), message)
+                .hint("name it: WITH t AS (…) SELECT … FROM t MATCH_RECOGNIZE (…)"));
+        }
+        let close = self.closing(at + 1);
+        self.keep(at);
+        let mut index = at + 1;
+        while index < close {
+            let skips = self.words_are(index, &["AFTER", "MATCH", "SKIP", "TO"]);
+            let target = index + 4;
+            if skips && !["NEXT", "FIRST", "LAST"].iter().any(|word| self.word_is(target, word)) {
+                (index..target).for_each(|index| self.keep(index));
+                self.push_word("LAST", Keyword::LAST, target);
+                index = target;
+            } else if self.word_is(index, "PATTERN") && self.token(index + 1) == &Token::LParen {
+                let behind = self.closing(index + 1) + 1;
+                (index..behind.min(close)).for_each(|index| self.keep(index));
+                index = self.within(behind, close)?;
+            } else {
+                index = self.step(index)?;
+            }
+        }
+        Ok(index)
+    }
+
+    /// What may stand between a pattern and its definitions.
+    fn within(&mut self, at: usize, close: usize) -> Planned<usize> {
+        let define = (at..close).find(|&index| self.word_is(index, "DEFINE"));
+        if self.word_is(at, "SUBSET") || define.is_some_and(|d| self.has_word(at..d, "SUBSET")) {
+            let message = "SUBSET is not supported";
+            return Err(Refusal::new(ErrorKind::Unsupported, self.place(at), message)
+                .hint("give a group of variables one name, and tell its rows apart by a column"));
+        }
+        let Some(define) = define.filter(|_| self.word_is(at, "WITHIN")) else { return Ok(at) };
+        self.keep(define);
+        self.push_word(WITHIN, Keyword::NoKeyword, at);
+        self.push_word("AS", Keyword::AS, at);
+        self.rewrite(at + 1, define)?;
+        self.push(Token::Comma, define);
+        Ok(define + 1)
+    }
+
+    fn place(&self, at: usize) -> At {
+        let start = self.input[at.min(self.input.len() - 1)].span.start;
+        At { file: self.file, line: start.line, column: start.column }
+    }
+
+    fn words_are(&self, at: usize, words: &[&str]) -> bool {
+        words.iter().enumerate().all(|(n, word)| self.word_is(at + n, word))
+    }
+
+    fn has_word(&self, mut range: std::ops::Range<usize>, word: &str) -> bool {
+        range.any(|index| self.word_is(index, word))
+    }
+
+    fn push_word(&mut self, value: &str, keyword: Keyword, like: usize) {
+        let word = Word { value: value.to_owned(), quote_style: None, keyword };
+        self.push(Token::Word(word), like);
     }
 
     fn map_literal(&mut self, at: usize) -> Planned<usize> {

@@ -9,6 +9,7 @@
 pub(crate) mod bind;
 mod compile;
 pub(crate) mod expr;
+mod formula;
 pub(crate) mod functions;
 mod lower;
 pub(crate) mod relation;

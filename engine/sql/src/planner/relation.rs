@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::join::JoinKind;
 use tidemill_operators::over::Frame;
+use tidemill_operators::pattern::{Pattern, Skip};
 use tidemill_operators::time_filter::{Clock, ClockIs};
 use tidemill_operators::window::{WindowKind, Zone};
 
@@ -109,6 +110,64 @@ pub(crate) enum OverCall {
     },
 }
 
+/// What `MATCH_RECOGNIZE` looks for.
+#[derive(Clone, Debug)]
+pub(crate) struct PatternSearch {
+    pub variables: Vec<PatternVariable>,
+    pub pattern: Pattern,
+    pub within_ms: Option<i64>,
+    pub skip: Skip,
+    /// What is shown of a match.
+    pub measures: Vec<PatternOperand>,
+    /// Whether rows are in the order of the clock on the wall.
+    pub by_processing_time: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct PatternVariable {
+    pub name: String,
+    pub test: PatternTest,
+}
+
+/// Which rows may stand for a variable.
+#[derive(Clone, Debug)]
+pub(crate) enum PatternTest {
+    Always,
+    /// Those where a boolean column is true.
+    Column(usize),
+    /// Those for which a condition over the operands holds, by the numbers of these.
+    Condition {
+        operands: Vec<PatternOperand>,
+        condition: Expr,
+    },
+}
+
+/// A value of the rows of a match.
+#[derive(Clone, Debug)]
+pub(crate) struct PatternOperand {
+    /// The variable whose rows these are; none: all.
+    pub variable: Option<usize>,
+    pub reading: PatternReading,
+    pub data_type: SqlType,
+    /// As it stands in the text.
+    pub name: String,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum PatternReading {
+    First {
+        column: usize,
+        offset: usize,
+    },
+    Last {
+        column: usize,
+        offset: usize,
+    },
+    Aggregate(Aggregation),
+    /// When the match was found.
+    Time,
+}
+
 /// A term of an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ordering {
@@ -198,6 +257,15 @@ pub(crate) enum Op {
         frame: Frame,
         calls: Vec<OverCall>,
     },
+    /// One row for each match of a pattern: the partition's columns, then the measures.
+    Pattern {
+        input: Box<Relation>,
+        partition: Vec<usize>,
+        time: usize,
+        /// What decides between rows of equal time.
+        ties: Vec<Ordering>,
+        search: Box<PatternSearch>,
+    },
     /// Repeats each row for each item of a collection; appends the item's columns.
     Unnest {
         input: Box<Relation>,
@@ -266,6 +334,7 @@ impl Relation {
             | Op::RowNumber { input, .. }
             | Op::TopN { input, .. }
             | Op::Over { input, .. }
+            | Op::Pattern { input, .. }
             | Op::Unnest { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
             Op::Union { inputs } => inputs.iter().collect(),

@@ -119,6 +119,14 @@ fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
             let op = Op::Over { input, partition, time, frame, calls };
             above(Relation { op, columns, updating }, stay)
         }
+        Op::Pattern { input, partition, time, ties, search } => {
+            // Whole partitions may go; of the others every row counts.
+            let (below, stay) = split(conjuncts, |i| i < partition.len());
+            let below = below.iter().map(|c| c.remap(&|i| partition[i])).collect();
+            let input = Box::new(push(*input, below));
+            let op = Op::Pattern { input, partition, time, ties, search };
+            above(Relation { op, columns, updating }, stay)
+        }
         Op::Unnest { input, collection, outer, ordinality } => {
             let width = input.columns.len();
             let (below, stay) = split(conjuncts, |i| i < width);

@@ -68,9 +68,8 @@ fn check(wrong: &Wrong) -> Result<(), String> {
             let has_place = numbers.len() == 3
                 && numbers[..2].iter().all(|n| n.parse::<u64>().is_ok_and(|n| n > 0));
             expect(has_place, "FILE:LINE:COLUMN", &text, code)?;
-            // Patterns and versions of tables are a later step: they are refused as unsupported.
+            // Some versions of tables are a later step: they are refused as unsupported.
             let kinds = match category {
-                "bad pattern" => vec!["bad pattern", "unsupported"],
                 "unsupported" => vec!["unsupported", "missing watermark"],
                 "missing primary key" => vec!["missing primary key", "unsupported"],
                 category => vec![category],

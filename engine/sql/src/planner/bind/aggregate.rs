@@ -21,7 +21,7 @@ pub(crate) struct AggregateExpr {
 }
 
 impl AggregateExpr {
-    fn is(&self, other: &AggregateExpr) -> bool {
+    pub(super) fn is(&self, other: &AggregateExpr) -> bool {
         let same = |a: &Option<Expr>, b: &Option<Expr>| match (a, b) {
             (None, None) => true,
             (Some(a), Some(b)) => a.is(b),

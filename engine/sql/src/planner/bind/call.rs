@@ -25,6 +25,9 @@ impl Binder<'_, '_> {
         let name = function.name.0.last().map(ToString::to_string).unwrap_or_default();
         let name = name.trim_matches('`').to_ascii_uppercase();
         check_call(function, &name, at)?;
+        if let Some(value) = self.pattern_function(function, &name, at)? {
+            return Ok(value);
+        }
         let args = self.arguments(function, &name, at)?;
         if let Some(over) = &function.over {
             let filter = function.filter.as_deref();
@@ -43,7 +46,7 @@ impl Binder<'_, '_> {
         self.scalar(&name, &args.values, at)
     }
 
-    fn arguments<'x>(
+    pub(super) fn arguments<'x>(
         &self,
         function: &'x ast::Function,
         name: &str,

@@ -424,7 +424,7 @@ impl Planner<'_> {
         Ok(Source { relation, scope })
     }
 
-    fn factor(&mut self, factor: &TableFactor, context: Context<'_>) -> Planned<Source> {
+    pub(super) fn factor(&mut self, factor: &TableFactor, context: Context<'_>) -> Planned<Source> {
         let at = context.at(factor);
         check_table(factor, at)?;
         match factor {
@@ -462,6 +462,10 @@ impl Planner<'_> {
             }
             TableFactor::NestedJoin { table_with_joins, alias } => {
                 let source = self.joined(table_with_joins, context)?;
+                aliased(source, alias.as_ref(), context)
+            }
+            TableFactor::MatchRecognize { alias, .. } => {
+                let source = Source::named(self.match_recognize(factor, context, at)?, None);
                 aliased(source, alias.as_ref(), context)
             }
             TableFactor::UNNEST { .. } => {

@@ -9,6 +9,7 @@ mod interval;
 mod literal;
 mod operator;
 mod over;
+mod pattern;
 mod query;
 mod select;
 mod set;
@@ -26,6 +27,7 @@ use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::types::SqlType;
 use aggregate::AggregateExpr;
 use over::OverExpr;
+use pattern::PatternNames;
 use sqlparser::ast::{self, Expr as Ast, Spanned};
 use sqlparser::tokenizer::Span;
 use std::rc::Rc;
@@ -91,6 +93,8 @@ pub(crate) struct Binder<'b, 'p> {
     pub group_windows: &'b [window::GroupWindow],
     /// Inside the argument of an aggregate.
     pub inside_aggregate: bool,
+    /// The names of a pattern, in `DEFINE` and `MEASURES`.
+    pub pattern: Option<PatternNames>,
 }
 
 impl<'b, 'p> Binder<'b, 'p> {
@@ -111,6 +115,7 @@ impl<'b, 'p> Binder<'b, 'p> {
             named_windows: &[],
             group_windows: &[],
             inside_aggregate: false,
+            pattern: None,
         }
     }
 
@@ -241,6 +246,9 @@ impl<'b, 'p> Binder<'b, 'p> {
 
     /// A dotted name: a column, perhaps of the query around, and perhaps fields of it.
     fn name(&mut self, parts: &[ast::Ident], at: At) -> Planned<Expr> {
+        if let Some(value) = self.pattern_column(parts, at)? {
+            return Ok(value);
+        }
         if let Some(found) = self.scope.resolve(parts, at)? {
             let column = self.scope.entries.iter().find(|e| e.index == found.index);
             let data_type = column.map_or(SqlType::Null, |e| e.column.data_type.clone());

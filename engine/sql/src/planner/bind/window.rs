@@ -272,6 +272,9 @@ impl Binder<'_, '_> {
         let Ast::Function(function) = ast else { return Ok(None) };
         let name = function.name.to_string().to_ascii_uppercase();
         let Some((window, property)) = name.split_once('_') else { return Ok(None) };
+        if !matches!(window, "TUMBLE" | "HOP" | "SESSION") {
+            return Ok(None);
+        }
         let column = match property {
             "START" => 0,
             "END" => 1,
@@ -282,9 +285,6 @@ impl Binder<'_, '_> {
             }
             _ => return Ok(None),
         };
-        if !matches!(window, "TUMBLE" | "HOP" | "SESSION") {
-            return Ok(None);
-        }
         let text = call_arguments(function).iter().map(|a| a.to_string()).collect::<Vec<_>>();
         let text = text.join(", ");
         let found = self.group_windows.iter().find(|w| w.name == window && w.text == text);

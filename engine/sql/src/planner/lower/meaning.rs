@@ -13,6 +13,7 @@ use tidemill_operators::Expression;
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::join::{JoinSpec, Residual};
 use tidemill_operators::over::OverFunction;
+use tidemill_operators::pattern::{Operand, PatternSpec, Reading, Test};
 
 /// What says which rows a table gives.
 const TABLE_OPTIONS: &[&str] = &[
@@ -146,6 +147,7 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 types(&inputs[0].schema),
             )
         }
+        NodeKind::Pattern(spec) => port(0).pattern(spec),
         NodeKind::Sink(sink) => format!("sink {} {:?}", table(&sink.table), sink.changelog),
     }
 }
@@ -224,6 +226,45 @@ impl Columns<'_> {
             self.optional(call.filter),
             call.output_type,
         )
+    }
+
+    fn pattern(&self, spec: &PatternSpec) -> String {
+        let ties: Vec<String> = (spec.ties.iter())
+            .map(|term| {
+                let name = self.name(term.column);
+                format!("{name} {} {}", term.descending, term.nulls_first)
+            })
+            .collect();
+        let test = |test: &Test| match test {
+            Test::Always => "always".to_owned(),
+            Test::Column(column) => self.name(*column),
+            Test::Condition(condition) => {
+                let operands: Vec<String> =
+                    condition.operands.iter().map(|operand| self.operand(operand)).collect();
+                format!("{} over {operands:?}", condition.expression.describe())
+            }
+        };
+        let tests: Vec<String> = spec.variables.iter().map(|v| test(&v.test)).collect();
+        // What is shown of a match decides nothing that is held.
+        format!(
+            "pattern {:?} within {:?} {:?} of {tests:?} by {} order {} {ties:?} {} of {}",
+            spec.pattern,
+            spec.within_ms,
+            spec.skip,
+            self.names(&spec.partition),
+            self.name(spec.time),
+            self.optional(spec.arrival),
+            types(&self.0.schema),
+        )
+    }
+
+    fn operand(&self, operand: &Operand) -> String {
+        let reading = match &operand.reading {
+            Reading::First { column, offset } => format!("first {} {offset}", self.name(*column)),
+            Reading::Last { column, offset } => format!("last {} {offset}", self.name(*column)),
+            Reading::Aggregate(call) => self.call(call),
+        };
+        format!("{:?} {reading}", operand.variable)
     }
 
     fn function(&self, function: &OverFunction) -> String {

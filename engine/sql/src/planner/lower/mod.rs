@@ -8,6 +8,7 @@ mod aggregate;
 mod join;
 mod lookup;
 mod meaning;
+mod pattern;
 mod rank;
 mod reads;
 mod source;
@@ -286,6 +287,9 @@ impl Lowering<'_> {
             }
             Op::Over { input, partition, time, frame, calls } => {
                 self.over(relation, input, partition, *time, *frame, calls, needed)
+            }
+            Op::Pattern { input, partition, time, ties, search } => {
+                self.pattern(relation, input, (partition, *time, ties), search, needed)
             }
             Op::Unnest { input, collection, outer, ordinality } => {
                 let step = (*collection, *outer, *ordinality);
