@@ -144,7 +144,10 @@ fn check(
         for (mut fact, which, deletes) in rows {
             fact.time += base;
             if updating && deletes && !live.is_empty() {
-                changes.push((live.swap_remove(which.index(live.len())), -1));
+                // The earliest one of a key: of equal values it is no matter then which one goes.
+                let key = live[which.index(live.len())].key;
+                let earliest = live.iter().position(|fact| fact.key == key).unwrap();
+                changes.push((live.remove(earliest), -1));
             } else {
                 live.push(fact.clone());
                 changes.push((fact, 1));
