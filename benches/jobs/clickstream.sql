@@ -131,7 +131,7 @@ SELECT user_id, ts, product_id, device FROM clicks WHERE event_type = 'add_to_ca
 EXCEPT ALL
 SELECT user_id, __arg4, substr(__arg5, 18)::BIGINT, substr(__arg6, 18) FROM late_for_carts WHERE __arg4 IS NOT NULL;
 
--- What a user puts in with no more than 30 minutes in between.
+-- What a user puts in with no more than 30 minutes from one thing put in or ordered to the next.
 CREATE VIEW carts AS
 SELECT user_id, min(ts) AS first_added, max(ts) AS last_added, count(*) AS items,
        last(product_id ORDER BY ts, product_id::VARCHAR) AS last_product_id, last(device ORDER BY ts, device) AS device
@@ -139,9 +139,10 @@ FROM (
   SELECT *, count(*) FILTER (begins) OVER (PARTITION BY user_id ORDER BY ts) AS cart
   FROM (
     SELECT *, coalesce(ts - lag(ts) OVER (PARTITION BY user_id ORDER BY ts) > INTERVAL 30 MINUTE, true) AS begins
-    FROM additions
+    FROM (FROM additions UNION ALL SELECT user_id, ts, NULL, NULL FROM counted_orders)
   )
 )
+WHERE device IS NOT NULL
 GROUP BY user_id, cart;
 
 -- Bought is what an order follows, of whatever, within 30 minutes of the last thing put in.

@@ -228,8 +228,8 @@ SELECT window_start, segment, COUNT(*) AS users
 FROM TABLE(TUMBLE(TABLE users_by_minute, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
 GROUP BY window_start, window_end, segment;
 
--- A cart is what a user puts in without pausing for 30 minutes. An order within 30 minutes of the
--- last thing put in belongs to the same window, and the cart was bought.
+-- A cart is what a user puts in, and orders, without pausing for 30 minutes. An order within 30
+-- minutes of the last thing put in belongs to the same window, and the cart was bought.
 INSERT INTO abandoned_carts
 SELECT user_id,
        CAST(MIN(added_at) AS TIMESTAMP_LTZ(3)) AS first_added,

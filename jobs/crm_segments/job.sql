@@ -89,20 +89,29 @@ SELECT user_id, MAX(day) AS last_order_day, COUNT(*) AS orders, SUM(amount) AS r
 FROM distinct_orders
 GROUP BY user_id;
 
--- The calendar moves with the orders: a day begins with its first order. On each new day recency
--- falls for those whose time has come.
+-- The calendar moves with the orders: a day begins with its first order.
+CREATE VIEW days AS
+SELECT DISTINCT day FROM distinct_orders;
+
 CREATE VIEW calendar AS
-SELECT MAX(last_order_day) AS today FROM totals;
+SELECT MAX(day) AS today FROM days;
+
+-- What a day's customers score today. A new day is joined with the days there were, not with the
+-- customers, and DISTINCT says only what changes: so it touches those whose time has come.
+CREATE VIEW recencies AS
+SELECT DISTINCT d.day,
+       CASE
+         WHEN d.day > c.today - INTERVAL '30' DAY THEN 5
+         WHEN d.day > c.today - INTERVAL '60' DAY THEN 4
+         WHEN d.day > c.today - INTERVAL '90' DAY THEN 3
+         WHEN d.day > c.today - INTERVAL '180' DAY THEN 2
+         ELSE 1
+       END AS recency
+FROM days AS d
+CROSS JOIN calendar AS c;
 
 CREATE VIEW scores AS
-SELECT t.user_id, t.last_order_day, t.orders, t.revenue,
-       CASE
-         WHEN t.last_order_day > c.today - INTERVAL '30' DAY THEN 5
-         WHEN t.last_order_day > c.today - INTERVAL '60' DAY THEN 4
-         WHEN t.last_order_day > c.today - INTERVAL '90' DAY THEN 3
-         WHEN t.last_order_day > c.today - INTERVAL '180' DAY THEN 2
-         ELSE 1
-       END AS recency,
+SELECT t.user_id, t.last_order_day, t.orders, t.revenue, r.recency,
        CASE
          WHEN t.orders >= 10 THEN 5
          WHEN t.orders >= 6 THEN 4
@@ -118,7 +127,7 @@ SELECT t.user_id, t.last_order_day, t.orders, t.revenue,
          ELSE 1
        END AS monetary
 FROM totals AS t
-CROSS JOIN calendar AS c;
+JOIN recencies AS r ON r.day = t.last_order_day;
 
 -- Exactly one name for each pair of scores: how lately, and how much (the better of F and M).
 CREATE FUNCTION segment(recency INT, worth INT) RETURNS STRING

@@ -153,7 +153,7 @@ UNION ALL
 SELECT machine_id, state, FLOOR(to_at TO HOUR) AS hour_start,
        TIMESTAMPDIFF(SECOND, FLOOR(to_at TO HOUR), to_at) AS seconds
 FROM spans
-WHERE FLOOR(to_at TO HOUR) > FLOOR(from_at TO HOUR);
+WHERE FLOOR(to_at TO HOUR) > FLOOR(from_at TO HOUR) AND FLOOR(to_at TO HOUR) < to_at;
 
 CREATE VIEW hours AS
 SELECT machine_id, hour_start,
@@ -174,6 +174,16 @@ GROUP BY machine_id, hour_start;
 CREATE FUNCTION quotient(a DECIMAL(38, 3), b DECIMAL(38, 3)) RETURNS DOUBLE
 RETURN CAST(a AS DOUBLE) / CAST(NULLIF(b, 0) AS DOUBLE);
 
+-- A copy of a reading stands right behind it, in the order of time.
+CREATE VIEW distinct_readings AS
+SELECT machine_id, sensor, ts, reading
+FROM (
+  SELECT machine_id, sensor, ts, reading,
+         LAG(ts) OVER (PARTITION BY machine_id, sensor ORDER BY ts) AS ts_before
+  FROM (SELECT machine_id, sensor, ts, `value` AS reading FROM sensor_readings)
+)
+WHERE ts_before IS NULL OR ts_before < ts;
+
 -- The readings of the ten minutes before and including each one. Sums of decimals are exact, in
 -- whatever order the readings come.
 CREATE VIEW readings AS
@@ -181,7 +191,7 @@ SELECT machine_id, sensor, ts, reading,
        COUNT(*) OVER recent AS n,
        CAST(SUM(reading) OVER recent AS DOUBLE) AS total,
        CAST(SUM(reading * reading) OVER recent AS DOUBLE) AS squares
-FROM (SELECT machine_id, sensor, ts, `value` AS reading FROM sensor_readings)
+FROM distinct_readings
 WINDOW recent AS (
   PARTITION BY machine_id, sensor ORDER BY ts RANGE BETWEEN INTERVAL '10' MINUTE PRECEDING AND CURRENT ROW
 );
