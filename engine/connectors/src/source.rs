@@ -136,6 +136,13 @@ pub struct Alignment {
     pub group: Option<String>,
 }
 
+/// Somebody outside who is told where a source stands at each checkpoint. The job itself never
+/// asks there.
+pub trait PositionReport: Send {
+    /// Tells it, without waiting for an answer.
+    fn report(&mut self, positions: &Positions);
+}
+
 /// A source that has been checked and is ready to be opened.
 pub trait Source: Send {
     /// Whether the input ends.
@@ -144,6 +151,14 @@ pub trait Source: Send {
     /// How close its lanes keep together, if they do and its readers can [`Reader::hold`] them.
     fn alignment(&self) -> Option<Alignment> {
         None
+    }
+
+    /// Whom to tell how far checkpoints have come, if somebody outside wants to know.
+    ///
+    /// # Errors
+    /// If nobody could ever be told.
+    fn report(&self) -> Result<Option<Box<dyn PositionReport>>, ConnectorError> {
+        Ok(None)
     }
 
     /// Opens the source for `workers` workers.

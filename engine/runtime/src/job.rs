@@ -34,7 +34,7 @@ use std::sync::{Arc, Barrier};
 use std::time::{Duration, Instant};
 use tidemill_connectors::lookup::{LookupSpec, LookupTable};
 use tidemill_connectors::sink::{Console, Sink, WriteSpec};
-use tidemill_connectors::source::{ReadSpec, Source};
+use tidemill_connectors::source::{PositionReport, ReadSpec, Source};
 use tidemill_formats::Table;
 use tidemill_operators::OperatorError;
 use tidemill_operators::dataflow::seats;
@@ -202,8 +202,11 @@ impl Attempt<'_> {
         self.shut_out_replaced()?;
         let identity = options.state.as_ref().map(|state| state.identity.as_str());
         let Sinks { sinks, letter_topics } = self.open_sinks(identity)?;
-        let recovery = self.recover(&sinks, &letter_topics)?;
+        let mut recovery = self.recover(&sinks, &letter_topics)?;
         let sources = open_sources(plan, self.outside, &recovery.restored)?;
+        if let Some(committer) = &mut recovery.committer {
+            committer.report_to(reports(&sources)?);
+        }
         let is_bounded = sources.values().all(|source| source.is_bounded());
         let strategy = restart::strategy(&plan.options, is_bounded)?;
         let first = wall_clock_epoch().max(recovery.epoch + 1);
@@ -454,6 +457,17 @@ fn open_sources(
         }
     }
     Ok(sources)
+}
+
+/// Who is to be told how far checkpoints have come.
+fn reports(
+    sources: &BTreeMap<NodeId, Box<dyn Source>>,
+) -> Result<BTreeMap<NodeId, Box<dyn PositionReport>>, JobError> {
+    let mut reports = BTreeMap::new();
+    for (&id, source) in sources {
+        reports.extend(source.report()?.map(|report| (id, report)));
+    }
+    Ok(reports)
 }
 
 /// Each worker's readers of all sources; none if the job was asked to stop before they were there.

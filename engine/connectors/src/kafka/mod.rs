@@ -5,6 +5,7 @@
 //! client      librdkafka as we set it, and where its log goes
 //! partitions  which partitions there are, where each starts and ends
 //! queue       messages as librdkafka holds them, thousands at a time, without a copy
+//! group       offsets of checkpoints, committed for whoever monitors a consumer group
 //! lane        what a partition has to say about the watermark
 //! reader      one worker's partitions, read and decoded on its own thread
 //! producer    the one producer of a process and cluster
@@ -19,6 +20,7 @@
 
 mod admin;
 mod client;
+mod group;
 mod lane;
 mod metadata;
 mod partitions;

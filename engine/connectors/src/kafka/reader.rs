@@ -5,6 +5,7 @@
 //! later go on counting.
 
 use super::client::{consumer, failed};
+use super::group::GroupReport;
 use super::lane::Progress;
 use super::metadata::MetadataColumns;
 use super::partitions::{Partition, Scout, assignment, end_name};
@@ -12,8 +13,8 @@ use super::queue::{ApartId, Event, Message, MessageQueue};
 use super::settings::{Flavour, Settings};
 use crate::record_rows::{BadRecords, Origin, RecordRows, wanted_metadata};
 use crate::source::{
-    Alignment, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, Positions, ReadSpec,
-    Reader, Source,
+    Alignment, BadInputs, ConnectorError, Lane, LaneRows, LaneState, Poll, PositionReport,
+    Positions, ReadSpec, Reader, Source,
 };
 use rdkafka::consumer::Consumer as _;
 use std::cell::Cell;
@@ -47,6 +48,11 @@ impl Source for Topics {
 
     fn alignment(&self) -> Option<Alignment> {
         self.settings.alignment.clone()
+    }
+
+    fn report(&self) -> Result<Option<Box<dyn PositionReport>>, ConnectorError> {
+        let report = GroupReport::of(&self.settings)?;
+        Ok(report.map(|report| Box::new(report) as Box<dyn PositionReport>))
     }
 
     fn readers(&self, workers: usize) -> Result<Vec<Box<dyn Reader>>, ConnectorError> {

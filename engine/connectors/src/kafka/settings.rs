@@ -46,7 +46,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(5);
 const IGNORED_PROPERTIES: &[&str] = &[
     "auto.commit.interval.ms",
     "client.id.prefix",
-    "commit.offsets.on.checkpoint",
     "default.api.timeout.ms",
     "enable.auto.commit",
     "interceptor.classes",
@@ -168,6 +167,8 @@ pub(crate) struct Settings {
     pub partitioner: Partitioner,
     pub guarantee: Guarantee,
     pub transactional_id_prefix: Option<String>,
+    /// Whether the consumer group, if there is one, is told of checkpoints.
+    pub commits_offsets: bool,
     /// `properties.*`, as librdkafka calls them.
     pub properties: BTreeMap<String, String>,
 }
@@ -198,6 +199,7 @@ impl Settings {
             transactional_id_prefix: table
                 .option("sink.transactional-id-prefix")
                 .map(str::to_owned),
+            commits_offsets: table.bool_option(COMMITS_OFFSETS, true)?,
             properties,
         })
     }
@@ -398,12 +400,18 @@ fn specific_offsets(key: &str, text: &str) -> Result<BTreeMap<i32, i64>, OptionE
     })
 }
 
+/// Flink's name for whether a checkpoint's offsets are committed for the consumer group.
+const COMMITS_OFFSETS: &str = "properties.commit.offsets.on.checkpoint";
+
 /// `properties.*` as librdkafka calls them, each known to it.
 fn properties(table: &Table) -> Result<BTreeMap<String, String>, OptionError> {
     let mut properties = BTreeMap::new();
     for (key, value) in &table.options {
         let Some(java) = key.strip_prefix("properties.") else { continue };
-        if java == "auto.offset.reset" || IGNORED_PROPERTIES.contains(&java) {
+        if key == COMMITS_OFFSETS
+            || java == "auto.offset.reset"
+            || IGNORED_PROPERTIES.contains(&java)
+        {
             continue;
         }
         if java == "sasl.jaas.config" {

@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
-use tidemill_connectors::source::Positions;
+use tidemill_connectors::source::{PositionReport, Positions};
 use tidemill_operators::Watermark;
 use tidemill_operators::dataflow::StateCut;
 use tidemill_sql::plan::{NodeId, NodeKind, Plan};
@@ -58,6 +58,8 @@ pub(crate) struct Committer {
     generation: u64,
     /// Makes the names of this process's objects differ from all others'.
     nonce: String,
+    /// Who is told where a source stands once a checkpoint stands.
+    reports: BTreeMap<NodeId, Box<dyn PositionReport>>,
 }
 
 /// Counters and positions at the start.
@@ -107,7 +109,13 @@ impl Committer {
             job: job.to_owned(),
             generation: recovered.generation,
             nonce: format!("{:x}-{:x}", moment, std::process::id()),
+            reports: BTreeMap::new(),
         }
+    }
+
+    /// Says who is told where sources stand.
+    pub(crate) fn report_to(&mut self, reports: BTreeMap<NodeId, Box<dyn PositionReport>>) {
+        self.reports = reports;
     }
 
     /// Works until the workers have ended, or a checkpoint fails: then the job does.
@@ -157,7 +165,7 @@ impl Committer {
             created_ms: now_ms(),
             is_finished,
             transactions: self.outputs.transactions(),
-            sources: assembly.sources.into_values().collect(),
+            sources: assembly.sources.values().cloned().collect(),
             steps: assembly.steps.into_values().collect(),
             sinks: assembly.sinks.into_values().collect(),
             objects: if is_finished { Vec::new() } else { self.chain.objects().to_vec() },
@@ -166,6 +174,9 @@ impl Committer {
         self.protocol.commit(&manifest)?;
         shared.metrics.checkpointed(number, started.elapsed(), bytes);
         shared.coordinator.decide(number);
+        for (node, report) in &mut self.reports {
+            report.report(&assembly.sources[node].positions);
+        }
         if !is_finished {
             self.chain.merge(format!("state/{number:012}-{}-m", self.nonce));
         }

@@ -141,6 +141,25 @@ fn a_bounded_tumbling_count_from_topic_to_topic_is_that_of_a_plain_loop() {
 }
 
 #[test]
+fn checkpoints_commit_their_offsets_for_the_consumer_group_unless_told_not_to() {
+    let Some(brokers) = brokers() else { return };
+    let input = Topic::create(brokers, "grouped-visits", 2);
+    let visits = visits(0..1001);
+    input.send_values(&visits.iter().map(Visit::json).collect::<Vec<_>>());
+    for (group, commits, expected) in
+        [("watched", "true", [Some(501), Some(500)]), ("unwatched", "false", [None, None])]
+    {
+        let output = Topic::create(brokers, &format!("grouped-counts-{group}"), 1);
+        let more = format!(
+            ", 'scan.bounded.mode' = 'latest-offset', 'properties.group.id' = '{group}', \
+             'properties.commit.offsets.on.checkpoint' = '{commits}'"
+        );
+        Job::new(&tumbling_count(&input, &output, &more)).run(0);
+        assert_eq!(input.committed(group), expected, "{group}");
+    }
+}
+
+#[test]
 fn an_unbounded_tumbling_count_fires_what_the_watermark_closes_and_stops_cleanly() {
     let Some(brokers) = brokers() else { return };
     let input = Topic::create(brokers, "unbounded-visits", 2);

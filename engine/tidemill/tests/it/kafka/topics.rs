@@ -118,6 +118,23 @@ impl Topic {
         records.into_iter().map(|((partition, _), record)| (partition, record)).collect()
     }
 
+    /// What a consumer group has committed for each partition.
+    pub fn committed(&self, group: &str) -> Vec<Option<i64>> {
+        let consumer: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", &self.brokers)
+            .set("group.id", group)
+            .create()
+            .expect("a consumer");
+        let mut list = TopicPartitionList::new();
+        list.add_partition_range(&self.name, 0, self.partitions - 1);
+        let committed = consumer.committed_offsets(list, WAIT).expect("an answer");
+        let offset = |partition| match committed.find_partition(&self.name, partition)?.offset() {
+            Offset::Offset(offset) => Some(offset),
+            _ => None,
+        };
+        (0..self.partitions).map(offset).collect()
+    }
+
     /// The values of all records, as JSON.
     pub fn values(&self) -> Vec<Value> {
         self.records().iter().map(Record::value).collect()
