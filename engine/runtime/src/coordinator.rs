@@ -26,6 +26,8 @@ use tidemill_operators::Epoch;
 pub struct Limits {
     /// An epoch is closed after this time at the latest.
     pub epoch_interval: Duration,
+    /// An epoch is open for so long at least, unless it is full.
+    pub epoch_min: Duration,
     /// An epoch takes about so many rows.
     pub epoch_rows_max: usize,
     /// An epoch takes about so many bytes.
@@ -40,6 +42,7 @@ impl Default for Limits {
     fn default() -> Self {
         Limits {
             epoch_interval: Duration::from_millis(10),
+            epoch_min: Duration::from_millis(1),
             epoch_rows_max: 16_384,
             epoch_bytes_max: 32 << 20,
             epochs_in_flight_max: 6,
@@ -47,9 +50,6 @@ impl Default for Limits {
         }
     }
 }
-
-/// An epoch is open for so long at least, unless it is full.
-const EARLY_MIN: Duration = Duration::from_millis(1);
 
 /// What a worker found when it last read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,7 +168,8 @@ impl Coordinator {
         let is_last = matches!(due, Some(Some(_)));
         let open_for = opened.at.elapsed();
         let is_time = open_for >= self.limits.epoch_interval;
-        let may_be_early = supply == Supply::Exhausted && open_for >= EARLY_MIN && self.has_rows();
+        let is_exhausted = supply == Supply::Exhausted && self.has_rows();
+        let may_be_early = is_exhausted && open_for >= self.limits.epoch_min;
         if !is_full && !is_last && !is_time && !may_be_early {
             return published;
         }
@@ -392,14 +393,14 @@ mod tests {
     #[test]
     fn an_epoch_ends_early_if_all_is_read_and_no_other_is_under_way() {
         let coordinator = coordinator(Duration::from_secs(3600));
-        std::thread::sleep(EARLY_MIN);
+        std::thread::sleep(coordinator.limits.epoch_min);
         assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), 1, "it has no rows");
         coordinator.read(1, 10);
         assert_eq!(coordinator.epoch(Some(1), Supply::More), 1);
         let second = coordinator.epoch(Some(1), Supply::Exhausted);
         assert!(second > 1);
         coordinator.read(1, 10);
-        std::thread::sleep(EARLY_MIN);
+        std::thread::sleep(coordinator.limits.epoch_min);
         assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), second, "1 is under way");
         assert!(coordinator.epoch(Some(second), Supply::Exhausted) > second);
     }

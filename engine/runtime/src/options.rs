@@ -41,9 +41,9 @@ fn policy(option: &str, value: Option<&str>, skip: &str) -> Result<Policy, JobEr
     }
 }
 
-/// When epochs end and reading pauses: `'tidemill.epoch.*'`.
+/// When epochs end and reading pauses: `'tidemill.epoch.*'`, and what mini-batches make of that.
 pub(crate) fn limits(options: &BTreeMap<String, String>) -> Result<Limits, JobError> {
-    let default = Limits::default();
+    let default = mini_batches(options)?;
     let interval_ms = default.epoch_interval.as_millis() as u64;
     let interval_ms = number(options, "tidemill.epoch.interval-ms", interval_ms)?;
     Ok(Limits {
@@ -53,6 +53,31 @@ pub(crate) fn limits(options: &BTreeMap<String, String>) -> Result<Limits, JobEr
             .max(1),
         ..default
     })
+}
+
+/// `'table.exec.mini-batch.*'`: an epoch says each change once, so an epoch is a mini-batch. While
+/// one may wait for more rows none ends early.
+fn mini_batches(options: &BTreeMap<String, String>) -> Result<Limits, JobError> {
+    let (enabled, latency, size) = (
+        "table.exec.mini-batch.enabled",
+        "table.exec.mini-batch.allow-latency",
+        "table.exec.mini-batch.size",
+    );
+    let default = Limits::default();
+    match options.get(enabled).map(|value| value.trim().to_ascii_lowercase()).as_deref() {
+        None | Some("false") => return Ok(default),
+        Some("true") => {}
+        Some(value) => return Err(wrong(enabled, value, "write 'true' or 'false'")),
+    }
+    let waits = duration(options, latency, Duration::ZERO)?;
+    let rows = number(options, size, 0)?;
+    if waits.is_zero() {
+        return Err(wrong(latency, "0", "mini-batches need a time to wait, such as '2 s'"));
+    }
+    if rows == 0 {
+        return Err(wrong(size, "0", "mini-batches need a number of rows, such as '5000'"));
+    }
+    Ok(Limits { epoch_interval: waits, epoch_min: waits, epoch_rows_max: rows, ..default })
 }
 
 /// When checkpoints are taken and how many are kept: `'execution.checkpointing.*'`.
@@ -138,6 +163,28 @@ mod tests {
         assert_eq!(late_rows(&options("tidemill.late-rows", "fail")).unwrap(), Policy::Fail);
         let error = late_rows(&options("tidemill.late-rows", "skip")).unwrap_err();
         assert!(error.to_string().contains("'drop'"), "{error}");
+    }
+
+    #[test]
+    fn a_mini_batch_is_an_epoch_that_waits() {
+        let mut options = options("table.exec.mini-batch.enabled", "true");
+        let error = limits(&options).expect_err("it does not say how long").to_string();
+        assert!(error.contains("allow-latency"), "{error}");
+        options.insert("table.exec.mini-batch.allow-latency".to_owned(), "2 s".to_owned());
+        let error = limits(&options).expect_err("it does not say how many rows").to_string();
+        assert!(error.contains("mini-batch.size"), "{error}");
+        options.insert("table.exec.mini-batch.size".to_owned(), "5000".to_owned());
+        let limits = |options: &BTreeMap<String, String>| limits(options).expect("all is said");
+        let waits = Duration::from_secs(2);
+        let expected = Limits {
+            epoch_interval: waits,
+            epoch_min: waits,
+            epoch_rows_max: 5000,
+            ..Limits::default()
+        };
+        assert_eq!(limits(&options), expected);
+        options.insert("table.exec.mini-batch.enabled".to_owned(), "false".to_owned());
+        assert_eq!(limits(&options), Limits::default());
     }
 
     #[test]
