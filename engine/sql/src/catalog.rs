@@ -4,7 +4,9 @@
 //! asked when a query first touches it.
 
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
-use crate::parser::{ColumnKind, CreateTable, CreateView, Like, Name, OptionPair};
+use crate::parser::{
+    ColumnKind, CreateTable, CreateView, Like, Name, OptionPair, hinted_options, unhinted,
+};
 use crate::types::SqlType;
 use arrow::datatypes::{Field, Schema};
 use sqlparser::ast::Expr as Ast;
@@ -50,10 +52,23 @@ pub(crate) enum Entry {
     View(Arc<CatalogView>),
 }
 
+impl Entry {
+    fn name(&self) -> &str {
+        match self {
+            Entry::Table(table) => &table.name,
+            Entry::View(view) => &view.name,
+        }
+    }
+}
+
 /// The names of a session.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Catalog {
     entries: BTreeMap<String, Entry>,
+    /// Tables with other options, by name and hint; each has a name of its own.
+    hinted: BTreeMap<(String, String), Entry>,
+    /// How many such tables there ever were.
+    hints: usize,
 }
 
 impl Catalog {
@@ -64,6 +79,7 @@ impl Catalog {
                 self.entries.iter().filter(|(known, _)| known.eq_ignore_ascii_case(name));
             match (alike.next(), alike.next()) {
                 (Some((_, entry)), None) => Some(entry),
+                (None, _) => self.hinted.values().find(|entry| entry.name() == name),
                 _ => None,
             }
         })
@@ -86,12 +102,37 @@ impl Catalog {
         })
     }
 
+    /// What `name` stands for where rows are read or written: a table with the options that a hint
+    /// behind its name gives it. The same hint makes the same table.
+    pub fn get_hinted(&mut self, name: &str, at: At) -> Planned<Entry> {
+        let (plain, hint) = unhinted(name);
+        let entry = self.get(plain, at)?.clone();
+        let Some(hint) = hint else { return Ok(entry) };
+        let Entry::Table(table) = entry else {
+            let message = format!("'{plain}' is a view, and has no options");
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                .hint("give the hint to the tables in the view"));
+        };
+        let options = hinted_options(hint, at)?;
+        let key = (table.name.clone(), hint.to_owned());
+        let hinted = self.hinted.entry(key).or_insert_with(|| {
+            self.hints += 1;
+            let name = format!("{}-{}", table.name, self.hints + 1);
+            Entry::Table(Arc::new(table.with_options(name, options)))
+        });
+        Ok(hinted.clone())
+    }
+
     /// The entries, by name.
     pub fn entries(&self) -> impl Iterator<Item = (&str, &Entry)> {
         self.entries.iter().map(|(name, entry)| (name.as_str(), entry))
     }
 
     fn insert(&mut self, name: &Name, if_not_exists: bool, entry: Entry) -> Planned<()> {
+        if let (_, Some(_)) = unhinted(&name.text) {
+            let message = "a hint stands behind a table that is read or written";
+            return Err(Refusal::new(ErrorKind::Parse, name.at, message));
+        }
         if self.entries.contains_key(&name.text) {
             if if_not_exists {
                 return Ok(());
@@ -192,6 +233,7 @@ impl Catalog {
         };
         if right_kind {
             self.entries.remove(&name.text);
+            self.hinted.retain(|(table, _), _| *table != name.text);
         } else if !if_exists {
             let message = format!("there is no {what} '{}'", name.text);
             return Err(Refusal::new(ErrorKind::UnknownTable, name.at, message));
@@ -299,6 +341,14 @@ impl CatalogTable {
             partitioned_by: indices(&self.partitioned_by)?,
             options: self.options.iter().map(|o| (o.key.clone(), o.value.clone())).collect(),
         })
+    }
+
+    /// The table under another name, with `options` in place of its own of the same keys.
+    fn with_options(&self, name: String, options: Vec<OptionPair>) -> CatalogTable {
+        let is_kept = |option: &&OptionPair| !options.iter().any(|new| new.key == option.key);
+        let mut kept: Vec<OptionPair> = self.options.iter().filter(is_kept).cloned().collect();
+        kept.extend(options);
+        CatalogTable { name, options: kept, ..self.clone() }
     }
 
     /// Where an option is set, or else where the table is declared.

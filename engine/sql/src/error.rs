@@ -143,21 +143,54 @@ pub struct SqlError {
 
 impl fmt::Display for SqlError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let SqlError { file, line, column, message, .. } = self;
-        write!(f, "{file}:{line}:{column}: error: {}: {message}", self.kind)?;
-        if !self.text.is_empty() {
-            // Tabs stay tabs, so that the caret stands below its character in any terminal.
-            let indent: String = (self.text.chars())
-                .take(column.saturating_sub(1))
-                .map(|c| if c == '\t' { '\t' } else { ' ' })
-                .collect();
-            write!(f, "\n  {}\n  {indent}^", self.text)?;
-        }
-        match &self.hint {
+        let SqlError { file, line, column, text, message, hint, kind } = self;
+        write!(f, "{file}:{line}:{column}: error: {kind}: {message}")?;
+        show_line(f, text, *column)?;
+        match hint {
             Some(hint) => write!(f, "\n  hint: {hint}"),
             None => Ok(()),
         }
     }
+}
+
+/// What is right in a session, and yet probably not meant. Its `Display` is the whole message, as
+/// that of a [`SqlError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SqlWarning {
+    /// The file's name as given, its line and column from one.
+    pub file: String,
+    /// Line in the file, from one.
+    pub line: usize,
+    /// Column in characters, from one.
+    pub column: usize,
+    /// The text of the line.
+    pub text: String,
+    /// What is surprising.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl fmt::Display for SqlWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let SqlWarning { file, line, column, text, message, hint } = self;
+        write!(f, "{file}:{line}:{column}: warning: {message}")?;
+        show_line(f, text, *column)?;
+        write!(f, "\n  hint: {hint}")
+    }
+}
+
+/// A line of a file, if it is known, with a caret below a column.
+fn show_line(f: &mut fmt::Formatter<'_>, text: &str, column: usize) -> fmt::Result {
+    if text.is_empty() {
+        return Ok(());
+    }
+    // Tabs stay tabs, so that the caret stands below its character in any terminal.
+    let indent: String = (text.chars())
+        .take(column.saturating_sub(1))
+        .map(|c| if c == '\t' { '\t' } else { ' ' })
+        .collect();
+    write!(f, "\n  {text}\n  {indent}^")
 }
 
 /// The name among `known` that `name` was probably meant to be.

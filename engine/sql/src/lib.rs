@@ -21,7 +21,7 @@ mod session;
 pub mod text;
 pub mod types;
 
-pub use error::{ErrorKind, SqlError};
+pub use error::{ErrorKind, SqlError, SqlWarning};
 pub use explain::explain;
 pub use session::{OPTIONS, Planned, RENAMED_OPTIONS, Results, plan_results, plan_session};
 pub use text::SourceText;

@@ -1,11 +1,13 @@
 //! A session: statements in order, their options, and the one plan of all inserts.
 
 use crate::catalog::Entry;
-use crate::error::{At, ErrorKind, Planned as PlannedOr, Refusal, SqlError, did_you_mean};
+use crate::error::{
+    At, ErrorKind, Planned as PlannedOr, Refusal, SqlError, SqlWarning, did_you_mean,
+};
 use crate::explain;
 use crate::parser::{Show, Statement, StatementKind, parse};
 use crate::plan::Plan;
-use crate::planner::{BoundInsert, Planner, STATE_TTL, lower};
+use crate::planner::{BoundInsert, Planner, STATE_TTL, Surprise, lower, surprises};
 use crate::text::{SourceText, Text};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
@@ -19,6 +21,8 @@ pub struct Planned {
     pub plan: Plan,
     /// What `SHOW`, `DESCRIBE` and `EXPLAIN` answered, in order.
     pub outputs: Vec<String>,
+    /// What is probably not meant, in the order of the text.
+    pub warnings: Vec<SqlWarning>,
 }
 
 impl Planned {
@@ -91,15 +95,26 @@ fn substituted(
 
 /// Leads a refusal's place back to what the user wrote.
 fn locate(refusal: Refusal, texts: &[Text]) -> SqlError {
-    let Some(text) = texts.get(refusal.at.file) else {
-        return error(refusal, String::new(), 1, 1, String::new());
+    let (file, line, column, text) = original(refusal.at, texts);
+    error(refusal, file, line, column, text)
+}
+
+fn warning(surprise: Surprise, texts: &[Text]) -> SqlWarning {
+    let (file, line, column, text) = original(surprise.at, texts);
+    let Surprise { message, hint, .. } = surprise;
+    SqlWarning { file, line, column, text, message, hint }
+}
+
+/// The file of a place, its line and column there, and the line's text, as the user wrote them.
+fn original(at: At, texts: &[Text]) -> (String, usize, usize, String) {
+    let Some(text) = texts.get(at.file) else {
+        return (String::new(), 1, 1, String::new());
     };
-    let (line, column) = match refusal.at.line {
+    let (line, column) = match at.line {
         0 => (1, 1),
-        line => text.original(line, refusal.at.column),
+        line => text.original(line, at.column),
     };
-    let content = text.line(line).to_owned();
-    error(refusal, text.source.name.clone(), line, column, content)
+    (text.source.name.clone(), line, column, text.line(line).to_owned())
 }
 
 fn error(refusal: Refusal, file: String, line: usize, column: usize, text: String) -> SqlError {
@@ -130,8 +145,11 @@ impl<'a> Session<'a> {
     fn run(&mut self, texts: &[Text]) -> PlannedOr<Planned> {
         self.statements(texts)?;
         let inserts = std::mem::take(&mut self.inserts);
+        let found = std::mem::take(&mut self.planner.surprises);
+        let surprises = surprises(found, inserts.iter().map(|insert| &insert.relation));
+        let warnings = surprises.into_iter().map(|surprise| warning(surprise, texts)).collect();
         let plan = lower(inserts, &self.planner.windows, self.options.clone())?;
-        Ok(Planned { plan, outputs: std::mem::take(&mut self.outputs) })
+        Ok(Planned { plan, outputs: std::mem::take(&mut self.outputs), warnings })
     }
 
     fn read_back(&mut self, texts: &[Text]) -> PlannedOr<Results> {
@@ -340,6 +358,9 @@ pub const OPTIONS: &[&str] = &[
     "restart-strategy.type",
     "state.checkpoints.dir",
     "state.checkpoints.num-retained",
+    "table.exec.mini-batch.allow-latency",
+    "table.exec.mini-batch.enabled",
+    "table.exec.mini-batch.size",
     "table.exec.state.ttl",
     ZONE,
     "tidemill.epoch.interval-ms",

@@ -41,6 +41,11 @@ pub(crate) fn plan(arguments: &SessionArguments) -> Result<Planned, Failure> {
     plan_texts(texts(arguments)?, &variables(arguments))
 }
 
+/// Says what in a session is probably not meant.
+pub(crate) fn warn(planned: &Planned) {
+    planned.warnings.iter().for_each(|warning| eprintln!("{warning}"));
+}
+
 /// Reads a session.
 pub(crate) fn texts(arguments: &SessionArguments) -> Result<Vec<SourceText>, Failure> {
     arguments.files.iter().map(|file| read(file)).collect()

@@ -209,13 +209,12 @@ impl Rounding {
 
     /// `value`, whose last `scale` digits are behind the point, to `digits` digits behind it.
     fn exact(self, value: i128, scale: i64, digits: i64) -> i128 {
-        match u32::try_from(scale - digits) {
-            Ok(surplus) => match 10_i128.checked_pow(surplus) {
-                Some(unit) => self.to_multiple(value, unit),
-                None => 0,
-            },
-            Err(_) => value,
+        let surplus = scale.saturating_sub(digits);
+        if surplus < 0 {
+            return value;
         }
+        let unit = u32::try_from(surplus).ok().and_then(|surplus| 10_i128.checked_pow(surplus));
+        unit.map_or(0, |unit| self.to_multiple(value, unit))
     }
 
     /// A double is rounded by its shortest digits, as Flink does, so that 1.005 gives 1.01.

@@ -226,34 +226,63 @@ fn padding<'p>(text: &str, length: i64, pad: &'p str) -> Option<impl Iterator<It
     Some(pad.chars().cycle().take((length as usize).saturating_sub(count_chars(text))))
 }
 
-fn lpad(call: &Call<'_>) -> Result<ArrayRef> {
+/// No function makes a longer text of a shorter one: a mistaken length must not take all memory.
+const MADE_BYTES_MAX: u64 = 16 << 20;
+
+fn check_length(call: &Call<'_>, bytes: u64) -> Result<()> {
+    match bytes > MADE_BYTES_MAX {
+        true => exec_err!(
+            "{}: a text of {bytes} bytes is too long; {MADE_BYTES_MAX} may be made",
+            call.name
+        ),
+        false => Ok(()),
+    }
+}
+
+/// The text, the length and the padding of a row, if none of them is NULL.
+fn pad(
+    call: &Call<'_>,
+    put: impl Fn(&str, i64, &str, &mut String) -> Option<()>,
+) -> Result<ArrayRef> {
     let (text, length, pad) = (call.text(0)?, call.integers(1)?, call.text(2)?);
-    Ok(call.texts(|row, out| {
-        let (text, length) = (text.get(row)?, length.get(row)?);
-        out.extend(padding(text, length, pad.get(row)?)?);
+    call.try_texts(|row, out| {
+        let (Some(text), Some(length), Some(pad)) = (text.get(row), length.get(row), pad.get(row))
+        else {
+            return Ok(None);
+        };
+        check_length(call, length.max(0).unsigned_abs())?;
+        Ok(put(text, length, pad, out))
+    })
+}
+
+fn lpad(call: &Call<'_>) -> Result<ArrayRef> {
+    pad(call, |text, length, pad, out| {
+        out.extend(padding(text, length, pad)?);
         out.push_str(chars(text, 0, length as usize));
         Some(())
-    }))
+    })
 }
 
 fn rpad(call: &Call<'_>) -> Result<ArrayRef> {
-    let (text, length, pad) = (call.text(0)?, call.integers(1)?, call.text(2)?);
-    Ok(call.texts(|row, out| {
-        let (text, length) = (text.get(row)?, length.get(row)?);
-        let padding = padding(text, length, pad.get(row)?)?;
+    pad(call, |text, length, pad, out| {
+        let padding = padding(text, length, pad)?;
         out.push_str(chars(text, 0, length as usize));
         out.extend(padding);
         Some(())
-    }))
+    })
 }
 
 fn repeat(call: &Call<'_>) -> Result<ArrayRef> {
     let (text, times) = (call.text(0)?, call.integers(1)?);
-    Ok(call.texts(|row, out| {
-        let (text, times) = (text.get(row)?, times.get(row)?);
-        (0..times).for_each(|_| out.push_str(text));
-        Some(())
-    }))
+    call.try_texts(|row, out| {
+        let (Some(text), Some(times)) = (text.get(row), times.get(row)) else { return Ok(None) };
+        let times = times.max(0).unsigned_abs();
+        check_length(call, times.saturating_mul(text.len() as u64))?;
+        if !text.is_empty() {
+            (0..times).for_each(|_| out.push_str(text));
+        }
+        Ok(Some(()))
+    })
 }
 
 fn replace(call: &Call<'_>) -> Result<ArrayRef> {
@@ -341,7 +370,7 @@ fn position(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// The position of `wanted` in `text` at or after position `from`; 0 if there is none.
 fn find(text: &str, wanted: &str, from: i64) -> i32 {
-    let skipped = byte_of_char(text, (from - 1).max(0) as usize);
+    let skipped = byte_of_char(text, from.saturating_sub(1).max(0) as usize);
     match text[skipped..].find(wanted) {
         Some(at) => count_chars(&text[..skipped + at]) as i32 + 1,
         None => 0,
@@ -367,7 +396,7 @@ fn instr(call: &Call<'_>) -> Result<ArrayRef> {
             _ => {
                 let reversed = |text: &str| text.chars().rev().collect::<String>();
                 let wanted_chars = count_chars(wanted) as i32;
-                match find_nth(&reversed(text), &reversed(wanted), -start, nth) {
+                match find_nth(&reversed(text), &reversed(wanted), start.saturating_neg(), nth) {
                     0 => 0,
                     at => count_chars(text) as i32 + 2 - at - wanted_chars,
                 }
@@ -377,12 +406,13 @@ fn instr(call: &Call<'_>) -> Result<ArrayRef> {
 }
 
 fn find_nth(text: &str, wanted: &str, start: i64, nth: i64) -> i32 {
-    let mut at = start as i32 - 1;
+    let (mut from, mut at) = (start, 0);
     for _ in 0..nth {
-        at = find(text, wanted, i64::from(at) + 1);
+        at = find(text, wanted, from);
         if at == 0 {
             return 0;
         }
+        from = i64::from(at) + 1;
     }
     at
 }

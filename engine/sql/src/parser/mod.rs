@@ -6,11 +6,13 @@
 
 mod dialect;
 mod function;
+mod hint;
 mod statement;
 mod tokens;
 mod types;
 
 pub(crate) use function::{CreateFunction, FunctionBody};
+pub(crate) use hint::{options as hinted_options, unhinted};
 pub(crate) use statement::{
     ColumnKind, CreateTable, CreateView, Insert, Like, Name, OptionPair, Show, Statement,
     StatementKind,

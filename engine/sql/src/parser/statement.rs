@@ -140,7 +140,7 @@ impl<'d> StatementParser<'_, 'd> {
         }
     }
 
-    fn end_of_statement(&mut self) -> Planned<()> {
+    pub fn end_of_statement(&mut self) -> Planned<()> {
         match &self.parser.peek_token_ref().token {
             Token::EOF | Token::SemiColon => Ok(()),
             token => {
@@ -391,7 +391,7 @@ impl<'d> StatementParser<'_, 'd> {
         .hint("write PRIMARY KEY (…) NOT ENFORCED"))
     }
 
-    fn options(&mut self) -> Planned<Vec<OptionPair>> {
+    pub fn options(&mut self) -> Planned<Vec<OptionPair>> {
         self.expect(&Token::LParen)?;
         let mut options = Vec::new();
         loop {

@@ -9,12 +9,14 @@
 //! | `CAST(x AS ROW<a INT>)`, `MAP<…>`, `ARRAY<…>`, `MULTISET<…>` | `CAST(x AS __type_0)`, with the type kept aside |
 //! | `TIMESTAMP(3) WITH LOCAL TIME ZONE` | `__type_1` |
 //! | `MAP['a', 1]` | `MAP('a', 1)` |
+//! | `t /*+ OPTIONS('a' = 'b') */` | the name `t/*+OPTIONS('a' = 'b')` |
 //! | `PATTERN (…) WITHIN INTERVAL '5' SECOND DEFINE …` | `PATTERN (…) DEFINE __within AS INTERVAL '5' SECOND, …` |
 //! | `AFTER MATCH SKIP TO a` | `AFTER MATCH SKIP TO LAST a` |
 //! | `JSON_VALUE(j, '$.a' RETURNING INT NULL ON EMPTY)` | `JSON_VALUE(j, '$.a', 'RETURNING INT NULL ON EMPTY')` |
 //! | `JSON_OBJECT(KEY 'a' VALUE x ABSENT ON NULL)` | `JSON_OBJECT('a', x, 'ABSENT ON NULL')` |
 
 use super::dialect::FlinkDialect;
+use super::hint::{self, Behind};
 use super::types::parse_type;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::types::SqlType;
@@ -43,8 +45,10 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     for token in all {
         match token.token {
             Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
+                let Some(text) = hint::text(&comment) else { continue };
                 let start = token.span.start;
-                check_hint(&comment, At { file, line: start.line, column: start.column })?;
+                let at = At { file, line: start.line, column: start.column };
+                hint::attach(text, hinted(plain.last_mut()), at)?;
             }
             Token::Whitespace(_) => {}
             // `ROW<a ARRAY<INT>>` ends in two brackets; SQL has no shift.
@@ -60,19 +64,15 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     Ok(Tokens { tokens: rewriter.output, types: rewriter.types })
 }
 
-/// Refuses a hint, which is a comment in form, if the query would mean something else with it.
-fn check_hint(comment: &str, at: At) -> Planned<()> {
-    let Some(hints) = comment.strip_prefix('+') else { return Ok(()) };
-    let hints = hints.to_ascii_uppercase();
-    let (name, help) = match () {
-        () if hints.contains("OPTIONS") => ("OPTIONS", "write the options into the table's WITH"),
-        () if hints.contains("STATE_TTL") => {
-            ("STATE_TTL", "SET 'table.exec.state.ttl' holds for the whole job")
-        }
-        () => return Ok(()),
+/// What a hint behind this token is about.
+fn hinted(before: Option<&mut TokenWithSpan>) -> Behind<'_> {
+    let Some(TokenWithSpan { token: Token::Word(word), .. }) = before else {
+        return Behind::Other;
     };
-    let message = format!("the hint {name} is not supported");
-    Err(Refusal::new(ErrorKind::Unsupported, at, message).hint(help))
+    match word.keyword {
+        Keyword::SELECT if word.quote_style.is_none() => Behind::Select,
+        _ => Behind::Name(&mut word.value),
+    }
 }
 
 /// Whether a token is the given unquoted word.

@@ -16,12 +16,14 @@ pub(crate) mod relation;
 mod rewrite;
 pub(crate) mod scope;
 mod sink;
+mod surprise;
 mod time_filter;
 mod typing;
 mod user_function;
 
 pub(crate) use lower::{STATE_TTL, lower};
 pub(crate) use sink::BoundInsert;
+pub(crate) use surprise::{Surprise, misread, surprises};
 
 use crate::catalog::{Catalog, CatalogTable};
 use crate::error::{At, ErrorKind, Planned, Refusal};
@@ -53,6 +55,8 @@ pub(crate) struct Planner<'a> {
     pub windows: Vec<WindowInfo>,
     /// The views that are being bound, outermost first.
     pub views: Vec<String>,
+    /// What was probably not meant.
+    pub surprises: Vec<Surprise>,
     /// Connectors are asked once for each table.
     described: BTreeMap<String, Capabilities>,
 }
@@ -81,6 +85,7 @@ impl<'a> Planner<'a> {
             connectors,
             windows: Vec::new(),
             views: Vec::new(),
+            surprises: Vec::new(),
             described: BTreeMap::new(),
         }
     }

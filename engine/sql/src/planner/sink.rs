@@ -32,7 +32,7 @@ impl Planner<'_> {
     /// Binds `INSERT INTO`.
     pub(crate) fn insert(&mut self, insert: &Insert) -> Planned<BoundInsert> {
         let at = insert.target.at;
-        let table = match self.catalog.get(&insert.target.text, at)?.clone() {
+        let table = match self.catalog.get_hinted(&insert.target.text, at)? {
             Entry::Table(table) => table,
             Entry::View(view) => {
                 let message = format!("'{}' is a view; only tables can be written", view.name);

@@ -4,5 +4,6 @@ use crate::failure::Failure;
 use crate::session::{self, SessionArguments};
 
 pub(crate) fn execute(arguments: &SessionArguments) -> Result<(), Failure> {
-    session::plan(arguments).map(drop)
+    session::warn(&session::plan(arguments)?);
+    Ok(())
 }

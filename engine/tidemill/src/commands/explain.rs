@@ -7,6 +7,7 @@ use tidemill_connectors::sink::Console;
 
 pub(crate) fn execute(arguments: &SessionArguments) -> Result<(), Failure> {
     let planned = session::plan(arguments)?;
+    session::warn(&planned);
     let mut text = planned.explain();
     if !text.ends_with('\n') {
         text.push('\n');

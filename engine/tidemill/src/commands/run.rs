@@ -71,6 +71,7 @@ impl JobArguments {
 
 pub(crate) fn execute(arguments: RunArguments) -> Result<(), Failure> {
     let planned = session::plan(&arguments.session)?;
+    planned.warnings.iter().for_each(|warning| tracing::warn!("{warning}"));
     for output in &planned.outputs {
         StandardOutput.write(format!("{}\n", output.trim_end_matches('\n')).as_bytes())?;
     }

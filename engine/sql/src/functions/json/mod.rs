@@ -38,7 +38,7 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition::new("JSON_QUOTE", ONE, gives_text, json_quote),
     Definition::new("JSON_UNQUOTE", ONE, gives_text, json_unquote),
     Definition::new("JSON_STRING", Takes::Fixed(&[Kind::Any], &[]), gives_text, write::json_string),
-    Definition::new("JSON_OBJECT", Takes::Many(&[], Kind::Any), gives_text, write::json_object),
+    Definition::new("JSON_OBJECT", Takes::Many(&[], Kind::Any), gives_object, write::json_object),
     Definition::new("JSON_ARRAY", Takes::Many(&[], Kind::Any), gives_text, write::json_array),
     Definition::new("FLINK_JSON", ONE, write::gives_json, write::json),
 ];
@@ -52,6 +52,17 @@ fn planned(shape: &Shape<'_>) -> Result<Clauses> {
         (3, Some(text)) => Clauses::parse(shape.name, text),
         (3, None) => plan_err!("{}: argument 3 must be a constant", shape.name),
         _ => Clauses::parse(shape.name, ""),
+    }
+}
+
+/// Pairs of a key and a value; what is left over is the clause.
+fn gives_object(shape: &Shape<'_>) -> Result<DataType> {
+    let clause = shape.text(shape.types.len().saturating_sub(1)).map(str::to_ascii_uppercase);
+    match (shape.types.len() % 2, clause.as_deref()) {
+        (0, _) | (1, Some("NULL ON NULL" | "ABSENT ON NULL")) => Ok(DataType::Utf8),
+        _ => plan_err!(
+            "JSON_OBJECT takes keys with their values, and then 'NULL ON NULL' or 'ABSENT ON NULL'"
+        ),
     }
 }
 

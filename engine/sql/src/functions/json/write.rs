@@ -56,7 +56,8 @@ pub(super) fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
     let values = (0..pairs)
         .map(|at| Values::new(&call.column(at * 2 + 1)?, call.zone))
         .collect::<Result<Vec<_>>>()?;
-    let clause = if call.count() % 2 == 1 { call.text(pairs * 2)?.get(0) } else { None };
+    let has_clause = call.count() % 2 == 1 && call.rows > 0;
+    let clause = if has_clause { call.text(pairs * 2)?.get(0) } else { None };
     let is_absent = clause.is_some_and(|clause| clause.eq_ignore_ascii_case("ABSENT ON NULL"));
     call.try_texts(|row, out| {
         out.push('{');

@@ -48,6 +48,9 @@ pub(in super::super) struct Date {
     pub day: i64,
 }
 
+/// Nobody means more months than these, eight million years, and no sum of them overflows.
+const MONTHS_MAX: i64 = 100_000_000;
+
 impl Date {
     /// The date of a number of days since 1970-01-01.
     pub fn from_days(days: i64) -> Self {
@@ -76,6 +79,7 @@ impl Date {
 
     /// The same day of the month `months` later, or the last of that month if it is shorter.
     pub fn plus_months(self, months: i64) -> Self {
+        let months = months.clamp(-MONTHS_MAX, MONTHS_MAX);
         let count = self.year * 12 + self.month - 1 + months;
         let (year, month) = (count.div_euclid(12), count.rem_euclid(12) + 1);
         Date { year, month, day: self.day.min(days_of_month(year, month)) }

@@ -6,7 +6,7 @@ use super::unheeded::check_table;
 use super::{Binder, Clause, Context, Cte, Names};
 use crate::catalog::Entry;
 use crate::error::{At, ErrorKind, Planned, Refusal};
-use crate::parser::place;
+use crate::parser::{place, unhinted};
 use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::relation::{Column, JoinTime, Op, Relation, Role};
@@ -202,7 +202,7 @@ impl Planner<'_> {
                 .hint("look up in front of the aggregate or the join that updates"));
         }
         let name = last_part(version.name);
-        let table = match self.catalog.get(&name.value, at)?.clone() {
+        let table = match self.catalog.get_hinted(&name.value, at)? {
             Entry::Table(table) => table,
             Entry::View(_) => {
                 let message = "a view can't be looked up; its table can";
@@ -210,7 +210,8 @@ impl Planner<'_> {
             }
         };
         let relation = self.looked_up(&table, at)?;
-        let right = aliased(Source::named(relation, Some(&name.value)), version.alias, context)?;
+        let plain = unhinted(&name.value).0;
+        let right = aliased(Source::named(relation, Some(plain)), version.alias, context)?;
         self.join_at(left, right, kind, JoinTime::Lookup, (constraint, at), context)
     }
 
@@ -245,10 +246,11 @@ impl Planner<'_> {
     /// Whether a table or view has one current row for each key.
     fn is_versioned(&self, version: &Version<'_>, relation: &Relation, at: At) -> Planned<bool> {
         let name = last_part(version.name);
-        if self.catalog.find(&name.value).is_none() {
+        let plain = unhinted(&name.value).0;
+        if self.catalog.find(plain).is_none() {
             return Ok(relation.updating); // a named sub-query
         }
-        Ok(match self.catalog.get(&name.value, at)? {
+        Ok(match self.catalog.get(plain, at)? {
             Entry::Table(table) => !table.primary_key.is_empty(),
             Entry::View(_) => relation.updating,
         })
@@ -393,7 +395,7 @@ impl Planner<'_> {
             };
             let (a, b) = (side(&left.relation, l, 0), side(&right.relation, r, width));
             let scope = Scope::default();
-            let binder = Binder::new(self, context, &scope, Clause::Rows("USING"));
+            let mut binder = Binder::new(self, context, &scope, Clause::Rows("USING"));
             conditions.push(binder.compare(Operator::Eq, a, b, at)?);
             merged.push(if kind == JoinKind::Right { l } else { r + width });
         }
@@ -493,12 +495,12 @@ impl Planner<'_> {
             return Ok(Source::named(relation, Some(&ident.value)));
         }
         let relation = self.table_or_view(&ident.value, at)?;
-        Ok(Source::named(relation, Some(&ident.value)))
+        Ok(Source::named(relation, Some(unhinted(&ident.value).0)))
     }
 
     /// A table or a view of the catalog.
     pub(crate) fn table_or_view(&mut self, name: &str, at: At) -> Planned<Relation> {
-        match self.catalog.get(name, at)?.clone() {
+        match self.catalog.get_hinted(name, at)? {
             Entry::Table(table) => self.scan(&table, at),
             Entry::View(view) => {
                 if self.views.contains(&view.name) {

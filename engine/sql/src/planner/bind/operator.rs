@@ -1,9 +1,10 @@
 //! Operators: comparisons, arithmetic, logic, `CASE`, `CAST`.
 
-use super::Binder;
+use super::{Binder, Clause};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::parser::string_value;
 use crate::planner::expr::{Expr, ExprKind};
+use crate::planner::misread;
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
@@ -55,7 +56,16 @@ impl Binder<'_, '_> {
     }
 
     /// A comparison of two values that are first brought to one type.
-    pub(super) fn compare(&self, op: Operator, left: Expr, right: Expr, at: At) -> Planned<Expr> {
+    pub(super) fn compare(
+        &mut self,
+        op: Operator,
+        left: Expr,
+        right: Expr,
+        at: At,
+    ) -> Planned<Expr> {
+        if op == Operator::Eq && matches!(self.clause, Clause::Rows("ON")) {
+            self.planner.surprises.extend(misread(&left, &right));
+        }
         let Some(common) = comparable(&left.data_type, &right.data_type) else {
             let message =
                 format!("a {} can't be compared with a {}", left.data_type, right.data_type);
