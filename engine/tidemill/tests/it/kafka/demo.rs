@@ -38,23 +38,29 @@ fn each_demo_ends_with_results_of_each_of_its_views() {
 }
 
 /// A demo that is killed again and again, and says what came of it.
-fn killed(more: &[&str]) {
-    let arguments = [&["--chaos", "--kills", "4"], more].concat();
-    let (printed, said) = demo("leaderboard", 40_000, &arguments);
-    let expected = "killed 4 times: 40,000 events in, 0 lost, 0 duplicated, 0 wrong of ";
-    assert!(printed.starts_with(expected), "{printed}{said}");
-    assert!(printed.contains("; recovery p50 "), "{printed}");
+fn killed(job: &str, kills: u32, more: &[&str]) {
+    let kills = kills.to_string();
+    let arguments = [&["--chaos", "--kills", &kills], more].concat();
+    let (printed, said) = demo(job, 40_000, &arguments);
+    let expected =
+        format!("killed {kills} times: 40,000 events in, 0 lost, 0 duplicated, 0 wrong of ");
+    assert!(printed.starts_with(&expected), "{job}: {printed}{said}");
+    assert!(printed.contains("; recovery p50 "), "{job}: {printed}");
 }
 
 #[test]
-fn a_demo_under_fire_loses_nothing_and_counts_nothing_twice() {
-    killed(&[]);
+fn every_shipped_job_under_fire_loses_nothing_and_counts_nothing_twice() {
+    for job in tidemill_jobs::all() {
+        killed(job.name, 2, &[]);
+    }
 }
 
 #[test]
-fn a_demo_under_fire_on_a_broker_loses_nothing_and_counts_nothing_twice() {
+fn every_shipped_job_under_fire_on_a_broker_loses_nothing_and_counts_nothing_twice() {
     let Some(brokers) = brokers() else { return };
-    killed(&["--brokers", brokers, "--workers", "2"]);
+    for (job, workers) in tidemill_jobs::all().iter().zip(["1", "2"].iter().cycle()) {
+        killed(job.name, 2, &["--brokers", brokers, "--workers", workers]);
+    }
 }
 
 #[test]
