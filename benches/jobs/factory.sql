@@ -10,7 +10,7 @@ CREATE TABLE production (machine_id VARCHAR, good BIGINT, scrap BIGINT, ideal_cy
 COMMENT ON TABLE production IS 'input';
 
 -- Records that came when their turn, or their millisecond, was over.
-CREATE TABLE late_readings (machine_id VARCHAR, sensor VARCHAR, reading DECIMAL(12, 3), ts TIMESTAMP);
+CREATE TABLE late_readings (machine_id VARCHAR, sensor VARCHAR, value DECIMAL(12, 3), ts TIMESTAMP);
 COMMENT ON TABLE late_readings IS 'late for over';
 
 CREATE TABLE late_states (machine_id VARCHAR, state VARCHAR, reason VARCHAR, ts TIMESTAMP);
@@ -27,7 +27,7 @@ SELECT DISTINCT *
 FROM (
   SELECT machine_id, sensor, value, ts FROM sensor_readings
   EXCEPT ALL
-  SELECT machine_id, sensor, reading, ts FROM late_readings
+  SELECT machine_id, sensor, value, ts FROM late_readings
 );
 
 CREATE VIEW states AS

@@ -41,13 +41,14 @@ pub struct Arguments {
 }
 
 /// A broker at work. It ends with this.
-enum Broker {
+pub enum Broker {
     Apache(Apache),
     Own(Child, String, #[allow(dead_code)] tempfile::TempDir),
 }
 
 impl Broker {
-    fn address(&self) -> &str {
+    /// Where it listens.
+    pub fn address(&self) -> &str {
         match self {
             Broker::Apache(broker) => &broker.address,
             Broker::Own(_, address, _) => address,
@@ -71,7 +72,8 @@ impl Drop for Broker {
     }
 }
 
-fn start_own() -> anyhow::Result<Broker> {
+/// Starts an embedded broker, as a process of its own.
+pub fn start_own() -> anyhow::Result<Broker> {
     let folder = tempfile::tempdir()?;
     let mut command = engine(None)?;
     command.args(["broker", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path());

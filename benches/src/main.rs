@@ -13,6 +13,7 @@
 //! cargo run --release -p tidemill-benches -- broker         the embedded broker against Apache Kafka
 //! cargo run --release -p tidemill-benches -- recovery       from a job's death to its next result
 //! cargo run --release -p tidemill-benches -- chaos          the shipped jobs, killed 1,000 times
+//! cargo run --release -p tidemill-benches -- jobs           the shipped jobs, alone and together
 //! ```
 
 mod answer;
@@ -22,6 +23,7 @@ mod chaos;
 mod clickstream;
 mod consumer;
 mod events;
+mod jobs;
 mod join;
 mod kafka;
 mod latency;
@@ -60,6 +62,8 @@ enum Suite {
     Recovery(recovery::Arguments),
     /// The shipped jobs, killed again and again
     Chaos(chaos::Arguments),
+    /// The shipped jobs from topic to topic, alone and together
+    Jobs(jobs::Arguments),
     /// One of the six queries as a plain loop
     #[command(hide = true)]
     Loop(baseline::Arguments),
@@ -94,6 +98,7 @@ fn main() -> anyhow::Result<()> {
         Suite::Broker(arguments) => broker::execute(&arguments),
         Suite::Recovery(arguments) => recovery::execute(&arguments),
         Suite::Chaos(arguments) => chaos::execute(&arguments),
+        Suite::Jobs(arguments) => jobs::execute(&arguments),
         Suite::JoinContestant(arguments) => join::contestant(&arguments),
         Suite::Loop(arguments) => baseline::execute(&arguments),
         Suite::Consume(arguments) => kafka::consume(&arguments),

@@ -11,6 +11,7 @@ mod embedded;
 mod engine;
 mod exposition;
 mod failure;
+mod latency;
 mod logging;
 mod picture;
 mod results;

@@ -2,13 +2,15 @@
 //!
 //! The job runs as a process of its own, from an input that is there beforehand: that of a shipped
 //! job is generated and sent to topics first. Everything that the process used counts, its start
-//! included.
+//! included. `--latency` then sends records as they are due to a process of the job that goes on,
+//! and watches when readers see what they change.
 
 use super::generate::{self, Topics};
-use crate::chaos::Chaos;
+use crate::chaos::{Chaos, Survival};
 use crate::console::StandardOutput;
 use crate::engine::Engine;
 use crate::failure::Failure;
+use crate::latency::Watched;
 use crate::results::{Extent, Results};
 use crate::session::SessionArguments;
 use crate::signals;
@@ -46,6 +48,14 @@ pub(crate) struct BenchArguments {
     /// Number of workers [default: the number of cores].
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
+    /// Then send records to a shipped job as they are due, and see how long it takes until a reader
+    /// of committed records has what they change. -D execution.checkpointing.interval=100ms makes
+    /// results visible so often.
+    #[arg(long)]
+    latency: bool,
+    /// How many records a second --latency sends [default: half of what the job has taken].
+    #[arg(long, value_name = "R", value_parser = generate::rate, requires = "latency")]
+    rate: Option<f64>,
     /// Then kill a shipped job, again and again, to see how long it takes to recover.
     #[arg(long)]
     recovery: bool,
@@ -62,8 +72,19 @@ struct Report {
     #[serde(flatten)]
     usage: Usage,
     cpu_us_per_row: f64,
+    #[serde(flatten)]
+    latency: Option<Latency>,
     recovery_p50_ms: Option<f64>,
     recovery_p99_ms: Option<f64>,
+}
+
+/// How old results were when readers saw them.
+#[derive(Debug, Serialize)]
+struct Latency {
+    latency_rate: f64,
+    latency_p50_ms: u64,
+    latency_p99_ms: u64,
+    latency_p999_ms: u64,
 }
 
 /// What is taken from the summary of a run.
@@ -85,8 +106,8 @@ pub(crate) fn execute(arguments: BenchArguments) -> Result<(), Failure> {
     let stop = signals::stop_flag().context("listening to signals")?;
     let report = match arguments.session.files.as_slice() {
         [name] if !Path::new(name).exists() => shipped(generate::find(name)?, &arguments, &stop)?,
-        _ if arguments.recovery => {
-            let why = "--recovery takes a shipped job: tidemill jobs lists them";
+        _ if arguments.recovery || arguments.latency => {
+            let why = "--latency and --recovery take a shipped job: tidemill jobs lists them";
             return Err(Failure::CommandLine(why.to_owned()));
         }
         _ => files(&arguments, &stop)?,
@@ -120,36 +141,95 @@ fn shipped(
     let (brokers, prefix) = (session.brokers.as_deref(), &session.topic_prefix);
     let open = || Stage::open(job, brokers, stage::Topics::New, prefix);
     let stage = open()?;
-    let mut topics = Topics::open(job, stage.brokers(), stage.prefix())?;
-    generate::send(records(job, arguments), None, &mut topics, stop)?;
-    let definitions = [("BOUNDED", Extent::Now.bounded_mode()), ("TOPIC_PREFIX", stage.prefix())];
+    load(job, &stage, arguments, stop)?;
+    let own = session.definitions.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let stands = [("BOUNDED", Extent::Now.bounded_mode()), ("TOPIC_PREFIX", stage.prefix())];
+    let definitions: Vec<(&str, &str)> = stands.into_iter().chain(own).collect();
     let brokers = Some(stage.brokers());
-    let report = run(arguments, &definitions, brokers, &stage.state(), stop)?;
-    let mut report = match report {
-        Some(report) if arguments.recovery => report,
-        report => return Ok(report),
+    let Some(mut report) = run(arguments, &definitions, brokers, &stage.state(), stop)? else {
+        return Ok(None);
     };
     drop(stage);
-    let stage = open()?;
+    if arguments.latency {
+        report.latency = latency(job, &open()?, &report, arguments, stop)?;
+    }
+    if arguments.recovery {
+        let survival = survive(job, &open()?, arguments, stop)?;
+        let ms = |time: Duration| time.as_secs_f64() * 1000.0;
+        let recovery = |quantile| survival.as_ref().and_then(|s| s.recovery(quantile)).map(ms);
+        (report.recovery_p50_ms, report.recovery_p99_ms) = (recovery(0.5), recovery(0.99));
+    }
+    Ok((!stop.load(Ordering::Acquire)).then_some(report))
+}
+
+/// Sends the job's input to its topics.
+fn load(
+    job: &Job,
+    stage: &Stage,
+    arguments: &BenchArguments,
+    stop: &AtomicBool,
+) -> Result<(), Failure> {
+    let mut topics = Topics::open(job, stage.brokers(), stage.prefix())?;
+    generate::send(records(job, arguments), None, &mut topics, stop)
+}
+
+/// Sends records at the rate that was asked for, or at half of the one that the job has shown.
+fn latency(
+    job: &Job,
+    stage: &Stage,
+    report: &Report,
+    arguments: &BenchArguments,
+    stop: &AtomicBool,
+) -> Result<Option<Latency>, Failure> {
+    let rate = arguments.rate.unwrap_or(report.usage.rows_per_second / 2.0).max(1.0);
+    let watched = Watched {
+        job,
+        stage,
+        workers: report.workers,
+        definitions: &arguments.session.definitions,
+        rate,
+        stop,
+    };
+    // Made beforehand: that must not take the job's time.
+    let records = generated(job, arguments.seed, Watched::events(rate)).collect();
+    let Some(seen) = watched.measure(records)? else { return Ok(None) };
+    if seen.is_empty() {
+        return Err(anyhow::anyhow!("no result was seen: is the sink exactly once?").into());
+    }
+    Ok(Some(Latency {
+        latency_rate: rate,
+        latency_p50_ms: seen.value_at_quantile(0.5),
+        latency_p99_ms: seen.value_at_quantile(0.99),
+        latency_p999_ms: seen.value_at_quantile(0.999),
+    }))
+}
+
+/// Kills the job, again and again.
+fn survive(
+    job: &Job,
+    stage: &Stage,
+    arguments: &BenchArguments,
+    stop: &AtomicBool,
+) -> Result<Option<Survival>, Failure> {
     let chaos = Chaos {
         job,
-        stage: &stage,
-        results: &Results::of(job, &stage)?,
+        stage,
+        results: &Results::of(job, stage)?,
         workers: arguments.workers,
         kills: KILLS,
         seed: arguments.seed,
         stop,
     };
-    let survival = chaos.run(arguments.events, records(job, arguments))?;
-    let ms = |time: Duration| time.as_secs_f64() * 1000.0;
-    let recovery = |quantile| survival.as_ref().and_then(|s| s.recovery(quantile)).map(ms);
-    (report.recovery_p50_ms, report.recovery_p99_ms) = (recovery(0.5), recovery(0.99));
-    Ok(Some(report))
+    chaos.run(arguments.events, records(job, arguments))
 }
 
 fn records(job: &Job, arguments: &BenchArguments) -> Generator {
-    let settings = Settings { seed: arguments.seed, ..Settings::default() };
-    let events = usize::try_from(arguments.events).unwrap_or(usize::MAX);
+    generated(job, arguments.seed, arguments.events)
+}
+
+fn generated(job: &Job, seed: u64, events: u64) -> Generator {
+    let settings = Settings { seed, ..Settings::default() };
+    let events = usize::try_from(events).unwrap_or(usize::MAX);
     Box::new((job.generator)(settings).take(events))
 }
 
@@ -180,6 +260,7 @@ fn run(
         workers,
         cpu_us_per_row: usage.cpu_seconds * 1e6 / (usage.rows_in.max(1)) as f64,
         usage,
+        latency: None,
         recovery_p50_ms: None,
         recovery_p99_ms: None,
     }))
@@ -199,6 +280,15 @@ fn table(report: &Report) -> String {
         ("a checkpoint takes", format!("{:.1} ms", usage.checkpoint_seconds * 1000.0)),
         ("a checkpoint writes", mib(usage.checkpoint_bytes)),
     ];
+    if let Some(latency) = &report.latency {
+        let Latency { latency_p50_ms, latency_p99_ms, latency_p999_ms, .. } = latency;
+        let rate = grouped(latency.latency_rate as u64);
+        rows.push((
+            "latency",
+            format!("p50 {latency_p50_ms} ms, p99 {latency_p99_ms} ms, p99.9 {latency_p999_ms} ms"),
+        ));
+        rows.push(("  at rows a second", rate));
+    }
     let recovery = report.recovery_p50_ms.zip(report.recovery_p99_ms);
     rows.extend(
         recovery.map(|(p50, p99)| ("recovery", format!("p50 {p50:.0} ms, p99 {p99:.0} ms"))),
@@ -233,6 +323,12 @@ mod tests {
             workers: 2,
             usage,
             cpu_us_per_row: 3.0,
+            latency: Some(Latency {
+                latency_rate: 250_000.0,
+                latency_p50_ms: 70,
+                latency_p99_ms: 140,
+                latency_p999_ms: 190,
+            }),
             recovery_p50_ms: Some(120.4),
             recovery_p99_ms: Some(180.0),
         };
@@ -247,6 +343,8 @@ leaderboard, 2 workers
   checkpoints            3
   a checkpoint takes     4.2 ms
   a checkpoint writes    1.0 MiB
+  latency                p50 70 ms, p99 140 ms, p99.9 190 ms
+    at rows a second     250,000
   recovery               p50 120 ms, p99 180 ms
 ";
         assert_eq!(table(&report), expected);

@@ -2,8 +2,8 @@
 
 use crate::failure::Failure;
 use anyhow::Context;
-use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch};
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{ArrayRef, BinaryBuilder, RecordBatch, TimestampMillisecondBuilder};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
 use clap::Args;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,10 +11,11 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemill_connectors::open_sink;
 use tidemill_connectors::sink::{WriteSpec, Writer};
 use tidemill_formats::Table;
+use tidemill_formats::table::MetadataColumn;
 use tidemill_jobs::{Job, Record, Settings};
 use tidemill_operators::Batch;
 
@@ -86,10 +87,17 @@ pub(crate) fn find(name: &str) -> Result<&'static Job, Failure> {
     })
 }
 
+/// A generated record on its way.
+pub(crate) struct Due {
+    record: Record,
+    /// When it was to be sent, if there is a rate, in milliseconds since 1970.
+    due_ms: Option<i64>,
+}
+
 /// Where generated records go.
 pub(crate) trait Target {
     /// Takes records, in order.
-    fn take(&mut self, records: &[Record]) -> Result<(), Failure>;
+    fn take(&mut self, records: &[Due]) -> Result<(), Failure>;
 
     /// Makes everything durable.
     fn finish(&mut self) -> Result<(), Failure>;
@@ -103,6 +111,11 @@ pub(crate) fn send(
     stop: &AtomicBool,
 ) -> Result<(), Failure> {
     let started = Instant::now();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let due_ms = |number: usize| {
+        let seconds = since_1970.as_secs_f64() + number as f64 / rate?;
+        Some((seconds * 1000.0) as i64)
+    };
     let mut sent = 0usize;
     while !stop.load(Ordering::Acquire) {
         let due = match rate {
@@ -116,7 +129,9 @@ pub(crate) fn send(
             std::thread::sleep(Duration::from_millis(5));
             continue;
         }
-        let batch: Vec<Record> = records.by_ref().take(due).collect();
+        let batch = records.by_ref().take(due).zip(sent..);
+        let batch = batch.map(|(record, number)| Due { record, due_ms: due_ms(number) });
+        let batch: Vec<Due> = batch.collect();
         if batch.is_empty() {
             break;
         }
@@ -145,8 +160,8 @@ impl Files {
 }
 
 impl Target for Files {
-    fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
-        for record in records {
+    fn take(&mut self, records: &[Due]) -> Result<(), Failure> {
+        for Due { record, .. } in records {
             let file = self.0.get_mut(record.topic).expect("generators keep to their topics");
             file.write_all(&record.value)?;
             file.write_all(b"\n")?;
@@ -178,10 +193,14 @@ impl Topics {
 }
 
 impl Target for Topics {
-    fn take(&mut self, records: &[Record]) -> Result<(), Failure> {
+    fn take(&mut self, records: &[Due]) -> Result<(), Failure> {
         for (&topic, writer) in &mut self.0 {
-            let of_topic = records.iter().filter(|record| record.topic == topic);
-            let of_topic = of_topic.map(|record| (Some(&record.key[..]), &record.value[..]));
+            let of_topic = records.iter().filter(|due| due.record.topic == topic);
+            let of_topic = of_topic.map(|Due { record, due_ms }| RawRecord {
+                key: Some(&record.key),
+                value: &record.value,
+                timestamp_ms: *due_ms,
+            });
             let Some(rows) = raw_rows(of_topic) else { continue };
             let written = writer.write(0, &[rows]).and_then(|()| writer.flush());
             written.map_err(anyhow::Error::from)?;
@@ -201,12 +220,22 @@ impl Target for Topics {
     }
 }
 
-fn raw_schema() -> Arc<Schema> {
-    let field = |name| Field::new(name, DataType::Binary, true);
-    Arc::new(Schema::new(vec![field("key"), field("value")]))
+/// A record of such a table.
+pub(crate) struct RawRecord<'a> {
+    pub(crate) key: Option<&'a [u8]>,
+    pub(crate) value: &'a [u8],
+    /// What it says of the time; without, when it is sent.
+    pub(crate) timestamp_ms: Option<i64>,
 }
 
-/// A topic as a table of raw keys and values.
+const TIMESTAMP: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
+
+fn raw_schema() -> Schema {
+    let field = |name| Field::new(name, DataType::Binary, true);
+    Schema::new(vec![field("key"), field("value")])
+}
+
+/// A topic as a table of raw keys and values, and of times.
 pub(crate) fn raw_table(brokers: &str, topic: &str) -> Table {
     let options = [
         ("connector", "kafka"),
@@ -220,26 +249,34 @@ pub(crate) fn raw_table(brokers: &str, topic: &str) -> Table {
     let options = options.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Table {
         name: topic.to_owned(),
-        schema: raw_schema(),
-        metadata: Vec::new(),
+        schema: Arc::new(raw_schema()),
+        metadata: vec![MetadataColumn {
+            name: "timestamp".to_owned(),
+            key: "timestamp".to_owned(),
+            data_type: TIMESTAMP,
+            is_virtual: false,
+        }],
         primary_key: Vec::new(),
         partitioned_by: Vec::new(),
         options: BTreeMap::from(options),
     }
 }
 
-/// Keys and values as rows of such a table; none without records.
-pub(crate) fn raw_rows<'a>(
-    records: impl Iterator<Item = (Option<&'a [u8]>, &'a [u8])>,
-) -> Option<Batch> {
+/// Records as rows of such a table; none without records.
+pub(crate) fn raw_rows<'a>(records: impl Iterator<Item = RawRecord<'a>>) -> Option<Batch> {
     let (mut keys, mut values) = (BinaryBuilder::new(), BinaryBuilder::new());
-    for (key, value) in records {
+    let mut timestamps = TimestampMillisecondBuilder::new();
+    for RawRecord { key, value, timestamp_ms } in records {
         keys.append_option(key);
         values.append_value(value);
+        timestamps.append_option(timestamp_ms);
     }
-    let keys: ArrayRef = Arc::new(keys.finish());
-    let values: ArrayRef = Arc::new(values.finish());
-    let rows = RecordBatch::try_new(raw_schema(), vec![keys, values]).expect("two equal columns");
+    let mut fields = raw_schema().fields().to_vec();
+    fields.push(Arc::new(Field::new("timestamp", TIMESTAMP, true)));
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(keys.finish()), Arc::new(values.finish()), Arc::new(timestamps.finish())];
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns);
+    let rows = rows.expect("three equally long columns");
     (rows.num_rows() > 0).then(|| rows.into())
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Works with any broker, not only that of `tidemill broker`.
 
-use super::generate::{raw_rows, raw_table};
+use super::generate::{RawRecord, raw_rows, raw_table};
 use crate::console::StandardOutput;
 use crate::failure::Failure;
 use crate::signals::stop_flag;
@@ -238,11 +238,10 @@ fn is_interactive() -> bool {
 }
 
 /// A line's key, if it has one, and its value.
-fn keyed<'a>(line: &'a str, separator: Option<&str>) -> (Option<&'a [u8]>, &'a [u8]) {
-    match separator.and_then(|separator| line.split_once(separator)) {
-        Some((key, value)) => (Some(key.as_bytes()), value.as_bytes()),
-        None => (None, line.as_bytes()),
-    }
+fn keyed<'a>(line: &'a str, separator: Option<&str>) -> RawRecord<'a> {
+    let parts = separator.and_then(|separator| line.split_once(separator));
+    let (key, value) = parts.map_or((None, line), |(key, value)| (Some(key), value));
+    RawRecord { key: key.map(str::as_bytes), value: value.as_bytes(), timestamp_ms: None }
 }
 
 #[cfg(test)]
@@ -299,8 +298,12 @@ retention.ms = 1000
 
     #[test]
     fn a_key_stands_before_the_separator() {
-        assert_eq!(keyed("a:b:c", Some(":")), (Some(&b"a"[..]), &b"b:c"[..]));
-        assert_eq!(keyed("abc", Some(":")), (None, &b"abc"[..]));
-        assert_eq!(keyed("a:b", None), (None, &b"a:b"[..]));
+        let parts = |line, separator| {
+            let RawRecord { key, value, .. } = keyed(line, separator);
+            (key, value)
+        };
+        assert_eq!(parts("a:b:c", Some(":")), (Some(&b"a"[..]), &b"b:c"[..]));
+        assert_eq!(parts("abc", Some(":")), (None, &b"abc"[..]));
+        assert_eq!(parts("a:b", None), (None, &b"a:b"[..]));
     }
 }
