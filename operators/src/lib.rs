@@ -17,6 +17,7 @@ pub mod expression;
 mod gather;
 pub mod group_aggregate;
 mod groups;
+mod in_turn;
 pub mod interval_join;
 pub mod join;
 pub mod key;

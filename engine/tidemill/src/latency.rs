@@ -28,16 +28,16 @@ use tidemill_runtime::checkpoint::{Inspection, Manifest, inspect};
 use tidemill_runtime::store_of;
 
 /// The first events are not measured: the job is still starting.
-pub(crate) const WARM_UP: Duration = Duration::from_secs(3);
+const WARM_UP: Duration = Duration::from_secs(3);
 /// How long events are measured.
-pub(crate) const MEASURED: Duration = Duration::from_secs(15);
+const MEASURED: Duration = Duration::from_secs(15);
 
 /// How often manifests are looked for: far more often than they are deleted.
 const LOOK_INTERVAL: Duration = Duration::from_millis(10);
 /// A reader waits so long at most before it looks whether it is over.
 const POLL_TIMEOUT: Duration = Duration::from_millis(20);
 /// After the last event has been sent results are awaited for so long.
-const SETTLING_MAX: Duration = Duration::from_secs(5);
+const SETTLING: Duration = Duration::from_secs(5);
 /// What waits for longer is taken to have waited for so long.
 const LATENCY_MS_MAX: u64 = 600_000;
 
@@ -86,7 +86,7 @@ impl Watched<'_> {
             let readers: Vec<_> = readers.collect();
             let started_ms = now_ms();
             let sent = self.send(records).and_then(|()| engine.check_alive());
-            sleep(SETTLING_MAX.min(MEASURED));
+            sleep(SETTLING);
             over.store(true, Ordering::Release);
             let panicked = |_| Failure::from(anyhow!("a reader of results failed"));
             let cuts = cuts.join().map_err(panicked)?;

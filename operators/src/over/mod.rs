@@ -22,18 +22,19 @@ mod tests;
 
 use crate::aggregate::{Aggregate, AggregateCall, Retraction, Rows, create};
 use crate::batch::Batch;
+use crate::in_turn;
 use crate::key_index::KeyIndex;
-use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
 use crate::snapshot::numbered::Numbers;
 use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::{Epoch, Watermark};
 use crate::window::times;
 use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
+    Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array, new_null_array,
 };
-use arrow::compute::{cast, interleave, take};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::compute::{interleave, take};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use frames::{Turn, Turns};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
@@ -205,24 +206,10 @@ impl Over {
         watermark: Watermark,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let mut rows = Batch::concat(&self.input, batches)?;
-        if rows.weights().is_some_and(|weights| weights.iter().any(|&w| w < 0)) {
-            return Err(OperatorError::Data(
-                "OVER was sent a deletion, but its input must only grow".into(),
-            ));
-        }
-        let mut row_times = times(rows.columns(), self.spec.time)?;
-        let is_late = |&time: &i64| watermark != Watermark::MIN && time <= watermark.0;
-        if row_times.iter().any(is_late) {
-            let split = |late: bool| -> BooleanArray {
-                row_times.iter().map(|time| Some(is_late(time) == late)).collect()
-            };
-            let late = rows.filter(&split(true))?;
-            output.late.push(LateRows { rows: late, watermark });
-            rows = rows.filter(&split(false))?;
-            row_times = times(rows.columns(), self.spec.time)?;
-        }
-        let arrivals = self.arrivals(rows.columns())?;
+        let (input, time) = (&self.input, self.spec.time);
+        let rows = in_turn::admit("OVER", input, batches, time, watermark, output)?;
+        let row_times = times(rows.columns(), time)?;
+        let arrivals = in_turn::arrivals(rows.columns(), self.spec.arrival)?;
         let slots = self.assign(rows.columns())?;
         let encoded = self.codec.encode(rows.columns().columns())?;
         for (row, &slot) in slots.iter().enumerate() {
@@ -242,26 +229,9 @@ impl Over {
         Ok(())
     }
 
-    fn arrivals(&self, rows: &RecordBatch) -> Result<Option<Int64Array>, OperatorError> {
-        let Some(column) = self.spec.arrival else { return Ok(None) };
-        let arrivals = cast(rows.column(column), &DataType::Int64)?;
-        Ok(Some(arrivals.as_primitive::<Int64Type>().clone()))
-    }
-
     fn assign(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
-        let columns: Vec<ArrayRef> =
-            self.spec.partition.iter().map(|&c| rows.column(c).clone()).collect();
-        let (mut slots, partitions) = (Vec::new(), &mut self.partitions);
-        self.index.assign(
-            &columns,
-            rows.num_rows(),
-            None,
-            &mut slots,
-            |slot, _| match partitions.get_mut(slot as usize) {
-                Some(partition) => *partition = Partition::default(),
-                None => partitions.push(Partition::default()),
-            },
-        )?;
+        let (index, keys) = (&mut self.index, &self.spec.partition);
+        let slots = in_turn::assign(index, &mut self.partitions, rows, keys)?;
         let groups = self.partitions.len();
         self.aggregates.iter_mut().for_each(|(_, aggregate)| aggregate.resize(groups));
         Ok(slots)

@@ -4,7 +4,7 @@ use super::*;
 use crate::aggregate::AggregateFunction;
 use crate::oracle::{Event, Workers, events};
 use arrow::array::TimestampMillisecondArray;
-use arrow::datatypes::{TimeUnit, TimestampMillisecondType};
+use arrow::datatypes::{Int64Type, TimeUnit, TimestampMillisecondType};
 use proptest::prelude::*;
 
 /// `(key, time, value)`.

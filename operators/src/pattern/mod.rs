@@ -44,17 +44,18 @@ pub use spec::{
 pub use value::Value;
 
 use crate::batch::Batch;
+use crate::in_turn;
 use crate::key_index::KeyIndex;
-use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
+use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::row_codec::RowCodec;
 use crate::snapshot::journal::Journal;
 use crate::snapshot::numbered::Numbers;
 use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
 use crate::window::times;
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
-use arrow::compute::{SortOptions, cast};
-use arrow::datatypes::{DataType, Int64Type, SchemaRef};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::row::SortField;
 use conditions::{Conditions, PartitionRows};
 use held::{HeldRows, Row};
@@ -181,29 +182,12 @@ impl PatternMatch {
         watermark: Watermark,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let mut rows = Batch::concat(&self.input, batches)?;
-        if rows.weights().is_some_and(|weights| weights.iter().any(|&w| w < 0)) {
-            return Err(OperatorError::Data(
-                "MATCH_RECOGNIZE was sent a deletion, but its input must only grow".into(),
-            ));
-        }
-        let row_times = times(rows.columns(), self.spec.time)?;
-        let is_late = |&time: &i64| watermark != Watermark::MIN && time <= watermark.0;
-        if row_times.iter().any(is_late) {
-            let split = |late: bool| -> BooleanArray {
-                row_times.iter().map(|time| Some(is_late(time) == late)).collect()
-            };
-            output.late.push(LateRows { rows: rows.filter(&split(true))?, watermark });
-            rows = rows.filter(&split(false))?;
-        }
-        let arrivals = match self.spec.arrival {
-            None => None,
-            Some(column) => Some(cast(rows.column(column), &DataType::Int64)?),
-        };
-        let arrivals = arrivals.as_ref().map(|arrivals| arrivals.as_primitive::<Int64Type>());
+        let (input, time) = (&self.input, self.spec.time);
+        let rows = in_turn::admit("MATCH_RECOGNIZE", input, batches, time, watermark, output)?;
+        let arrivals = in_turn::arrivals(rows.columns(), self.spec.arrival)?;
         let counts: Vec<i64> = (0..rows.len()).map(|row| rows.weight(row)).collect();
         let number = |this: &mut Self, _: usize| this.numbers.give();
-        for id in self.hold(rows.columns(), &counts, arrivals, number)? {
+        for id in self.hold(rows.columns(), &counts, arrivals.as_ref(), number)? {
             self.journal.touch(id);
         }
         Ok(())
@@ -218,7 +202,8 @@ impl PatternMatch {
         mut number: impl FnMut(&mut Self, usize) -> i64,
     ) -> Result<Vec<u32>, OperatorError> {
         let row_times = times(rows, self.spec.time)?;
-        let slots = self.assign(rows)?;
+        let (index, keys) = (&mut self.index, &self.spec.partition);
+        let slots = in_turn::assign(index, &mut self.partitions, rows, keys)?;
         let encoded = self.codec.encode(rows.columns())?;
         let ties: Vec<ArrayRef> =
             self.spec.ties.iter().map(|term| rows.column(term.column).clone()).collect();
@@ -241,23 +226,6 @@ impl PatternMatch {
             }
         }
         Ok(ids)
-    }
-
-    fn assign(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
-        let columns: Vec<ArrayRef> =
-            self.spec.partition.iter().map(|&c| rows.column(c).clone()).collect();
-        let (mut slots, partitions) = (Vec::new(), &mut self.partitions);
-        self.index.assign(
-            &columns,
-            rows.num_rows(),
-            None,
-            &mut slots,
-            |slot, _| match partitions.get_mut(slot as usize) {
-                Some(partition) => *partition = Partition::default(),
-                None => partitions.push(Partition::default()),
-            },
-        )?;
-        Ok(slots)
     }
 
     /// Lets rows whose time has come have their turn, then searches end whose time is over.

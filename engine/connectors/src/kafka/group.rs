@@ -53,8 +53,9 @@ impl GroupReport {
         if offsets.count() == 0 {
             return Ok(());
         }
+        self.consumer.commit(&offsets, CommitMode::Async)?;
         self.consumer.context().under_way.fetch_add(1, Ordering::AcqRel);
-        self.consumer.commit(&offsets, CommitMode::Async)
+        Ok(())
     }
 
     /// Takes what the brokers have answered.
@@ -75,7 +76,6 @@ impl PositionReport for GroupReport {
     fn report(&mut self, positions: &Positions) {
         self.answers(Duration::ZERO);
         if let Err(error) = self.commit(positions) {
-            self.consumer.context().answered();
             tracing::warn!(target: "kafka", "committing the group's offsets: {error}");
         }
     }
@@ -91,12 +91,6 @@ impl Drop for GroupReport {
     }
 }
 
-impl Commits {
-    fn answered(&self) {
-        self.under_way.fetch_sub(1, Ordering::AcqRel);
-    }
-}
-
 impl ClientContext for Commits {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         Log.log(level, facility, message);
@@ -109,7 +103,7 @@ impl ClientContext for Commits {
 
 impl ConsumerContext for Commits {
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.answered();
+        self.under_way.fetch_sub(1, Ordering::AcqRel);
         if let Err(error) = result {
             tracing::warn!(target: "kafka", "committing the group's offsets: {error}");
         }
