@@ -1,10 +1,15 @@
 //! The fused stateless operator: unfold into windows, filter, project; in that order.
+//!
+//! A projection that leaves columns out may make an update one that changes nothing. Operators give
+//! the old row and the new one side by side, so such updates are found, and left out, batch by
+//! batch.
 
 use crate::batch::Batch;
 use crate::expression::Expression;
 use crate::operator::OperatorError;
 use crate::window::{Unfold, WindowKind, Zone};
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions, make_comparator};
+use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use std::sync::Arc;
 
@@ -18,6 +23,8 @@ pub struct MapSpec {
     pub predicate: Option<Arc<dyn Expression>>,
     /// The output columns, over the same; `None` passes all of them.
     pub projection: Option<Vec<Arc<dyn Expression>>>,
+    /// Whether there may be updates that change no column of the output.
+    pub has_idle_updates: bool,
     /// Schema of the output.
     pub schema: SchemaRef,
 }
@@ -70,7 +77,35 @@ impl Map {
         };
         let count = RecordBatchOptions::new().with_row_count(Some(rows.len()));
         let columns = RecordBatch::try_new_with_options(self.spec.schema.clone(), columns, &count)?;
-        Ok(rows.with_columns(columns))
+        let rows = rows.with_columns(columns);
+        if self.spec.has_idle_updates { without_idle_updates(rows) } else { Ok(rows) }
+    }
+}
+
+/// Leaves out each deletion that the insertion of an equal row follows, and that insertion.
+fn without_idle_updates(rows: Batch) -> Result<Batch, OperatorError> {
+    let Some(weights) = rows.weights() else { return Ok(rows) };
+    let columns = rows.columns().columns().iter();
+    let comparators: Result<Vec<_>, _> =
+        columns.map(|column| make_comparator(column, column, SortOptions::default())).collect();
+    // A type without an order: nothing can be said of its values.
+    let Ok(comparators) = comparators else { return Ok(rows) };
+    let is_idle = |row: usize| {
+        let update = weights[row] < 0 && weights[row + 1] == -weights[row];
+        update && comparators.iter().all(|compare| compare(row, row + 1).is_eq())
+    };
+    let mut keep: Option<Vec<bool>> = None;
+    let mut row = 0;
+    while row + 1 < weights.len() {
+        if is_idle(row) {
+            keep.get_or_insert_with(|| vec![true; weights.len()])[row..row + 2].fill(false);
+            row += 1;
+        }
+        row += 1;
+    }
+    match keep {
+        None => Ok(rows),
+        Some(keep) => Ok(rows.filter(&keep.into())?),
     }
 }
 
@@ -136,6 +171,7 @@ mod tests {
             windows: Some(WindowUnfold { window, zone: None, time: 2 }),
             predicate: Some(Arc::new(Column(1))),
             projection: Some(vec![Arc::new(Column(0)), Arc::new(Column(4))]),
+            has_idle_updates: false,
             schema: schema.clone(),
         })
         .unwrap();
@@ -145,6 +181,34 @@ mod tests {
         let ends = out.column(1).as_primitive::<TimestampMillisecondType>();
         assert_eq!(ends.values(), &[5, 10, 15, 20]);
         assert_eq!(out.weights(), Some(&[1, 1, -1, -1][..]));
+    }
+
+    #[test]
+    fn an_update_of_a_column_that_is_left_out_is_none() {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+        let map = Map::new(MapSpec {
+            windows: None,
+            predicate: None,
+            projection: Some(vec![Arc::new(Column(0))]),
+            has_idle_updates: true,
+            schema,
+        })
+        .unwrap();
+        let apply = |rows: &[(Option<i64>, i64)]| {
+            let numbers: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<Int64Array>());
+            let columns = RecordBatch::try_from_iter_with_nullable([("n", numbers, true)]).unwrap();
+            let weights: Vec<i64> = rows.iter().map(|row| row.1).collect();
+            let out = map.apply(&Batch::new(columns, Some(weights.into())), 0).unwrap();
+            let column = out.column(0).as_primitive::<Int64Type>();
+            (0..out.len())
+                .map(|row| (column.iter().nth(row).unwrap(), out.weight(row)))
+                .collect::<Vec<_>>()
+        };
+        let (one, two) = (Some(1), Some(2));
+        assert_eq!(apply(&[(one, -1), (one, 1), (one, -1), (two, 1)]), [(one, -1), (two, 1)]);
+        assert_eq!(apply(&[(None, -2), (None, 2), (one, 1)]), [(one, 1)]);
+        assert_eq!(apply(&[(one, -1), (one, 2)]), [(one, -1), (one, 2)]);
+        assert_eq!(apply(&[(one, 1), (one, -1), (one, 1)]), [(one, 1)]);
     }
 
     #[test]

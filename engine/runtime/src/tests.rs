@@ -429,6 +429,7 @@ fn late_job() -> Job {
         windows: None,
         predicate: None,
         projection: Some(vec![Arc::new(ValueAsTime)]),
+        has_idle_updates: false,
         schema: timed.clone(),
     };
     let spec = WindowAggregateSpec {
@@ -447,6 +448,7 @@ fn late_job() -> Job {
         windows: None,
         predicate: None,
         projection: Some(vec![Arc::new(BoundAsNumber(0)), Arc::new(BoundAsNumber(1))]),
+        has_idle_updates: false,
         schema: schema(),
     };
     let nodes = vec![

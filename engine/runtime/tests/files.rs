@@ -341,6 +341,7 @@ fn windowed(input: &Path, output: &Path) -> Vec<Node> {
         windows: None,
         predicate: None,
         projection: Some(vec![Arc::new(Column(0)), Arc::new(Column(1)), Arc::new(Column(2))]),
+        has_idle_updates: false,
         schema: shown.clone(),
     };
     let mut results = table("results", output, "json");

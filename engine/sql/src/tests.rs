@@ -405,6 +405,74 @@ fn an_operator_keeps_its_id_when_a_query_elsewhere_reads_more_of_its_table() {
 }
 
 #[test]
+fn a_join_holds_no_columns_that_only_others_read_and_keeps_its_id() {
+    let query = "INSERT INTO out_retract SELECT a.kind, COUNT(*) FROM clicks AS a \
+                 JOIN clicks AS b ON a.kind = b.usr GROUP BY a.kind;";
+    let other = "INSERT INTO out_retract SELECT url, COUNT(*) FROM clicks GROUP BY url;";
+    let join = |plan: &Plan| {
+        let join = plan.nodes.iter().find(|node| matches!(node.kind, NodeKind::Join(_)));
+        let join = join.expect("a join");
+        (join.schema.clone(), join.operator_id)
+    };
+    let alone = join(&plan(query));
+    let both = join(&plan(&format!("EXECUTE STATEMENT SET BEGIN {other} {query} END;")));
+    assert_eq!(alone.0.fields().len(), 2);
+    assert_eq!(both, alone);
+}
+
+/// How many nodes of a plan are joins, aggregates and maps.
+fn counted(plan: &Plan) -> [usize; 3] {
+    let count = |test: fn(&NodeKind) -> bool| plan.nodes.iter().filter(|n| test(&n.kind)).count();
+    [
+        count(|kind| matches!(kind, NodeKind::Join(_))),
+        count(|kind| matches!(kind, NodeKind::GroupAggregate(_))),
+        count(|kind| matches!(kind, NodeKind::Map(_))),
+    ]
+}
+
+#[test]
+fn what_queries_have_in_common_is_computed_once_whatever_columns_they_read() {
+    let view = "CREATE VIEW v AS SELECT a.kind, a.usr, b.n FROM clicks AS a \
+                JOIN (SELECT usr, COUNT(*) AS n, MAX(url) AS last FROM clicks GROUP BY usr) AS b \
+                ON a.usr = b.usr;";
+    let set = |queries: &str| {
+        counted(&plan(&format!("{view} EXECUTE STATEMENT SET BEGIN {queries} END;")))
+    };
+    let users = "INSERT INTO out_retract SELECT usr, n FROM v;";
+    let kinds = "INSERT INTO out_retract SELECT kind, n FROM v;";
+    assert_eq!(set(&format!("{users} {kinds}"))[..2], [1, 1]);
+    // Who filters reads from the join that another one needs as a whole …
+    let some = "INSERT INTO out_retract SELECT kind, n FROM v WHERE usr = 'me' AND n > 1;";
+    assert_eq!(set(&format!("{users} {some}"))[..2], [1, 1]);
+    assert_eq!(set(&format!("{some} {users}"))[..2], [1, 1]);
+    // … and has a smaller one of its own, if there is none such.
+    let others = some.replace("'me'", "'you'");
+    assert_eq!(set(&format!("{some} {others}"))[..2], [2, 1]);
+    // A condition that says what is joined is no filter.
+    let product = "CREATE VIEW p AS SELECT a.usr, b.kind FROM clicks AS a, clicks AS b;";
+    let joined = plan(&format!(
+        "{product} EXECUTE STATEMENT SET BEGIN \
+         INSERT INTO out_retract SELECT usr, COUNT(*) FROM p GROUP BY usr; \
+         INSERT INTO out_retract SELECT usr, COUNT(*) FROM p WHERE usr = kind GROUP BY usr; END;"
+    ));
+    assert_eq!(counted(&joined)[0], 2);
+}
+
+#[test]
+fn windows_of_a_view_are_one_for_all_its_readers() {
+    let view = "CREATE VIEW w AS SELECT window_start, window_end, usr, COUNT(*) AS n, MAX(url) AS u \
+                FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) \
+                GROUP BY window_start, window_end, usr;";
+    let plan = plan(&format!(
+        "{view} EXECUTE STATEMENT SET BEGIN \
+         INSERT INTO out_retract SELECT usr, n FROM w; \
+         INSERT INTO out_retract SELECT usr, 2 FROM w WHERE u = 'me'; END;"
+    ));
+    let windowed = |node: &&crate::plan::Node| matches!(node.kind, NodeKind::WindowAggregate(_));
+    assert_eq!(plan.nodes.iter().filter(windowed).count(), 1);
+}
+
+#[test]
 fn what_a_session_writes_can_be_read_back() {
     let files = vec![
         SourceText { name: "tables.sql".into(), text: TABLES.into() },

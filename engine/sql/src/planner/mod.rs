@@ -7,6 +7,7 @@
 //! ```
 
 pub(crate) mod bind;
+mod canonical;
 mod compile;
 pub(crate) mod expr;
 mod formula;

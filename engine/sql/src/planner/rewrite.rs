@@ -2,139 +2,285 @@
 //! filters on ranks become top-N, projections are merged.
 //!
 //! Each rewrite keeps the relation's columns, in number, order and type.
+//!
+//! Queries that are rewritten together keep what they have in common: where one of them reads all
+//! of a join and another one a part of it, the filter stays above the join, which is computed once.
 
 use super::bind;
+use super::canonical;
 use super::expr::{Expr, ExprKind};
 use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
 use super::typing;
 use crate::error::At;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Operator, Volatility};
+use std::collections::{BTreeMap, BTreeSet};
 use tidemill_operators::join::JoinKind;
 use tidemill_operators::window::WindowKind;
 
 /// Rewrites a whole relation.
 pub(super) fn rewrite(relation: Relation) -> Relation {
-    push(relation, Vec::new())
+    Rewriting::default().push(relation, Vec::new())
+}
+
+/// Rewrites the queries of a session so that what one of them reads as a whole is what others
+/// filter.
+pub(super) fn rewrite_together<'r>(
+    relations: impl Iterator<Item = &'r Relation> + Clone,
+) -> Vec<Relation> {
+    let mut apart = Rewriting::default();
+    for relation in relations.clone() {
+        apart.push(relation.clone(), Vec::new());
+    }
+    let kept = apart.read.into_iter().filter(|(_, read)| read.whole && read.filtered);
+    let mut together =
+        Rewriting { kept: kept.map(|(text, _)| text).collect(), ..Rewriting::default() };
+    relations.map(|relation| together.push(relation.clone(), Vec::new())).collect()
 }
 
 /// A join with a condition above it taken into it, as far as it goes.
 pub(super) fn absorb(join: Relation, condition: Expr) -> Relation {
-    push(join, condition.conjuncts())
+    Rewriting::default().push(join, condition.conjuncts())
 }
 
-/// The relation with the conjuncts applied as far down as they may go.
-fn push(relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
-    let Relation { op, columns, updating } = relation;
-    match op {
-        Op::Filter { input, predicate } => {
-            conjuncts.extend(predicate.conjuncts());
-            push(*input, conjuncts)
+/// A run over some queries.
+#[derive(Default)]
+struct Rewriting {
+    /// The relations, by their canonical text, that filters stay above.
+    kept: BTreeSet<String>,
+    /// How the relations with state, by their canonical text, were found to be read.
+    read: BTreeMap<String, Read>,
+}
+
+/// How the readers of a relation read it.
+#[derive(Default)]
+struct Read {
+    /// Somebody reads all of its rows.
+    whole: bool,
+    /// Somebody reads some of its rows, and could have the others left out.
+    filtered: bool,
+}
+
+impl Rewriting {
+    /// The relation with the conjuncts applied as far down as they may go.
+    fn push(&mut self, relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
+        if self.stays_whole(&relation, &conjuncts) {
+            return above(self.push(relation, Vec::new()), conjuncts);
         }
-        Op::TimeFilter { input, clock, bounds } => {
-            // What does not change with time had better be gone before a row is held.
-            let (below, stay) = split(conjuncts, |_| true);
-            let input = push(*input, below);
-            let updating = input.updating || bounds.iter().any(|b| b.clock_is.is_upper());
-            let op = Op::TimeFilter { input: Box::new(input), clock, bounds };
-            above(Relation { op, columns, updating }, stay)
-        }
-        Op::Project { input, exprs } => {
-            if exprs.iter().any(is_volatile) {
-                let input = Box::new(push(*input, Vec::new()));
-                return above(
-                    Relation { op: Op::Project { input, exprs }, columns, updating },
-                    conjuncts,
-                );
+        let Relation { op, columns, updating } = relation;
+        match op {
+            Op::Filter { input, predicate } => {
+                conjuncts.extend(predicate.conjuncts());
+                self.push(*input, conjuncts)
             }
-            let below = conjuncts.iter().map(|c| c.substitute(&exprs)).collect();
-            merge_projects(push(*input, below), exprs, columns)
-        }
-        Op::Union { inputs } => {
-            let inputs = inputs.into_iter().map(|input| push(input, conjuncts.clone())).collect();
-            Relation { op: Op::Union { inputs }, columns, updating }
-        }
-        Op::Join { .. } => push_join(Relation { op, columns, updating }, conjuncts),
-        Op::Window { input, window, zone, time, keys, number, at } => {
-            let width = input.columns.len();
-            let (below, stay) = conjuncts.into_iter().partition(|c| {
-                let mut movable = !is_volatile(c);
-                c.columns(&mut |i| {
-                    // What is not in a session can still hold it together.
-                    let session = matches!(window, WindowKind::Session { .. });
-                    movable &= i < width && (!session || keys.contains(&i));
-                });
-                movable
-            });
-            let input = Box::new(push(*input, below));
-            let op = Op::Window { input, window, zone, time, keys, number, at };
-            above(Relation { op, columns, updating }, stay)
-        }
-        Op::Aggregate { input, keys, calls, window, at } => {
-            let (below, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|c| {
-                let mut movable = !keys.is_empty() && !is_volatile(c);
-                c.columns(&mut |i| {
-                    movable &= i < keys.len()
-                        && !matches!(
-                            columns[i].role,
-                            Role::WindowStart(_) | Role::WindowEnd(_) | Role::WindowTime(_)
-                        );
-                });
-                movable
-            });
-            let below = below.iter().map(|c| c.remap(&|i| keys[i])).collect();
-            let input = Box::new(push(*input, below));
-            above(
-                Relation {
-                    op: Op::Aggregate { input, keys, calls, window, at },
-                    columns,
-                    updating,
-                },
-                stay,
-            )
-        }
-        Op::RowNumber { input, partition, order, at } => {
-            let rank = input.columns.len();
-            let (ranks, stay): (Vec<Expr>, Vec<Expr>) =
-                conjuncts.into_iter().partition(|c| rank_bound(c, rank).is_some());
-            let input = push(*input, Vec::new());
-            if ranks.is_empty() {
-                let op = Op::RowNumber { input: Box::new(input), partition, order, at };
-                return above(Relation { op, columns, updating }, stay);
+            Op::TimeFilter { input, clock, bounds } => {
+                // What does not change with time had better be gone before a row is held.
+                let (below, stay) = split(conjuncts, |_| true);
+                let input = self.push(*input, below);
+                let updating = input.updating || bounds.iter().any(|b| b.clock_is.is_upper());
+                let op = Op::TimeFilter { input: Box::new(input), clock, bounds };
+                above(Relation { op, columns, updating }, stay)
             }
-            let bounds = ranks.iter().filter_map(|c| rank_bound(c, rank));
-            let (first, last) =
-                bounds.fold((1, u64::MAX), |(a, b), (first, last)| (a.max(first), b.min(last)));
-            above(top_n(input, columns, partition, order, first, last), stay)
+            Op::Project { input, exprs } => {
+                if exprs.iter().any(is_volatile) {
+                    let input = Box::new(self.push(*input, Vec::new()));
+                    return above(
+                        Relation { op: Op::Project { input, exprs }, columns, updating },
+                        conjuncts,
+                    );
+                }
+                let below = conjuncts.iter().map(|c| c.substitute(&exprs)).collect();
+                merge_projects(self.push(*input, below), exprs, columns)
+            }
+            Op::Union { inputs } => {
+                let inputs =
+                    inputs.into_iter().map(|input| self.push(input, conjuncts.clone())).collect();
+                Relation { op: Op::Union { inputs }, columns, updating }
+            }
+            Op::Join { .. } => self.push_join(Relation { op, columns, updating }, conjuncts),
+            Op::Window { input, window, zone, time, keys, number, at } => {
+                let width = input.columns.len();
+                let (below, stay) = conjuncts.into_iter().partition(|c| {
+                    let mut movable = !is_volatile(c);
+                    c.columns(&mut |i| {
+                        // What is not in a session can still hold it together.
+                        let session = matches!(window, WindowKind::Session { .. });
+                        movable &= i < width && (!session || keys.contains(&i));
+                    });
+                    movable
+                });
+                let input = Box::new(self.push(*input, below));
+                let op = Op::Window { input, window, zone, time, keys, number, at };
+                above(Relation { op, columns, updating }, stay)
+            }
+            Op::Aggregate { input, keys, calls, window, at } => {
+                let (below, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|c| {
+                    let mut movable = !keys.is_empty() && !is_volatile(c);
+                    c.columns(&mut |i| {
+                        movable &= i < keys.len()
+                            && !matches!(
+                                columns[i].role,
+                                Role::WindowStart(_) | Role::WindowEnd(_) | Role::WindowTime(_)
+                            );
+                    });
+                    movable
+                });
+                let below = below.iter().map(|c| c.remap(&|i| keys[i])).collect();
+                let input = Box::new(self.push(*input, below));
+                above(
+                    Relation {
+                        op: Op::Aggregate { input, keys, calls, window, at },
+                        columns,
+                        updating,
+                    },
+                    stay,
+                )
+            }
+            Op::RowNumber { input, partition, order, at } => {
+                let rank = input.columns.len();
+                let (ranks, stay): (Vec<Expr>, Vec<Expr>) =
+                    conjuncts.into_iter().partition(|c| rank_bound(c, rank).is_some());
+                let input = self.push(*input, Vec::new());
+                if ranks.is_empty() {
+                    let op = Op::RowNumber { input: Box::new(input), partition, order, at };
+                    return above(Relation { op, columns, updating }, stay);
+                }
+                let bounds = ranks.iter().filter_map(|c| rank_bound(c, rank));
+                let (first, last) =
+                    bounds.fold((1, u64::MAX), |(a, b), (first, last)| (a.max(first), b.min(last)));
+                above(top_n(input, columns, partition, order, first, last), stay)
+            }
+            Op::TopN { input, partition, order, first, last, window } => {
+                let input = Box::new(self.push(*input, Vec::new()));
+                let op = Op::TopN { input, partition, order, first, last, window };
+                above(Relation { op, columns, updating }, conjuncts)
+            }
+            Op::Over { input, partition, time, frame, calls } => {
+                // What decides which rows a frame holds stays behind it; whole partitions may go.
+                let (below, stay) = split(conjuncts, |i| partition.contains(&i));
+                let input = Box::new(self.push(*input, below));
+                let op = Op::Over { input, partition, time, frame, calls };
+                above(Relation { op, columns, updating }, stay)
+            }
+            Op::Pattern { input, partition, time, ties, search } => {
+                // Whole partitions may go; of the others every row counts.
+                let (below, stay) = split(conjuncts, |i| i < partition.len());
+                let below = below.iter().map(|c| c.remap(&|i| partition[i])).collect();
+                let input = Box::new(self.push(*input, below));
+                let op = Op::Pattern { input, partition, time, ties, search };
+                above(Relation { op, columns, updating }, stay)
+            }
+            Op::Unnest { input, collection, outer, ordinality } => {
+                let width = input.columns.len();
+                let (below, stay) = split(conjuncts, |i| i < width);
+                let input = Box::new(self.push(*input, below));
+                let op = Op::Unnest { input, collection, outer, ordinality };
+                above(Relation { op, columns, updating }, stay)
+            }
+            op @ (Op::Scan(_) | Op::Values(_)) => {
+                above(Relation { op, columns, updating }, conjuncts)
+            }
         }
-        Op::TopN { input, partition, order, first, last, window } => {
-            let input = Box::new(push(*input, Vec::new()));
-            let op = Op::TopN { input, partition, order, first, last, window };
-            above(Relation { op, columns, updating }, conjuncts)
+    }
+
+    fn push_join(&mut self, relation: Relation, conjuncts: Vec<Expr>) -> Relation {
+        let columns = relation.columns;
+        let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = relation.op
+        else {
+            unreachable!("called for joins")
+        };
+        let width = left.columns.len();
+        let (mut to_left, mut to_right, mut to_join, mut stay) =
+            (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for conjunct in conjuncts {
+            let (mut reads_left, mut reads_right) = (false, false);
+            conjunct
+                .columns(&mut |i| if i < width { reads_left = true } else { reads_right = true });
+            let left_kept = matches!(
+                kind,
+                JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti
+            );
+            // Which version is the current one must not depend on what is asked of it.
+            let temporal = matches!(time, JoinTime::Temporal { .. });
+            // What is looked up has its keys already.
+            let crosses = time == JoinTime::Lookup && reads_left && reads_right;
+            if is_volatile(&conjunct) || (temporal && reads_right) || crosses {
+                stay.push(conjunct);
+            } else if !reads_right && left_kept {
+                to_left.push(conjunct);
+            } else if !reads_left && matches!(kind, JoinKind::Inner | JoinKind::Right) {
+                to_right.push(conjunct.remap(&|i| i - width));
+            } else if kind == JoinKind::Inner {
+                to_join.push(conjunct);
+            } else {
+                stay.push(conjunct);
+            }
         }
-        Op::Over { input, partition, time, frame, calls } => {
-            // What decides which rows a frame holds stays behind it; whole partitions may go.
-            let (below, stay) = split(conjuncts, |i| partition.contains(&i));
-            let input = Box::new(push(*input, below));
-            let op = Op::Over { input, partition, time, frame, calls };
-            above(Relation { op, columns, updating }, stay)
+        let (left, mut right) = (self.push(*left, to_left), self.push(*right, to_right));
+        if let JoinTime::Temporal { right: time, .. } = time
+            && matches!(right.op, Op::Project { .. })
+        {
+            right = versions(right, time);
         }
-        Op::Pattern { input, partition, time, ties, search } => {
-            // Whole partitions may go; of the others every row counts.
-            let (below, stay) = split(conjuncts, |i| i < partition.len());
-            let below = below.iter().map(|c| c.remap(&|i| partition[i])).collect();
-            let input = Box::new(push(*input, below));
-            let op = Op::Pattern { input, partition, time, ties, search };
-            above(Relation { op, columns, updating }, stay)
+        if to_join.is_empty() {
+            let updating = relation.updating;
+            let op = Op::Join {
+                left: Box::new(left),
+                right: Box::new(right),
+                kind,
+                left_keys,
+                right_keys,
+                residual,
+                time,
+            };
+            return above(Relation { op, columns, updating }, stay);
         }
-        Op::Unnest { input, collection, outer, ordinality } => {
-            let width = input.columns.len();
-            let (below, stay) = split(conjuncts, |i| i < width);
-            let input = Box::new(push(*input, below));
-            let op = Op::Unnest { input, collection, outer, ordinality };
-            above(Relation { op, columns, updating }, stay)
+        // A condition on both sides may hold new keys: join anew.
+        let keys = left_keys.iter().zip(&right_keys).map(|(&l, &r)| {
+            let column = |i: usize, side: &Relation, shift: usize| {
+                Expr::column(i + shift, side.columns[i].data_type.clone(), Default::default())
+            };
+            Expr::compare(Operator::Eq, column(l, &left, 0), column(r, &right, width))
+        });
+        let bounds = time_conjuncts(time, &left, width);
+        let all = keys.chain(residual).chain(bounds).chain(to_join).collect::<Vec<_>>();
+        let mut joined = bind::join_relations(left, right, kind, Expr::all(all));
+        for (column, known) in joined.columns.iter_mut().zip(columns) {
+            column.name = known.name;
         }
-        op @ (Op::Scan(_) | Op::Values(_)) => above(Relation { op, columns, updating }, conjuncts),
+        above(joined, stay)
+    }
+
+    /// Whether the filter of `conjuncts` stays above a relation that others read as a whole; and
+    /// notes how it is read.
+    fn stays_whole(&mut self, relation: &Relation, conjuncts: &[Expr]) -> bool {
+        if !is_worth_sharing(relation, conjuncts) {
+            return false;
+        }
+        let text = canonical::text(relation);
+        let stays = !conjuncts.is_empty() && self.kept.contains(&text);
+        let read = self.read.entry(text).or_default();
+        *(if conjuncts.is_empty() { &mut read.whole } else { &mut read.filtered }) = true;
+        stays
+    }
+}
+
+/// Whether a relation has state that is better kept once, whatever of `conjuncts` it could do
+/// without. A condition that says how two inputs of a join belong together is part of the join.
+fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
+    match &relation.op {
+        Op::Join { left, .. } => {
+            let width = left.columns.len();
+            conjuncts.iter().all(|conjunct| {
+                let (mut reads_left, mut reads_right) = (false, false);
+                conjunct.columns(&mut |i| {
+                    *(if i < width { &mut reads_left } else { &mut reads_right }) = true
+                });
+                !(reads_left && reads_right)
+            })
+        }
+        Op::Aggregate { .. } | Op::Over { .. } | Op::Pattern { .. } => true,
+        _ => false,
     }
 }
 
@@ -169,72 +315,6 @@ fn merge_projects(input: Relation, exprs: Vec<Expr>, columns: Vec<Column>) -> Re
         }
     }
     Relation { op: Op::Project { input: Box::new(input), exprs }, columns, updating }
-}
-
-fn push_join(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
-    let columns = relation.columns;
-    let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = relation.op else {
-        unreachable!("called for joins")
-    };
-    let width = left.columns.len();
-    let (mut to_left, mut to_right, mut to_join, mut stay) =
-        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for conjunct in conjuncts {
-        let (mut reads_left, mut reads_right) = (false, false);
-        conjunct.columns(&mut |i| if i < width { reads_left = true } else { reads_right = true });
-        let left_kept = matches!(
-            kind,
-            JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti
-        );
-        // Which version is the current one must not depend on what is asked of it.
-        let temporal = matches!(time, JoinTime::Temporal { .. });
-        // What is looked up has its keys already.
-        let crosses = time == JoinTime::Lookup && reads_left && reads_right;
-        if is_volatile(&conjunct) || (temporal && reads_right) || crosses {
-            stay.push(conjunct);
-        } else if !reads_right && left_kept {
-            to_left.push(conjunct);
-        } else if !reads_left && matches!(kind, JoinKind::Inner | JoinKind::Right) {
-            to_right.push(conjunct.remap(&|i| i - width));
-        } else if kind == JoinKind::Inner {
-            to_join.push(conjunct);
-        } else {
-            stay.push(conjunct);
-        }
-    }
-    let (left, mut right) = (push(*left, to_left), push(*right, to_right));
-    if let JoinTime::Temporal { right: time, .. } = time
-        && matches!(right.op, Op::Project { .. })
-    {
-        right = versions(right, time);
-    }
-    if to_join.is_empty() {
-        let updating = relation.updating;
-        let op = Op::Join {
-            left: Box::new(left),
-            right: Box::new(right),
-            kind,
-            left_keys,
-            right_keys,
-            residual,
-            time,
-        };
-        return above(Relation { op, columns, updating }, stay);
-    }
-    // A condition on both sides may hold new keys: join anew.
-    let keys = left_keys.iter().zip(&right_keys).map(|(&l, &r)| {
-        let column = |i: usize, side: &Relation, shift: usize| {
-            Expr::column(i + shift, side.columns[i].data_type.clone(), Default::default())
-        };
-        Expr::compare(Operator::Eq, column(l, &left, 0), column(r, &right, width))
-    });
-    let bounds = time_conjuncts(time, &left, width);
-    let all = keys.chain(residual).chain(bounds).chain(to_join).collect::<Vec<_>>();
-    let mut joined = bind::join_relations(left, right, kind, Expr::all(all));
-    for (column, known) in joined.columns.iter_mut().zip(columns) {
-        column.name = known.name;
-    }
-    above(joined, stay)
 }
 
 /// The versions behind a view of the last row of each key by time: all rows of its input. The view

@@ -5,7 +5,7 @@ use super::bind::{Context, Names};
 use super::expr::{Expr, ExprKind};
 use super::functions::not_null;
 use super::relation::{Relation, Role};
-use super::rewrite::rewrite;
+use super::rewrite::{rewrite, rewrite_together};
 use crate::catalog::{CatalogTable, Entry};
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
 use crate::parser::Insert;
@@ -20,12 +20,25 @@ use tidemill_formats::{Changelog, Table};
 /// A query with the table that it is written to.
 #[derive(Clone, Debug)]
 pub(crate) struct BoundInsert {
-    /// Exactly the table's columns, rewritten.
+    /// Exactly the table's columns, as they were bound.
+    pub bound: Relation,
+    /// The same, rewritten.
     pub relation: Relation,
     pub table: Table,
     pub changelog: Changelog,
     /// Whether the sink looks at nothing.
     pub discards: bool,
+}
+
+/// Rewrites the queries of a session once more, now that all of them are known.
+pub(super) fn rewrite_all(inserts: &mut [BoundInsert]) {
+    let together = rewrite_together(inserts.iter().map(|insert| &insert.bound));
+    for (insert, relation) in inserts.iter_mut().zip(together) {
+        // The sink was chosen by what the query alone does.
+        if relation.updating == insert.relation.updating {
+            insert.relation = relation;
+        }
+    }
 }
 
 impl Planner<'_> {
@@ -44,18 +57,20 @@ impl Planner<'_> {
         let relation = self.query(&insert.query, context)?;
         self.check_row_times(&relation, &table, at)?;
         // Rewritten first: a ranking that becomes a top-N of closed windows only grows.
-        let relation = rewrite(self.fit(relation, &table, insert, context)?);
+        let bound = self.fit(relation, &table, insert, context)?;
+        let relation = rewrite(bound.clone());
         let (external, capabilities) = self.describe(&table)?;
         let changelog = choose(&table, &external, &capabilities.sink, relation.updating, at)?;
         let discards = external.option("connector") == Some("blackhole");
-        Ok(BoundInsert { relation, table: external, changelog, discards })
+        Ok(BoundInsert { bound, relation, table: external, changelog, discards })
     }
 
     /// A bare query: its changelog is printed.
     pub(crate) fn print(&mut self, query: &ast::Query, at: At) -> Planned<BoundInsert> {
         let names = Names::default();
         let context = Context { file: at.file, names: &names, outer: None };
-        let relation = rewrite(self.query(query, context)?);
+        let bound = self.query(query, context)?;
+        let relation = rewrite(bound.clone());
         let fields: Vec<Field> = (relation.columns.iter())
             .map(|c| Field::new(&c.name, c.data_type.arrow(), true))
             .collect();
@@ -68,7 +83,7 @@ impl Planner<'_> {
             options: BTreeMap::from([("connector".to_owned(), "print".to_owned())]),
         };
         let changelog = if relation.updating { Changelog::Retract } else { Changelog::AppendOnly };
-        Ok(BoundInsert { relation, table, changelog, discards: false })
+        Ok(BoundInsert { bound, relation, table, changelog, discards: false })
     }
 
     fn check_row_times(&self, relation: &Relation, table: &CatalogTable, at: At) -> Planned<()> {

@@ -47,13 +47,13 @@ impl Lowering<'_> {
         };
         let from_left = side(left_keys, 0..width);
         let from_right = side(right_keys, width..width + right.columns.len());
-        let l = self.lower(left, &from_left, false, true)?;
+        let l = self.lower_narrow(left, &from_left, false, true)?;
         let (r, looked_up) = match time {
             JoinTime::Lookup => {
                 let side = self.looked_up(right, &from_right)?;
                 (side.rows.clone(), Some(side))
             }
-            _ => (self.lower(right, &from_right, false, true)?, None),
+            _ => (self.lower_narrow(right, &from_right, false, true)?, None),
         };
         let left_schema = self.node(l.node).schema.clone();
         let right_schema = match &looked_up {

@@ -6,7 +6,7 @@ use crate::error::{ErrorKind, Planned, Refusal};
 use crate::plan::{LookupJoinPlan, Node, NodeKind};
 use crate::planner::Scan;
 use crate::planner::relation::{Op, Relation};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use tidemill_formats::LookupKind;
 use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
@@ -27,14 +27,7 @@ impl Lowering<'_> {
     ) -> Planned<LookedUp> {
         let mut needs = BTreeMap::new();
         loop {
-            let mut alone = Lowering {
-                windows: self.windows,
-                state_ttl_ms: None,
-                needs,
-                nodes: Vec::new(),
-                lags: Vec::new(),
-                known: HashMap::new(),
-            };
+            let mut alone = Lowering::new(self.windows, None, needs, BTreeMap::new());
             let rows = alone.lower(right, needed, false, true)?;
             let is_complete = matches!(
                 alone.nodes.first().map(|node| &node.kind),

@@ -2,7 +2,8 @@
 //!
 //! Lowering works from the sinks up and asks each relation only for the columns that are needed,
 //! so that pruning needs no pass of its own. It runs twice: the first time only to learn which
-//! columns of each table anybody needs, and which fields of them, for a table is read once.
+//! columns of each table anybody needs, and which fields of them, for a table is read once; and
+//! which columns of what has state, for what several queries read is computed once.
 
 mod aggregate;
 mod join;
@@ -15,10 +16,11 @@ mod source;
 mod stateless;
 mod time_filter;
 
+use super::canonical;
 use super::compile::Compiled;
 use super::expr::Expr;
 use super::relation::{Column, Op, Relation, WindowInfo};
-use super::sink::BoundInsert;
+use super::sink::{BoundInsert, rewrite_all};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
 use crate::types::SqlType;
@@ -39,25 +41,20 @@ const ARRIVAL: &str = "__arrival";
 
 /// Lowers all inserts of a session into one plan.
 pub(crate) fn lower(
-    inserts: Vec<BoundInsert>,
+    mut inserts: Vec<BoundInsert>,
     windows: &[WindowInfo],
     options: BTreeMap<String, String>,
 ) -> Planned<Plan> {
-    let mut needs = BTreeMap::new();
+    rewrite_all(&mut inserts);
+    let (mut needs, mut demands) = (BTreeMap::new(), BTreeMap::new());
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let mut lowering = Lowering {
-            windows,
-            state_ttl_ms: state_ttl_ms(&options),
-            needs,
-            nodes: Vec::new(),
-            lags: Vec::new(),
-            known: HashMap::new(),
-        };
+        let ttl_ms = state_ttl_ms(&options);
+        let mut lowering = Lowering::new(windows, ttl_ms, needs, demands);
         for insert in &inserts {
             lowering.insert(insert)?;
         }
-        (needs, nodes) = (lowering.needs, lowering.nodes);
+        (needs, demands, nodes) = (lowering.needs, lowering.demands, lowering.nodes);
     }
     Ok(Plan { nodes, options })
 }
@@ -78,17 +75,27 @@ struct Needs {
     arrival: bool,
 }
 
+/// What anybody demands of a relation that has state.
+#[derive(Clone, Default)]
+struct Demand {
+    columns: BTreeSet<usize>,
+    retractions: bool,
+}
+
 struct Lowering<'w> {
     windows: &'w [WindowInfo],
     /// How long state is kept of keys that no row comes for; `None` for ever.
     state_ttl_ms: Option<i64>,
     needs: BTreeMap<String, Needs>,
+    /// By the relation's canonical text.
+    demands: BTreeMap<String, Demand>,
     nodes: Vec<Node>,
     /// How far each node's output may lie behind its sources' watermark, in milliseconds.
     lags: Vec<i64>,
-    /// Nodes by their meaning, so that equal ones are one.
-    /// The nodes that there are, by what they are.
+    /// The nodes that there are, by what they are, so that equal ones are one.
     known: HashMap<String, NodeId>,
+    /// The nodes that only leave out columns of another one, with that.
+    narrowed_from: HashMap<NodeId, NodeId>,
 }
 
 /// A relation as a node.
@@ -112,7 +119,25 @@ impl Lowered {
     }
 }
 
-impl Lowering<'_> {
+impl<'w> Lowering<'w> {
+    fn new(
+        windows: &'w [WindowInfo],
+        state_ttl_ms: Option<i64>,
+        needs: BTreeMap<String, Needs>,
+        demands: BTreeMap<String, Demand>,
+    ) -> Self {
+        Lowering {
+            windows,
+            state_ttl_ms,
+            needs,
+            demands,
+            nodes: Vec::new(),
+            lags: Vec::new(),
+            known: HashMap::new(),
+            narrowed_from: HashMap::new(),
+        }
+    }
+
     fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id]
     }
@@ -174,14 +199,16 @@ impl Lowering<'_> {
         node
     }
 
-    /// A hash of a node's meaning and of all that is upstream of it. Where two nodes mean the same
-    /// and are not one (a table is written twice), the second counts on.
+    /// A hash of a node's meaning and of all that is upstream of it, but for columns that are left
+    /// out on the way: whether there are any depends on what other queries read. Where two nodes
+    /// mean the same and are not one (a table is written twice), the second counts on.
     fn operator_id(&self, kind: &NodeKind, inputs: &[NodeId]) -> u64 {
         let upstream: Vec<&Node> = inputs.iter().map(|&input| &self.nodes[input]).collect();
         let mut hash = Fnv::default();
         hash.write(meaning::of(kind, &upstream).as_bytes());
-        for node in upstream {
-            hash.write(&node.operator_id.to_le_bytes());
+        for input in inputs {
+            let whole = self.narrowed_from.get(input).unwrap_or(input);
+            hash.write(&self.nodes[*whole].operator_id.to_le_bytes());
         }
         while self.nodes.iter().any(|node| node.operator_id == hash.0) {
             hash.write(b"again");
@@ -252,8 +279,15 @@ impl Lowering<'_> {
             fields.push(Field::new(ARRIVAL, DataType::Int64, true));
         }
         let schema: SchemaRef = Arc::new(Schema::new(fields));
-        let spec =
-            MapSpec { windows, predicate, projection: Some(projection), schema: schema.clone() };
+        let passes = |column| exprs.iter().any(|e| e.as_column() == Some(column));
+        let passes_all = (0..self.node(input).schema.fields().len()).all(passes);
+        let spec = MapSpec {
+            windows,
+            predicate,
+            projection: Some(projection),
+            has_idle_updates: updating && !passes_all,
+            schema: schema.clone(),
+        };
         Ok(self.add(NodeKind::Map(spec), vec![input], schema, updating))
     }
 
@@ -267,6 +301,8 @@ impl Lowering<'_> {
         arrival: bool,
         retractions: bool,
     ) -> Planned<Lowered> {
+        let Demand { columns: needed, retractions } = self.demand(relation, needed, retractions);
+        let needed = &needed;
         match &relation.op {
             Op::Scan(scan) => self.scan(scan, relation, &Reads::of(needed), arrival),
             Op::Values(batch) => Ok(self.values(batch, relation, arrival)),
@@ -307,6 +343,73 @@ impl Lowering<'_> {
             Op::Join { .. } => self.join(relation, needed),
             Op::Union { inputs } => self.union(relation, inputs, needed, arrival, retractions),
         }
+    }
+
+    /// The same with no other columns, for those who keep whole rows: what somebody else reads of
+    /// the same node would be kept for nothing.
+    fn lower_narrow(
+        &mut self,
+        relation: &Relation,
+        needed: &BTreeSet<usize>,
+        arrival: bool,
+        retractions: bool,
+    ) -> Planned<Lowered> {
+        let lowered = self.lower(relation, needed, arrival, retractions)?;
+        let arrival = lowered.arrival.filter(|_| arrival);
+        // Several columns may be one of the node's.
+        let kept: BTreeMap<usize, usize> = needed.iter().map(|&c| (lowered.at(c), c)).collect();
+        let width = kept.len() + usize::from(arrival.is_some());
+        if self.node(lowered.node).schema.fields().len() == width {
+            return Ok(lowered);
+        }
+        let column = |(&place, &column): (&usize, &usize)| {
+            Expr::column(place, relation.columns[column].data_type.clone(), At::default())
+        };
+        let exprs = kept.iter().map(column).collect();
+        let schema = self.node(lowered.node).schema.clone();
+        let names: Vec<String> = kept.keys().map(|&p| schema.field(p).name().clone()).collect();
+        let updating = relation.updating;
+        let node = self.map(lowered.node, None, None, exprs, &names, arrival, updating)?;
+        self.narrowed_from.insert(node, lowered.node);
+        let place = |column: Option<usize>| kept.keys().position(|&place| Some(place) == column);
+        let columns = lowered.columns.iter().map(|&column| place(column)).collect();
+        Ok(Lowered { node, columns, arrival: arrival.map(|_| kept.len()) })
+    }
+
+    /// What this reader and all others demand of a relation, as far as they are known.
+    fn demand(
+        &mut self,
+        relation: &Relation,
+        needed: &BTreeSet<usize>,
+        retractions: bool,
+    ) -> Demand {
+        if !has_state(&relation.op) {
+            return Demand { columns: needed.clone(), retractions };
+        }
+        let demand = self.demands.entry(canonical::text(relation)).or_default();
+        demand.columns.extend(needed);
+        demand.retractions |= retractions;
+        demand.clone()
+    }
+}
+
+/// Whether it keeps rows, so that it had better be one for all its readers.
+fn has_state(op: &Op) -> bool {
+    match op {
+        Op::Aggregate { .. }
+        | Op::RowNumber { .. }
+        | Op::Over { .. }
+        | Op::Pattern { .. }
+        | Op::TopN { .. }
+        | Op::Join { .. } => true,
+        Op::Scan(_)
+        | Op::Values(_)
+        | Op::Project { .. }
+        | Op::Filter { .. }
+        | Op::TimeFilter { .. }
+        | Op::Window { .. }
+        | Op::Unnest { .. }
+        | Op::Union { .. } => false,
     }
 }
 

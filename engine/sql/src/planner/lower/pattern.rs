@@ -45,7 +45,7 @@ impl Lowering<'_> {
                 }
             }
         }
-        let lowered = self.lower(input, &below, true, true)?;
+        let lowered = self.lower_narrow(input, &below, true, true)?;
         let mut variables = Vec::with_capacity(search.variables.len());
         for variable in &search.variables {
             let test = match &variable.test {

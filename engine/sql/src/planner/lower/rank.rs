@@ -34,7 +34,7 @@ impl Lowering<'_> {
             .collect();
         // A row and its retraction are equal but for their arrival, so rows that may be taken back
         // don't carry it.
-        let lowered = self.lower(input, &below, !input.updating, true)?;
+        let lowered = self.lower_narrow(input, &below, !input.updating, true)?;
         let rank_output = needed.contains(&rank);
         let window_end = window.and_then(|number| {
             let ends =
@@ -124,7 +124,7 @@ impl Lowering<'_> {
             .chain([time])
             .chain(arguments)
             .collect();
-        let lowered = self.lower(input, &below, true, true)?;
+        let lowered = self.lower_narrow(input, &below, true, true)?;
         let functions = calls
             .iter()
             .map(|call| match call {
