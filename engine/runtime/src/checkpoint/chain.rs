@@ -85,6 +85,7 @@ impl Chain {
         let (store, merging) = (self.store.clone(), parts.clone());
         let thread = std::thread::Builder::new().name("compaction".to_owned());
         let spawned = thread.spawn(move || {
+            step_back();
             let link = if is_base { Link::Base } else { Link::Delta };
             // Nobody listens any more when the job has ended.
             let _ = sender.send(merged(store.as_ref(), &merging, link, name));
@@ -93,6 +94,19 @@ impl Chain {
             Ok(_) => self.merge = Some(Merge { parts, outcome }),
             Err(error) => tracing::warn!("merging state: {error}"),
         }
+    }
+}
+
+/// How much nicer a thread that merges is than the workers: it then has a quarter of a core that
+/// a worker wants too.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 6;
+
+/// Lets the workers go first, where threads have a priority of their own.
+fn step_back() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::debug!("the priority of merging: {error}");
     }
 }
 
