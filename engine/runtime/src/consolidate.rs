@@ -5,10 +5,15 @@
 //! wins, which is what an append-only stream into an updating table means; in an updating stream
 //! it says that the plan's key is none, so they are counted.
 
-use arrow::array::{ArrayRef, UInt32Array};
+use arrow::array::{ArrayRef, DynComparator, UInt32Array, make_comparator};
+use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
-use arrow::row::{RowConverter, Rows, SortField};
+use arrow::row::{RowConverter, SortField};
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_table::{Entry, HashTable};
+use std::cmp::Ordering;
+use std::hash::BuildHasher;
 use tidemill_operators::Batch;
 
 /// The outcome of [`by_key`].
@@ -28,41 +33,28 @@ pub(crate) fn by_key(
     keys: &[usize],
 ) -> Result<Consolidated, ArrowError> {
     let all = Batch::concat(schema, batches)?;
-    let key_columns: Vec<ArrayRef> = keys.iter().map(|&k| all.column(k).clone()).collect();
-    let key_rows = encode(&key_columns)?;
-    // Without deletions nothing can cancel, so whole rows need not be compared.
-    let whole_rows = match all.weights() {
-        None => None,
-        Some(_) => Some(encode(all.columns().columns())?),
+    let groups = Groups::of(&all, keys)?;
+    let columns = all.columns().columns().iter();
+    let comparators: Vec<DynComparator> = columns
+        .map(|column| make_comparator(column, column, SortOptions::default()))
+        .collect::<Result<_, _>>()?;
+    let compare = |a: u32, b: u32| {
+        let mut columns = comparators.iter().map(|compare| compare(a as usize, b as usize));
+        columns.find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     };
-    let mut order: Vec<u32> = (0..all.len() as u32).collect();
-    order.sort_unstable_by(|&a, &b| {
-        let (x, y) = (a as usize, b as usize);
-        let by_whole = || whole_rows.as_ref().map(|w| w.row(x).cmp(&w.row(y)));
-        let by_key = key_rows.row(x).cmp(&key_rows.row(y));
-        by_key.then_with(|| by_whole().unwrap_or(std::cmp::Ordering::Equal)).then(a.cmp(&b))
-    });
     let mut ambiguous_keys = 0;
-    let mut chosen: Vec<(u32, i64)> = Vec::new();
-    for group in order.chunk_by(|&a, &b| key_rows.row(a as usize) == key_rows.row(b as usize)) {
-        let mut inserted: Option<u32> = None;
-        let mut deleted: Option<u32> = None;
-        let mut insertions = 0;
-        for same in group.chunk_by(|&a, &b| {
-            whole_rows.as_ref().is_none_or(|w| w.row(a as usize) == w.row(b as usize))
-        }) {
-            let weight: i64 = same.iter().map(|&row| all.weight(row as usize)).sum();
-            let last = same.last().copied();
-            if weight > 0 {
-                insertions += 1;
-                inserted = inserted.max(last);
-            } else if weight < 0 {
-                deleted = deleted.max(last);
-            }
-        }
+    let mut chosen: Vec<(u32, i64)> = Vec::with_capacity(groups.heads.len());
+    let mut rows = Vec::new();
+    for &head in &groups.heads {
+        rows.clear();
+        rows.extend(groups.rows_from(head));
+        let Outcome { row, insertions } = match all.weights() {
+            // Nothing can cancel, so rows need not be compared.
+            None => Outcome { row: rows.last().map(|&last| (last, 1)), insertions: 1 },
+            Some(weights) => outcome(&mut rows, weights, &compare),
+        };
         ambiguous_keys += usize::from(insertions > 1);
-        let outcome = inserted.map(|row| (row, 1)).or(deleted.map(|row| (row, -1)));
-        chosen.extend(outcome);
+        chosen.extend(row);
     }
     chosen.sort_unstable();
     let indices = UInt32Array::from_iter_values(chosen.iter().map(|&(row, _)| row));
@@ -72,9 +64,73 @@ pub(crate) fn by_key(
     Ok(Consolidated { rows: Batch::new(columns, weights), ambiguous_keys })
 }
 
-fn encode(columns: &[ArrayRef]) -> Result<Rows, ArrowError> {
-    let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
-    RowConverter::new(fields)?.convert_columns(columns)
+/// What remains of one key.
+struct Outcome {
+    /// Its new row, or its old one as a deletion.
+    row: Option<(u32, i64)>,
+    /// How many different new rows it has.
+    insertions: usize,
+}
+
+/// What remains of the rows of one key, which are given in the order of their arrival.
+fn outcome(rows: &mut [u32], weights: &[i64], compare: &impl Fn(u32, u32) -> Ordering) -> Outcome {
+    rows.sort_unstable_by(|&a, &b| compare(a, b).then(a.cmp(&b)));
+    let (mut inserted, mut deleted, mut insertions) = (None, None, 0);
+    for same in rows.chunk_by(|&a, &b| compare(a, b).is_eq()) {
+        let weight: i64 = same.iter().map(|&row| weights[row as usize]).sum();
+        let last = same.last().copied();
+        if weight > 0 {
+            insertions += 1;
+            inserted = inserted.max(last);
+        } else if weight < 0 {
+            deleted = deleted.max(last);
+        }
+    }
+    let row = inserted.map(|row| (row, 1)).or(deleted.map(|row| (row, -1)));
+    Outcome { row, insertions }
+}
+
+/// The rows of a batch by their key, each key's as a list in the order of their arrival.
+struct Groups {
+    /// The first row of each key.
+    heads: Vec<u32>,
+    /// The next row of the same key, or the row itself if it is the last one.
+    next: Vec<u32>,
+}
+
+impl Groups {
+    fn of(rows: &Batch, keys: &[usize]) -> Result<Self, ArrowError> {
+        let columns: Vec<ArrayRef> = keys.iter().map(|&key| rows.column(key).clone()).collect();
+        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let encoded = RowConverter::new(fields)?.convert_columns(&columns)?;
+        let hasher = DefaultHashBuilder::default();
+        let hash = |row: u32| hasher.hash_one(encoded.row(row as usize).data());
+        let mut next: Vec<u32> = (0..rows.len() as u32).collect();
+        let mut heads = Vec::new();
+        // The last row of each key so far.
+        let mut lasts: HashTable<u32> = HashTable::with_capacity(rows.len());
+        for row in 0..rows.len() as u32 {
+            let same = |&last: &u32| encoded.row(last as usize) == encoded.row(row as usize);
+            match lasts.entry(hash(row), same, |&last| hash(last)) {
+                Entry::Vacant(unseen) => {
+                    unseen.insert(row);
+                    heads.push(row);
+                }
+                Entry::Occupied(mut seen) => {
+                    next[*seen.get() as usize] = row;
+                    *seen.get_mut() = row;
+                }
+            }
+        }
+        Ok(Groups { heads, next })
+    }
+
+    /// The rows of a key from one of them on.
+    fn rows_from(&self, row: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(Some(row), |&row| {
+            Some(self.next[row as usize]).filter(|&next| next != row)
+        })
+    }
 }
 
 #[cfg(test)]
