@@ -8,7 +8,8 @@
 //! An event's record says when it was *due*, not when it was sent, so that a sender that is held
 //! up doesn't hide what its events had to wait (coordinated omission). A checkpoint's manifest
 //! says which records of the input it reflects, and how many rows each result topic holds with it;
-//! a reader of the topic says when it had so many. An event that changes no result has no latency.
+//! a reader of the topic says when it had so many. An event that changes no result has no latency;
+//! one whose results have not come when the measurement ends has waited until then.
 
 use crate::commands::generate::{self, Topics};
 use crate::engine::Engine;
@@ -77,7 +78,7 @@ impl Watched<'_> {
         let state = self.stage.state().with_file_name("latency");
         let mut engine = self.engine(&state)?;
         let over = AtomicBool::new(false);
-        let (started_ms, cuts, arrivals) = thread::scope(|threads| {
+        let (started_ms, over_ms, cuts, arrivals) = thread::scope(|threads| {
             let cuts = threads.spawn(|| self.cuts(&state, &over));
             let readers = self.job.results.iter().map(|topic| {
                 let reader = threads.spawn(|| self.arrivals(topic.name, &over));
@@ -87,6 +88,7 @@ impl Watched<'_> {
             let started_ms = now_ms();
             let sent = self.send(records).and_then(|()| engine.check_alive());
             sleep(SETTLING);
+            let over_ms = now_ms();
             over.store(true, Ordering::Release);
             let panicked = |_| Failure::from(anyhow!("a reader of results failed"));
             let cuts = cuts.join().map_err(panicked)?;
@@ -94,14 +96,14 @@ impl Watched<'_> {
             for (topic, reader) in readers {
                 arrivals.insert(topic, reader.join().map_err(panicked)??);
             }
-            sent.map(|()| (started_ms, cuts, arrivals))
+            sent.map(|()| (started_ms, over_ms, cuts, arrivals))
         })?;
         if self.stop.load(Ordering::Acquire) {
             return Ok(None);
         }
         drop(engine);
         let from_ms = started_ms + WARM_UP.as_millis() as i64;
-        Ok(Some(latencies(&cuts, &arrivals, &self.due()?, from_ms)))
+        Ok(Some(latencies(&cuts, &arrivals, &self.due()?, (from_ms, over_ms))))
     }
 
     fn engine(&self, state: &Path) -> Result<Engine, Failure> {
@@ -192,6 +194,12 @@ impl Arrivals {
 }
 
 impl Cut {
+    /// How many of the events of a lane that had so many are reflected.
+    fn place(&self, lane: &str, events: usize) -> usize {
+        let position = self.positions.get(lane).copied().unwrap_or(0);
+        usize::try_from(position).unwrap_or(0).min(events)
+    }
+
     fn of(manifest: &Manifest) -> Self {
         let sources = manifest.sources.iter().flat_map(|source| &source.positions);
         let positions = sources.map(|(lane, &position)| (lane.clone(), position)).collect();
@@ -203,40 +211,59 @@ impl Cut {
         Cut { positions, rows }
     }
 
-    /// When readers had all that changed since the checkpoint before; `None` if nothing did or not
-    /// all of it came.
-    fn visible_ms(&self, before: &Cut, arrivals: &BTreeMap<String, Arrivals>) -> Option<i64> {
+    /// When readers had all that changed since the checkpoint before.
+    fn seen(&self, before: &Cut, arrivals: &BTreeMap<String, Arrivals>) -> Seen {
         let rows_before = |table: &String| before.rows.get(table).copied().unwrap_or(0);
         let changed = self.rows.iter().filter(|&(table, &rows)| rows > rows_before(table));
         let times: Option<Vec<i64>> =
             changed.map(|(table, &rows)| arrivals.get(table)?.reached(rows)).collect();
-        times?.into_iter().max()
+        match times.map(|times| times.into_iter().max()) {
+            None => Seen::NotYet,
+            Some(None) => Seen::Nothing,
+            Some(Some(at_ms)) => Seen::At(at_ms),
+        }
     }
 }
 
-/// How long each event that was due at `from_ms` or later took to be seen, in milliseconds.
+/// When readers had what a checkpoint changed.
+#[derive(Clone, Copy, Debug)]
+enum Seen {
+    /// It changed nothing.
+    Nothing,
+    At(i64),
+    NotYet,
+}
+
+/// How long each event that was due at `from_ms` or later took to be seen, or at least took until
+/// `over_ms`, in milliseconds.
 fn latencies(
     cuts: &[Cut],
     arrivals: &BTreeMap<String, Arrivals>,
     due_ms: &BTreeMap<String, Vec<i64>>,
-    from_ms: i64,
+    (from_ms, over_ms): (i64, i64),
 ) -> Histogram<u64> {
     let mut histogram =
         Histogram::new_with_bounds(1, LATENCY_MS_MAX, 3).expect("the bounds are in order");
+    let mut record = |events: &[i64], seen_ms: i64| {
+        for due_ms in events.iter().filter(|&&due_ms| due_ms >= from_ms) {
+            histogram.saturating_record(seen_ms.saturating_sub(*due_ms).max(0) as u64);
+        }
+    };
     let mut before = &Cut::default();
     for cut in cuts {
-        let visible_ms = cut.visible_ms(before, arrivals);
-        for (lane, &end) in &cut.positions {
-            let begin = before.positions.get(lane).copied().unwrap_or(0);
-            let due = due_ms.get(lane).map_or(&[][..], Vec::as_slice);
-            let place = |offset: i64| (offset.max(0) as usize).min(due.len());
-            let events = due.get(place(begin)..place(end)).unwrap_or_default();
-            let measured = events.iter().filter(|&&due_ms| due_ms >= from_ms);
-            for (due_ms, visible_ms) in measured.filter_map(|due| Some((due, visible_ms?))) {
-                histogram.saturating_record(visible_ms.saturating_sub(*due_ms).max(0) as u64);
-            }
+        let seen_ms = match cut.seen(before, arrivals) {
+            Seen::Nothing => None,
+            Seen::At(at_ms) => Some(at_ms),
+            Seen::NotYet => Some(over_ms),
+        };
+        for (lane, due) in due_ms {
+            let events = &due[before.place(lane, due.len())..cut.place(lane, due.len())];
+            seen_ms.into_iter().for_each(|seen_ms| record(events, seen_ms));
         }
         before = cut;
+    }
+    for (lane, due) in due_ms {
+        record(&due[before.place(lane, due.len())..], over_ms);
     }
     histogram
 }
@@ -266,11 +293,17 @@ mod tests {
         // The second checkpoint's two rows are there at 200 and 210, the third has none.
         let cuts = [cut(1, 1), cut(3, 3), cut(4, 3)];
         let seen = arrivals(&[(150, 1), (200, 2), (210, 3)]);
-        let all = latencies(&cuts, &seen, &due, 0);
-        let recorded: Vec<u64> = all.iter_recorded().map(|at| at.value_iterated_to()).collect();
-        assert_eq!(recorded, [50, 90, 100]);
-        assert_eq!(latencies(&cuts, &seen, &due, 115).len(), 1, "what came before is warm-up");
-        assert_eq!(latencies(&cuts, &arrivals(&[]), &due, 0).len(), 0, "nobody saw anything");
+        let values = |seen, from_ms| -> Vec<u64> {
+            let all = latencies(&cuts, seen, &due, (from_ms, 1_000));
+            all.iter_recorded().map(|at| at.value_iterated_to()).collect()
+        };
+        assert_eq!(values(&seen, 0), [50, 90, 100]);
+        assert_eq!(values(&seen, 115), [90], "what came before is warm-up");
+        // Nobody saw anything, and the last event changed nothing.
+        assert_eq!(values(&arrivals(&[]), 0), [880, 890, 900]);
+        let unread = BTreeMap::from([("in/0".to_owned(), vec![100, 110, 120, 130, 140])]);
+        let late = latencies(&cuts, &seen, &unread, (140, 1_000));
+        assert_eq!((late.len(), late.max()), (1, 860), "no checkpoint reflects it");
     }
 
     #[test]
