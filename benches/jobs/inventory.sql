@@ -18,7 +18,7 @@ COMMENT ON TABLE items IS 'input, changelog';
 
 -- Lines of receipts that came when their hour was over. Positions count them.
 CREATE TABLE late_lines (
-  store_id VARCHAR, receipt_id BIGINT, line INTEGER, quantity BIGINT, amount DECIMAL(38, 2), ts TIMESTAMP
+  store_id VARCHAR, opens_receipt BOOLEAN, quantity BIGINT, amount DECIMAL(38, 2), ts TIMESTAMP
 );
 COMMENT ON TABLE late_lines IS 'late for window aggregate';
 
@@ -50,15 +50,13 @@ FROM stock_positions WHERE on_hand < 0;
 COMMENT ON VIEW negative_stock IS 'result, latest of each key';
 
 CREATE VIEW sales_by_store_hour AS
-SELECT date_trunc('hour', ts) AS window_start, store_id, count(DISTINCT receipt_id) AS receipts,
+SELECT date_trunc('hour', ts) AS window_start, store_id, count(*) FILTER (opens_receipt) AS receipts,
        sum(quantity)::BIGINT AS pieces, sum(amount)::DECIMAL(38, 2) AS revenue
 FROM (
-  SELECT DISTINCT ON (store_id, receipt_id, line) *
-  FROM (
-    SELECT store_id, receipt_id, line, quantity, (quantity * unit_price)::DECIMAL(38, 2) AS amount, ts FROM lines
-    EXCEPT ALL
-    SELECT store_id, receipt_id, line, quantity, amount, ts FROM late_lines
-  )
+  SELECT store_id, line = 1 AS opens_receipt, quantity, (quantity * unit_price)::DECIMAL(38, 2) AS amount, ts
+  FROM (SELECT DISTINCT ON (store_id, receipt_id, line) * FROM lines)
+  EXCEPT ALL
+  SELECT store_id, opens_receipt, quantity, amount, ts FROM late_lines
 )
 GROUP BY ALL;
 COMMENT ON VIEW sales_by_store_hour IS 'result';

@@ -96,22 +96,22 @@ SELECT DISTINCT day FROM distinct_orders;
 CREATE VIEW calendar AS
 SELECT MAX(day) AS today FROM days;
 
--- What a day's customers score today. A new day is joined with the days there were, not with the
--- customers, and DISTINCT says only what changes: so it touches those whose time has come.
+-- What the customers of the last half year's days score today; those of all days before score 1. A
+-- new day is joined with those days, not with the customers, and DISTINCT says only what changes: so
+-- it touches those whose time has come.
 CREATE VIEW recencies AS
 SELECT DISTINCT d.day,
        CASE
          WHEN d.day > c.today - INTERVAL '30' DAY THEN 5
          WHEN d.day > c.today - INTERVAL '60' DAY THEN 4
          WHEN d.day > c.today - INTERVAL '90' DAY THEN 3
-         WHEN d.day > c.today - INTERVAL '180' DAY THEN 2
-         ELSE 1
+         ELSE 2
        END AS recency
 FROM days AS d
-CROSS JOIN calendar AS c;
+JOIN calendar AS c ON d.day > c.today - INTERVAL '180' DAY;
 
 CREATE VIEW scores AS
-SELECT t.user_id, t.last_order_day, t.orders, t.revenue, r.recency,
+SELECT t.user_id, t.last_order_day, t.orders, t.revenue, COALESCE(r.recency, 1) AS recency,
        CASE
          WHEN t.orders >= 10 THEN 5
          WHEN t.orders >= 6 THEN 4
@@ -127,7 +127,7 @@ SELECT t.user_id, t.last_order_day, t.orders, t.revenue, r.recency,
          ELSE 1
        END AS monetary
 FROM totals AS t
-JOIN recencies AS r ON r.day = t.last_order_day;
+LEFT JOIN recencies AS r ON r.day = t.last_order_day;
 
 -- Exactly one name for each pair of scores: how lately, and how much (the better of F and M).
 CREATE FUNCTION segment(recency INT, worth INT) RETURNS STRING

@@ -120,7 +120,7 @@ CREATE TABLE negative_stock (
 -- A position must take in the receipts of a store whose line was down for an hour, too, so this
 -- looks at all ids there ever were, not at a window.
 CREATE VIEW distinct_receipts AS
-SELECT store_id, lines
+SELECT store_id, lines, ts
 FROM (
   SELECT *, ROW_NUMBER() OVER (PARTITION BY store_id, receipt_id ORDER BY ts ASC) AS copy
   FROM pos_transactions
@@ -135,21 +135,20 @@ FROM (
 )
 WHERE copy = 1;
 
+-- An item may stand on a receipt twice: as two lines. Each receipt has one that is its first.
+CREATE VIEW sold_lines AS
+SELECT store_id, line = 1 AS opens_receipt, item_id, quantity, quantity * unit_price AS amount, ts
+FROM distinct_receipts
+CROSS JOIN UNNEST(lines) WITH ORDINALITY AS l(item_id, quantity, unit_price, line);
+
 CREATE VIEW positions AS
 SELECT store_id, item_id, SUM(change) AS on_hand
 FROM (
-  SELECT store_id, item_id, -quantity AS change
-  FROM distinct_receipts CROSS JOIN UNNEST(lines) AS l(item_id, quantity, unit_price)
+  SELECT store_id, item_id, -quantity AS change FROM sold_lines
   UNION ALL
   SELECT store_id, item_id, quantity AS change FROM distinct_movements
 )
 GROUP BY store_id, item_id;
-
--- One row for each line: an item may stand on a receipt twice.
-CREATE VIEW sold_lines AS
-SELECT store_id, receipt_id, line, quantity, quantity * unit_price AS amount, ts
-FROM pos_transactions
-CROSS JOIN UNNEST(lines) WITH ORDINALITY AS l(item_id, quantity, unit_price, line);
 
 EXECUTE STATEMENT SET
 BEGIN
@@ -165,18 +164,12 @@ FROM positions AS p
 JOIN items AS i ON p.item_id = i.item_id
 WHERE p.on_hand < i.reorder_point;
 
--- The inner group counts a line that was sent twice once, and lives as long as its hour.
 INSERT INTO sales_by_store_hour
 SELECT window_start, store_id,
-       COUNT(DISTINCT receipt_id) AS receipts,
+       COUNT(*) FILTER (WHERE opens_receipt) AS receipts,
        SUM(quantity) AS pieces,
        SUM(amount) AS revenue
-FROM (
-  SELECT window_start, window_end, store_id, receipt_id, line,
-         MAX(quantity) AS quantity, MAX(amount) AS amount
-  FROM TABLE(TUMBLE(TABLE sold_lines, DESCRIPTOR(ts), INTERVAL '1' HOUR))
-  GROUP BY window_start, window_end, store_id, receipt_id, line
-)
+FROM TABLE(TUMBLE(TABLE sold_lines, DESCRIPTOR(ts), INTERVAL '1' HOUR))
 GROUP BY window_start, window_end, store_id;
 
 INSERT INTO negative_stock
