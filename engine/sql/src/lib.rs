@@ -23,7 +23,9 @@ pub mod types;
 
 pub use error::{ErrorKind, SqlError, SqlWarning};
 pub use explain::explain;
-pub use session::{OPTIONS, Planned, RENAMED_OPTIONS, Results, plan_results, plan_session};
+pub use session::{
+    OPTIONS, Planned, RENAMED_OPTIONS, Results, kernels_of, plan_results, plan_session,
+};
 pub use text::SourceText;
 pub use types::SqlType;
 

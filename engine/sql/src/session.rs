@@ -5,9 +5,13 @@ use crate::error::{
     At, ErrorKind, Planned as PlannedOr, Refusal, SqlError, SqlWarning, did_you_mean,
 };
 use crate::explain;
+use crate::functions::Kernel;
 use crate::parser::{Show, Statement, StatementKind, parse};
 use crate::plan::Plan;
-use crate::planner::{BoundInsert, Planner, STATE_TTL, Surprise, lower, surprises};
+use crate::planner::bind::{Context, Names};
+use crate::planner::expr::Expr;
+use crate::planner::relation::Op;
+use crate::planner::{BoundInsert, Planner, STATE_TTL, Surprise, kernels, lower, surprises};
 use crate::text::{SourceText, Text};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
@@ -71,6 +75,22 @@ pub fn plan_results(
     let texts = substituted(files, variables)?;
     let mut session = Session::new(variables, connectors);
     session.read_back(&texts).map_err(|refusal| locate(*refusal, &texts))
+}
+
+/// Whose kernels compute an expression without columns: its parts that compute something,
+/// outermost first, with their names if they are functions.
+///
+/// # Errors
+/// If it is none.
+pub fn kernels_of(
+    expression: &str,
+    connectors: &dyn Connectors,
+) -> Result<Vec<(String, Kernel)>, SqlError> {
+    let file = SourceText { name: "expression".to_owned(), text: format!("SELECT {expression}") };
+    let texts = substituted(vec![file], &BTreeMap::new())?;
+    let mut session = Session::new(&BTreeMap::new(), connectors);
+    let bound = session.selected(&texts[0]).map_err(|refusal| locate(*refusal, &texts))?;
+    Ok(bound.first().map(kernels).unwrap_or_default())
 }
 
 /// The texts of a session, with their variables replaced.
@@ -188,6 +208,21 @@ impl<'a> Session<'a> {
         Ok(read)
     }
 
+    /// The expressions that a text of one query selects.
+    fn selected(&mut self, text: &Text) -> PlannedOr<Vec<Expr>> {
+        let parsed = parse(&text.substituted, 0)?;
+        self.planner.types.push(parsed.types);
+        let names = Names::default();
+        let context = Context { file: 0, names: &names, outer: None };
+        match parsed.statements.into_iter().next().map(|statement| statement.kind) {
+            Some(StatementKind::Query(query)) => match self.planner.query(&query, context)?.op {
+                Op::Project { exprs, .. } => Ok(exprs),
+                _ => Ok(Vec::new()),
+            },
+            _ => Ok(Vec::new()),
+        }
+    }
+
     fn statements(&mut self, texts: &[Text]) -> PlannedOr<()> {
         for (key, value) in &self.options {
             check_key(key, At::default())?;
@@ -220,12 +255,8 @@ impl<'a> Session<'a> {
                 let names = (create.name.clone(), create.query.clone());
                 self.planner.catalog.create_view(create)?;
                 // A view is checked where it is created, not where it is first used.
-                let context_names = crate::planner::bind::Names::default();
-                let context = crate::planner::bind::Context {
-                    file: names.0.at.file,
-                    names: &context_names,
-                    outer: None,
-                };
+                let context_names = Names::default();
+                let context = Context { file: names.0.at.file, names: &context_names, outer: None };
                 self.planner.query(&names.1, context).map(drop)
             }
             StatementKind::CreateFunction(create) => self.planner.create_function(&create),

@@ -1,6 +1,7 @@
 //! Sessions and the plans that come of them.
 
 mod fuzz;
+mod lazy;
 mod pattern;
 
 use crate::plan::{NodeKind, Plan};

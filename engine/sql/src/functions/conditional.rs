@@ -1,35 +1,24 @@
-//! Functions that choose among their arguments, and the common type they choose in.
+//! Functions that choose among their arguments, all of which they evaluate, and the common type
+//! they choose in. Those that evaluate only what they need are no functions but `CASE`: see
+//! `planner/bind/call.rs`.
 
-use super::function::{Definition, Kind, Shape, Takes, gives_boolean, gives_first, sql_type_name};
+use super::function::{Definition, Kind, Takes, gives_boolean, gives_first, sql_type_name};
 use super::values::Call;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::kernels::cmp;
 use arrow::compute::kernels::zip::zip;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Result, plan_err};
-use datafusion::logical_expr::{Expr, when};
 use std::sync::Arc;
 
 /// The functions of this family.
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition::new("IF", Takes::Custom(coerce_if), gives_last, if_then_else).lazily(expand_if),
-    Definition::new("COALESCE", Takes::Custom(coerce_common), gives_first, coalesce)
-        .lazily(expand_coalesce),
-    Definition::new("IFNULL", Takes::Custom(coerce_two), gives_first, coalesce)
-        .lazily(expand_coalesce),
-    Definition::new("NVL", Takes::Custom(coerce_two), gives_first, coalesce)
-        .lazily(expand_coalesce),
-    Definition::new("NULLIF", Takes::Custom(coerce_nullif), gives_first, nullif),
     Definition::new("GREATEST", Takes::Custom(coerce_common), gives_first, greatest),
     Definition::new("LEAST", Takes::Custom(coerce_common), gives_first, least),
     Definition::new("IS_ALPHA", Takes::Fixed(&[Kind::Text], &[]), gives_boolean, is_alpha),
     Definition::new("IS_DECIMAL", Takes::Fixed(&[Kind::Text], &[]), gives_boolean, is_decimal),
     Definition::new("IS_DIGIT", Takes::Fixed(&[Kind::Text], &[]), gives_boolean, is_digit),
 ];
-
-fn gives_last(shape: &Shape<'_>) -> Result<DataType> {
-    Ok(shape.types[shape.types.len() - 1].clone())
-}
 
 /// An exact number's digits, all and behind the point.
 pub(super) fn as_decimal(data_type: &DataType) -> Option<(u8, i8)> {
@@ -120,88 +109,6 @@ fn coerce_common(name: &str, given: &[DataType]) -> Result<Vec<DataType>> {
     Ok(vec![common_or_error(name, given)?; given.len()])
 }
 
-fn coerce_two(name: &str, given: &[DataType]) -> Result<Vec<DataType>> {
-    if given.len() != 2 {
-        return plan_err!(
-            "{name} takes 2 arguments (a value, its substitute), not {}",
-            given.len()
-        );
-    }
-    coerce_common(name, given)
-}
-
-fn coerce_if(name: &str, given: &[DataType]) -> Result<Vec<DataType>> {
-    let [condition, then, otherwise] = given else {
-        return plan_err!(
-            "{name} takes 3 arguments (a boolean, a value, a value), not {}",
-            given.len()
-        );
-    };
-    if !matches!(condition, DataType::Boolean | DataType::Null) {
-        let got = sql_type_name(condition);
-        return plan_err!("{name}: argument 1 must be a boolean, not {got}");
-    }
-    let common = common_or_error(name, &[then.clone(), otherwise.clone()])?;
-    Ok(vec![DataType::Boolean, common.clone(), common])
-}
-
-/// The result has the type of the first argument, so that one stays as it is.
-fn coerce_nullif(name: &str, given: &[DataType]) -> Result<Vec<DataType>> {
-    if given.len() != 2 {
-        return plan_err!("{name} takes 2 arguments (a value, a value), not {}", given.len());
-    }
-    common_or_error(name, given)?;
-    Ok(given.to_vec())
-}
-
-fn expand_if(args: Vec<Expr>) -> Result<Expr> {
-    match <[Expr; 3]>::try_from(args) {
-        Ok([condition, then, otherwise]) => when(condition, then).otherwise(otherwise),
-        Err(args) => plan_err!("IF takes 3 arguments, not {}", args.len()),
-    }
-}
-
-fn expand_coalesce(mut args: Vec<Expr>) -> Result<Expr> {
-    let Some(last) = args.pop() else { return plan_err!("COALESCE takes 1 or more arguments") };
-    let mut args = args.into_iter();
-    let Some(first) = args.next() else { return Ok(last) };
-    let mut chosen = when(first.clone().is_not_null(), first);
-    for arg in args {
-        chosen = chosen.when(arg.clone().is_not_null(), arg);
-    }
-    chosen.otherwise(last)
-}
-
-fn if_then_else(call: &Call<'_>) -> Result<ArrayRef> {
-    let condition = call.booleans(0)?;
-    let mask: BooleanArray = (0..call.rows).map(|row| condition.get(row)).collect();
-    Ok(zip(&mask, &call.column(1)?, &call.column(2)?)?)
-}
-
-fn coalesce(call: &Call<'_>) -> Result<ArrayRef> {
-    let mut chosen = call.column(0)?;
-    for index in 1..call.count() {
-        if chosen.logical_null_count() == 0 {
-            break;
-        }
-        let mask = arrow::compute::is_not_null(&chosen)?;
-        chosen = zip(&mask, &chosen, &call.column(index)?)?;
-    }
-    Ok(chosen)
-}
-
-fn nullif(call: &Call<'_>) -> Result<ArrayRef> {
-    let (value, unwanted) = (call.column(0)?, call.column(1)?);
-    let types = [value.data_type().clone(), unwanted.data_type().clone()];
-    let common = common_or_error(call.name, &types)?;
-    if common.is_null() || types[1].is_null() {
-        return Ok(value);
-    }
-    let left = arrow::compute::cast(&value, &common)?;
-    let right = arrow::compute::cast(&unwanted, &common)?;
-    Ok(arrow::compute::nullif(&value, &cmp::eq(&left, &right)?)?)
-}
-
 fn greatest(call: &Call<'_>) -> Result<ArrayRef> {
     extreme(call, |candidate, best| cmp::gt(candidate, best))
 }
@@ -259,7 +166,6 @@ fn is_decimal(call: &Call<'_>) -> Result<ArrayRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use datafusion::prelude::lit;
 
     #[test]
     fn types_meet_as_in_flink() {
@@ -276,12 +182,5 @@ mod tests {
         for (types, expected) in cases {
             assert_eq!(common_type(&types), expected, "{types:?}");
         }
-    }
-
-    #[test]
-    fn a_lazy_function_expands_to_a_case() {
-        let coalesced = expand_coalesce(vec![lit(1), lit(2), lit(3)]).unwrap();
-        assert!(matches!(coalesced, Expr::Case(_)));
-        assert_eq!(expand_coalesce(vec![lit(1)]).unwrap(), lit(1));
     }
 }

@@ -4,14 +4,14 @@
 //! (so that DataFusion inserts the casts and never wraps our message), and the check itself, with
 //! a message that says which argument is wrong and what is wanted, comes with the return type.
 
+use super::Kernel;
 use super::values::Call;
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use chrono_tz::Tz;
 use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
-use datafusion::logical_expr::simplify::{ExprSimplifyResult, SimplifyContext};
 use datafusion::logical_expr::{
-    ColumnarValue, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
     Volatility,
 };
 use std::hash::{Hash, Hasher};
@@ -30,8 +30,8 @@ pub(super) struct Definition {
     pub run: fn(&Call<'_>) -> Result<ArrayRef>,
     /// Whether its result changes from call to call, so that it is no constant.
     pub changes: Changes,
-    /// The expression it stands for, if its arguments must not all be evaluated.
-    pub lazily: Option<fn(Vec<Expr>) -> Result<Expr>>,
+    /// Whose kernel that is.
+    pub kernel: Kernel,
 }
 
 /// Whether a function's result depends on more than its arguments.
@@ -51,7 +51,7 @@ impl Definition {
         gives: fn(&Shape<'_>) -> Result<DataType>,
         run: fn(&Call<'_>) -> Result<ArrayRef>,
     ) -> Self {
-        Definition { name, takes, gives, run, changes: Changes::Never, lazily: None }
+        Definition { name, takes, gives, run, changes: Changes::Never, kernel: Kernel::Ours }
     }
 
     /// The same, but its result is different each time.
@@ -59,9 +59,9 @@ impl Definition {
         Definition { changes: Changes::Always, ..self }
     }
 
-    /// The same, but it stands for an expression that evaluates only what it needs.
-    pub const fn lazily(self, expand: fn(Vec<Expr>) -> Result<Expr>) -> Self {
-        Definition { lazily: Some(expand), ..self }
+    /// The same, but its kernel hands the columns on to one of DataFusion's.
+    pub const fn by_datafusion(self) -> Self {
+        Definition { kernel: Kernel::DataFusion, ..self }
     }
 }
 
@@ -283,6 +283,13 @@ impl Function {
     }
 }
 
+impl Function {
+    /// Whose kernel computes it.
+    pub fn kernel(&self) -> Kernel {
+        self.definition.kernel
+    }
+}
+
 impl PartialEq for Function {
     fn eq(&self, other: &Self) -> bool {
         self.definition.name == other.definition.name && self.zone == other.zone
@@ -342,17 +349,6 @@ impl ScalarUDFImpl for Function {
             return Ok(ColumnarValue::Scalar(ScalarValue::try_from_array(&result, 0)?));
         }
         Ok(ColumnarValue::Array(result))
-    }
-
-    fn simplify(&self, args: Vec<Expr>, _info: &SimplifyContext) -> Result<ExprSimplifyResult> {
-        match self.definition.lazily {
-            Some(expand) => Ok(ExprSimplifyResult::Simplified(expand(args)?)),
-            None => Ok(ExprSimplifyResult::Original(args)),
-        }
-    }
-
-    fn short_circuits(&self) -> bool {
-        self.definition.lazily.is_some()
     }
 }
 

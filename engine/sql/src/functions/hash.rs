@@ -15,18 +15,19 @@ const ONE: Takes = Takes::Fixed(&[Kind::TextOrBytes], &[]);
 
 /// The functions of this family.
 pub(super) const DEFINITIONS: &[Definition] = &[
-    Definition::new("MD5", ONE, gives_text, |call| digest(call, "md5")),
+    Definition::new("MD5", ONE, gives_text, |call| digest(call, "md5")).by_datafusion(),
     Definition::new("SHA1", ONE, gives_text, sha1_hex),
-    Definition::new("SHA224", ONE, gives_text, |call| digest(call, "sha224")),
-    Definition::new("SHA256", ONE, gives_text, |call| digest(call, "sha256")),
-    Definition::new("SHA384", ONE, gives_text, |call| digest(call, "sha384")),
-    Definition::new("SHA512", ONE, gives_text, |call| digest(call, "sha512")),
+    Definition::new("SHA224", ONE, gives_text, |call| digest(call, "sha224")).by_datafusion(),
+    Definition::new("SHA256", ONE, gives_text, |call| digest(call, "sha256")).by_datafusion(),
+    Definition::new("SHA384", ONE, gives_text, |call| digest(call, "sha384")).by_datafusion(),
+    Definition::new("SHA512", ONE, gives_text, |call| digest(call, "sha512")).by_datafusion(),
     Definition::new(
         "SHA2",
         Takes::Fixed(&[Kind::TextOrBytes, Kind::Integer], &[]),
         gives_text,
         sha2,
-    ),
+    )
+    .by_datafusion(),
 ];
 
 /// DataFusion's digests of a column.

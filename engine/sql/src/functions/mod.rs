@@ -47,6 +47,25 @@ const FAMILIES: &[&[Definition]] = &[
     url::DEFINITIONS,
 ];
 
+/// Whose code computes a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Tidemill's.
+    Ours,
+    /// DataFusion's, called from a function of ours or built into its expressions.
+    DataFusion,
+}
+
+/// Whose kernel computes a function.
+pub fn kernel(function: &ScalarUDF) -> Kernel {
+    let function = function.inner();
+    match function.downcast_ref::<Function>() {
+        Some(function) => function.kernel(),
+        None if cast::is_cast(function.as_ref()) => Kernel::Ours,
+        None => Kernel::DataFusion,
+    }
+}
+
 /// The functions of one session.
 #[derive(Debug, Clone)]
 pub struct Functions {

@@ -55,14 +55,20 @@ const AGGREGATES: &[(&str, AggregateName)] = &[
     ("VAR_SAMP", AggregateName::VarSamp),
 ];
 
-/// What only the planner knows: window functions, constructors, and what grouping sets are asked.
+/// What only the planner knows: window functions, constructors, what evaluates only the arguments
+/// that it needs, and what grouping sets are asked.
 const OTHERS: &[&str] = &[
+    "COALESCE",
     "DENSE_RANK",
     "GROUPING",
     "GROUPING_ID",
     "GROUP_ID",
+    "IF",
+    "IFNULL",
     "LAG",
     "MAP",
+    "NULLIF",
+    "NVL",
     "RANK",
     "ROW",
     "ROW_NUMBER",

@@ -12,6 +12,7 @@ mod compile;
 pub(crate) mod expr;
 mod formula;
 pub(crate) mod functions;
+mod kernels;
 mod lower;
 pub(crate) mod relation;
 mod rewrite;
@@ -22,6 +23,7 @@ mod time_filter;
 mod typing;
 mod user_function;
 
+pub(crate) use kernels::kernels;
 pub(crate) use lower::{STATE_TTL, lower};
 pub(crate) use sink::BoundInsert;
 pub(crate) use surprise::{Surprise, misread, surprises};

@@ -40,7 +40,7 @@ const TEXT: usize = 5;
 const INT: usize = 1;
 
 /// What is written otherwise than as `NAME(…)`: its name, how, and how many arguments it takes.
-const FORMS: [(&str, &str, usize); 31] = [
+const FORMS: [(&str, &str, usize); 35] = [
     ("+", "($0 + $1)", 2),
     ("-", "($0 - $1)", 2),
     ("*", "($0 * $1)", 2),
@@ -53,6 +53,10 @@ const FORMS: [(&str, &str, usize); 31] = [
     ("NOT", "(NOT $0)", 1),
     ("IS NULL", "($0 IS NULL)", 1),
     ("CASE", "CASE WHEN $0 THEN $1 ELSE $2 END", 3),
+    ("IF", "IF($0, $1, $2)", 3),
+    ("COALESCE", "COALESCE($0, $1, $2)", 3),
+    ("NVL", "NVL($0, $1)", 2),
+    ("NULLIF", "NULLIF($0, $1)", 2),
     ("LIKE", "($0 LIKE $1)", 2),
     ("IN", "($0 IN ($1, $2))", 3),
     ("CAST", "CAST($0 AS STRING)", 1),

@@ -5,7 +5,8 @@
 //! * A block of SQL with a block of text right behind it is run, behind the declarations above it,
 //!   and gives those rows, in any order.
 //! * In the page of functions an expression with an arrow behind it gives what follows the arrow;
-//!   an aggregate does so over the values before the arrow; what fails says why.
+//!   an aggregate does so over the values before the arrow; what fails says why. Whose kernel
+//!   computes a function is what its examples are planned to run on.
 
 use crate::pages::{Block, blocks, first_cells, page, pages, sections};
 use crate::suite::in_parallel;
@@ -17,8 +18,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 use tempfile::TempDir;
-use tidemill_connectors::{ENGINE_OPTIONS, connectors};
+use tidemill_connectors::{ENGINE_OPTIONS, Registry, connectors};
 use tidemill_formats::registry::{NAMES, options};
+use tidemill_sql::functions::Kernel;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -278,6 +280,80 @@ fn the_page_of_functions_has_all_functions_and_no_other() {
     let named = &names - &BTreeSet::from(SYNTAX);
     assert_eq!(&known - &named, BTreeSet::new(), "functions that the page lacks");
     assert_eq!(&named - &known, BTreeSet::new(), "functions that there are not");
+}
+
+/// What aggregates and window functions are computed by: the crate of the operators, which knows no
+/// DataFusion.
+const OPERATORS: [&str; 2] = ["Aggregates", "Window functions"];
+
+#[test]
+fn the_page_of_functions_says_whose_kernels_compute_them() {
+    let operators = page("operators/Cargo.toml");
+    assert!(!operators.contains("datafusion"), "aggregates would not all be ours");
+    let text = page("docs/sql/functions.md");
+    let (mut wrong, mut checked) = (Vec::new(), 0);
+    for (heading, section) in sections(&text, "## ") {
+        for row in section.lines().filter(|line| line.starts_with("| ")) {
+            let cells: Vec<&str> = row.split(" | ").collect();
+            let said = cells[1];
+            if said == "kernel" {
+                continue;
+            }
+            for (what, serves) in serving(heading, row, cells[0]) {
+                checked += 1;
+                if said != serves {
+                    wrong.push(format!("{what}: the page says '{said}', it is '{serves}'"));
+                }
+            }
+        }
+    }
+    assert!(checked > 200, "{checked} functions");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Whose kernel computes each function of a row, or the operator that it is about.
+fn serving(heading: &str, row: &str, names: &str) -> Vec<(String, &'static str)> {
+    let is_part = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_';
+    let code = names.split('`').skip(1).step_by(2);
+    let names = code.filter_map(|code| code.split(|c| !is_part(c)).next());
+    let is_name = |name: &&str| (name.len() > 1 || *name == "E") && *name != "NOT";
+    let named: BTreeSet<&str> = names.filter(is_name).collect();
+    if OPERATORS.contains(&heading) {
+        return named.into_iter().map(|name| (name.to_owned(), "ours")).collect();
+    }
+    let examples: Vec<String> = examples(row).into_iter().map(|e| e.expression).collect();
+    let first = examples.first().unwrap_or_else(|| panic!("no example in {row}"));
+    if named.is_empty() {
+        return vec![(first.clone(), outermost(first))];
+    }
+    let of = |name: &str| {
+        let by_name = examples.iter().find_map(|example| called(example, name));
+        let begins = || examples.iter().find(|example| example.starts_with(name));
+        let serves = by_name.or_else(|| begins().map(|example| outermost(example)));
+        (name.to_owned(), serves.unwrap_or_else(|| panic!("no example of {name}")))
+    };
+    named.into_iter().map(of).collect()
+}
+
+/// Names and kernels of what an expression is planned to run on, outermost first.
+fn kernels(expression: &str) -> Vec<(String, &'static str)> {
+    let parts = tidemill_sql::kernels_of(expression, &Registry);
+    let parts = parts.unwrap_or_else(|error| panic!("{error}"));
+    let named = parts.into_iter().map(|(name, kernel)| match kernel {
+        Kernel::Ours => (name, "ours"),
+        Kernel::DataFusion => (name, "DataFusion"),
+    });
+    named.collect()
+}
+
+fn outermost(expression: &str) -> &'static str {
+    kernels(expression).first().unwrap_or_else(|| panic!("{expression} computes nothing")).1
+}
+
+/// Whose kernel computes the function of this name, if the expression calls it.
+fn called(expression: &str, name: &str) -> Option<&'static str> {
+    let is_called = |(part, _): &(String, &'static str)| part.split(' ').next() == Some(name);
+    kernels(expression).into_iter().find(is_called).map(|(_, kernel)| kernel)
 }
 
 fn section<'a>(text: &'a str, depth: &str, heading: &str) -> &'a str {

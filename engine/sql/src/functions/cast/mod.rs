@@ -90,6 +90,11 @@ pub fn cast_udf(spec: CastSpec) -> Arc<ScalarUDF> {
     Arc::new(ScalarUDF::new_from_impl(CastFunction { spec, name, signature }))
 }
 
+/// Whether a function is a [cast](cast_udf).
+pub(super) fn is_cast(function: &dyn ScalarUDFImpl) -> bool {
+    function.is::<CastFunction>()
+}
+
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct CastFunction {
     spec: CastSpec,

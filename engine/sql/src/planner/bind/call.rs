@@ -97,9 +97,9 @@ impl Binder<'_, '_> {
                 all.extend(self.all(rest.iter().copied())?);
                 self.planner.call(name, all, at)
             }
-            "COALESCE" | "IFNULL" => {
+            "COALESCE" | "IFNULL" | "NVL" => {
                 let values = self.all(args.iter().copied())?;
-                if name == "IFNULL" && values.len() != 2 {
+                if name != "COALESCE" && values.len() != 2 {
                     return Err(wrong_count(name, "2 arguments", values.len(), at));
                 }
                 self.coalesce(values, at)
