@@ -117,8 +117,10 @@ GROUP BY hour_start;
 CREATE FUNCTION change_percent(now DECIMAL(38, 2), before DECIMAL(38, 2)) RETURNS DECIMAL(12, 1)
 RETURN CAST(100 * (CAST(now AS DOUBLE) / CAST(NULLIF(before, 0) AS DOUBLE) - 1) AS DECIMAL(12, 1));
 
+-- The figures of an hour are asked for a week later.
 INSERT INTO hourly_figures
-SELECT CAST(h.hour_start AS DATE) AS day, EXTRACT(HOUR FROM h.hour_start) AS hour,
+SELECT /*+ STATE_TTL('w' = '9 d') */
+       CAST(h.hour_start AS DATE) AS day, EXTRACT(HOUR FROM h.hour_start) AS hour,
        h.visitors, h.sessions, h.orders, h.revenue,
        CAST(100.0 * h.orders / NULLIF(h.sessions, 0) AS DECIMAL(7, 2)) AS conversion_percent,
        CAST(h.revenue / NULLIF(h.orders, 0) AS DECIMAL(12, 2)) AS average_basket,

@@ -13,13 +13,14 @@
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
+use crate::expiry::Expiry;
 use crate::groups::{GroupLayout, Groups, Read, batch};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
-use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use std::sync::Arc;
 
@@ -113,7 +114,7 @@ impl GroupAggregate {
 
     fn forget_idle(&mut self, now_ms: i64) -> Result<(), OperatorError> {
         let Some(expiry) = &mut self.expiry else { return Ok(()) };
-        let idle = expiry.idle(now_ms, self.groups.keys());
+        let idle = expiry.idle(now_ms, || self.groups.keys().groups());
         self.forget(&idle)
     }
 
@@ -139,8 +140,9 @@ impl GroupAggregate {
         let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
         columns.extend(self.groups.entries(groups)?);
         if let Some(expiry) = &self.expiry {
-            fields.push(Field::new("used_ms", DataType::Int64, true));
-            columns.push(Arc::new(expiry.column(groups)));
+            let (field, column) = expiry.column(groups);
+            fields.push(field);
+            columns.push(column);
         }
         batch(&Arc::new(Schema::new(fields)), columns, groups.len())
     }
@@ -173,7 +175,7 @@ impl Operator for GroupAggregate {
             self.groups.apply(groups, read, context.epoch)?;
         }
         if let Some(expiry) = &mut self.expiry {
-            expiry.used(context.now_ms, &touched, self.groups.keys().slots());
+            touched.iter().for_each(|&group| expiry.used(context.now_ms, group));
         }
         let new = self.shown(&touched)?;
         let keys = self.layout.keys.len();
@@ -202,13 +204,8 @@ impl Operator for GroupAggregate {
             if let Some(upserts) = &table.upserts {
                 let (rows, columns) = (upserts.num_rows(), &upserts.columns()[1..]);
                 let groups = self.groups.load(&self.layout, columns, rows)?;
-                let used = upserts.column_by_name("used_ms");
-                if let (Some(expiry), Some(used)) = (&mut self.expiry, used) {
-                    let slots = self.groups.keys().slots();
-                    let used = used.as_primitive::<Int64Type>();
-                    for (group, used) in groups.iter().zip(used.values()) {
-                        expiry.used(*used, &[*group], slots);
-                    }
+                if let Some(expiry) = &mut self.expiry {
+                    expiry.restore(upserts, &groups);
                 }
             }
         }
@@ -218,7 +215,7 @@ impl Operator for GroupAggregate {
     fn state_bytes(&self) -> usize {
         self.groups.bytes()
             + self.is_touched.capacity()
-            + self.expiry.as_ref().map_or(0, |e| e.used_ms.capacity() * size_of::<i64>())
+            + self.expiry.as_ref().map_or(0, Expiry::bytes)
     }
 }
 
@@ -337,38 +334,6 @@ fn emit(
     let weight = |change: &Change| if matches!(change, Change::Gone(_)) { -1 } else { 1 };
     let weights = (!is_growth).then(|| changes.iter().map(weight).collect());
     Ok(Some(Batch::new(columns, weights)))
-}
-
-/// When each group was last used, so that idle ones can be forgotten.
-struct Expiry {
-    ttl_ms: i64,
-    used_ms: Vec<i64>,
-    next_sweep_ms: i64,
-}
-
-impl Expiry {
-    fn new(ttl_ms: i64) -> Self {
-        Expiry { ttl_ms, used_ms: Vec::new(), next_sweep_ms: i64::MIN }
-    }
-
-    fn used(&mut self, now_ms: i64, groups: &[u32], slots: usize) {
-        self.used_ms.resize(slots, 0);
-        groups.iter().for_each(|&group| self.used_ms[group as usize] = now_ms);
-    }
-
-    /// The groups to forget. Looks at all of them, but only some ten times within a lifetime.
-    fn idle(&mut self, now_ms: i64, keys: &crate::key_table::KeyTable) -> Vec<u32> {
-        if now_ms < self.next_sweep_ms {
-            return Vec::new();
-        }
-        self.next_sweep_ms = now_ms.saturating_add(self.ttl_ms / 10);
-        let is_idle = |g: &u32| now_ms.saturating_sub(self.used_ms[*g as usize]) >= self.ttl_ms;
-        keys.groups().into_iter().filter(is_idle).collect()
-    }
-
-    fn column(&self, groups: &[u32]) -> Int64Array {
-        groups.iter().map(|&g| Some(self.used_ms[g as usize])).collect()
-    }
 }
 
 #[cfg(test)]

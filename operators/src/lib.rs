@@ -13,6 +13,7 @@
 pub mod aggregate;
 pub mod batch;
 pub mod dataflow;
+mod expiry;
 pub mod expression;
 mod gather;
 pub mod group_aggregate;

@@ -15,6 +15,7 @@ impl EngineJoin {
             right_keys: vec![KEY],
             residual: None,
             only_grows: [false, false],
+            ttl_ms: [None, None],
         };
         Ok(EngineJoin(Operator::new(spec, side_schema(), side_schema())?))
     }

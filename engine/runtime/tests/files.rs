@@ -170,6 +170,7 @@ fn a_file_dealt_to_several_workers_keeps_its_order() {
             window_end: None,
             zone: None,
             arrival: Some(2),
+            ttl_ms: None,
         };
         let top = node(NodeKind::TopN(spec), vec![0], schema(true), Changelog::Retract);
         let output = folder.path().join(format!("output-{workers}"));

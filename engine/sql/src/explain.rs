@@ -49,7 +49,7 @@ fn named(schema: &Schema, columns: &[usize]) -> String {
     columns.iter().map(|&c| schema.field(c).name().as_str()).collect::<Vec<_>>().join(", ")
 }
 
-/// How long a key is kept that no row comes for.
+/// How long something is kept while it is idle.
 fn until(ttl_ms: Option<i64>) -> String {
     match ttl_ms {
         Some(ttl_ms) => format!(" until it is idle for {:?}", Duration::from_millis(ttl_ms as u64)),
@@ -112,7 +112,7 @@ fn describe(plan: &Plan, node: &Node) -> String {
                 })
                 .collect();
             format!(
-                "Top-N ranks {}..={} by ({}) order ({}); keeps {}",
+                "Top-N ranks {}..={} by ({}) order ({}); keeps {}{}",
                 spec.first,
                 spec.last,
                 names(0, &spec.partition),
@@ -121,18 +121,25 @@ fn describe(plan: &Plan, node: &Node) -> String {
                     (true, _) => "every row",
                     (false, true) => "the ranked rows until the window closes",
                     (false, false) => "the ranked rows",
-                }
+                },
+                until(spec.ttl_ms),
             )
         }
         NodeKind::Join(spec) => {
             let residual =
                 spec.residual.as_ref().map(|r| format!(" and {}", r.condition.describe()));
             format!(
-                "Join {:?} on ({}) = ({}){}; keeps both inputs",
+                "Join {:?} on ({}) = ({}){}; keeps {}",
                 spec.kind,
                 names(0, &spec.left_keys),
                 names(1, &spec.right_keys),
-                residual.unwrap_or_default()
+                residual.unwrap_or_default(),
+                match spec.ttl_ms {
+                    [left, right] if left == right => format!("both inputs{}", until(left)),
+                    [left, right] => {
+                        format!("left rows{} and right rows{}", until(left), until(right))
+                    }
+                }
             )
         }
         NodeKind::IntervalJoin(spec) => format!(

@@ -137,9 +137,10 @@ impl NodeKind {
     /// Whether what it keeps grows with its keys or its rows for ever, for no time bounds it.
     pub fn keeps_for_ever(&self) -> bool {
         match self {
-            NodeKind::Join(_) | NodeKind::TemporalJoin(_) | NodeKind::Normalize(_) => true,
+            NodeKind::TemporalJoin(_) | NodeKind::Normalize(_) => true,
+            NodeKind::Join(spec) => spec.ttl_ms.iter().any(Option::is_none),
             NodeKind::GroupAggregate(spec) => spec.ttl_ms.is_none() && !spec.keys.is_empty(),
-            NodeKind::TopN(spec) => spec.window_end.is_none(),
+            NodeKind::TopN(spec) => spec.window_end.is_none() && spec.ttl_ms.is_none(),
             // A stretch of time passes for each key; other frames wait for its next row.
             NodeKind::Over(spec) => {
                 let looks_back = |f: &OverFunction| matches!(f, OverFunction::Lag { .. });

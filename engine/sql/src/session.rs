@@ -199,7 +199,7 @@ impl<'a> Session<'a> {
         let query = format!("SELECT {} FROM {}", columns.join(", "), quoted(&table.name));
         let parsed = parse(&query, number)?;
         self.planner.types.truncate(number);
-        self.planner.types.push(parsed.types);
+        self.planner.learn(parsed.types, parsed.lifetimes);
         for statement in parsed.statements {
             self.statement(statement)?;
         }
@@ -211,7 +211,7 @@ impl<'a> Session<'a> {
     /// The expressions that a text of one query selects.
     fn selected(&mut self, text: &Text) -> PlannedOr<Vec<Expr>> {
         let parsed = parse(&text.substituted, 0)?;
-        self.planner.types.push(parsed.types);
+        self.planner.learn(parsed.types, parsed.lifetimes);
         let names = Names::default();
         let context = Context { file: 0, names: &names, outer: None };
         match parsed.statements.into_iter().next().map(|statement| statement.kind) {
@@ -233,7 +233,7 @@ impl<'a> Session<'a> {
         }
         for (number, text) in texts.iter().enumerate() {
             let parsed = parse(&text.substituted, number)?;
-            self.planner.types.push(parsed.types);
+            self.planner.learn(parsed.types, parsed.lifetimes);
             for statement in parsed.statements {
                 self.statement(statement).map_err(|mut refusal| {
                     // Better the file than nowhere.

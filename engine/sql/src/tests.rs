@@ -2,6 +2,7 @@
 
 mod fuzz;
 mod lazy;
+mod lifetimes;
 mod pattern;
 
 use crate::plan::{NodeKind, Plan};
@@ -868,7 +869,6 @@ fn a_hint_gives_a_table_other_options_for_one_query() {
 #[test]
 fn a_hint_that_would_be_ignored_is_refused_where_it_stands() {
     for (text, column) in [
-        ("SELECT /*+ STATE_TTL('clicks' = '1d') */ usr, COUNT(*) FROM clicks GROUP BY usr", 8),
         ("SELECT usr FROM clicks /*+ STATE_TTL('1d') */", 24),
         ("SELECT usr FROM clicks WHERE 1 = 1 /*+ OPTIONS('a' = 'b') */", 36),
     ] {

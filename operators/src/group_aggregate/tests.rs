@@ -3,6 +3,8 @@ use crate::aggregate::AggregateFunction;
 use crate::oracle::{self, Event, Fact, KEY, NAME, Workers, calls, events, facts, row, shown};
 use crate::snapshot::SnapshotTable;
 use crate::time::Watermark;
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,7 @@
 
 use super::keys::Keys;
 use super::rows::{NONE, Rows};
+use crate::expiry::Expiry;
 use crate::gather::Gather;
 use crate::key::KeyGroup;
 use crate::key_index::{KeyIndex, NO_SLOT};
@@ -72,6 +73,42 @@ pub(super) struct Bag {
     pub(super) journal: Journal,
     /// Rows that the last snapshot has and that are gone.
     pub(super) deleted: Vec<(KeyGroup, Box<[u8]>)>,
+    /// If rows of the join are forgotten, of this side or the other.
+    pub(super) forgetting: Option<Forgetting>,
+}
+
+/// What a side has to know where rows are forgotten.
+#[derive(Debug)]
+pub(super) struct Forgetting {
+    /// When its rows were last used, if they are forgotten.
+    pub(super) expiry: Option<Expiry>,
+    /// Whether a change of its partners changes what is shown of a row, and so uses it.
+    is_shown_alone: bool,
+    now_ms: i64,
+}
+
+impl Forgetting {
+    pub(super) fn new(expiry: Option<Expiry>, is_shown_alone: bool) -> Self {
+        Forgetting { expiry, is_shown_alone, now_ms: 0 }
+    }
+
+    /// Whether no more is to be remembered of a row: of what was forgotten more may be taken back
+    /// than there is.
+    fn is_gone(&self, row: &Row) -> bool {
+        row.count == 0 || (row.count < 0 && self.expiry.is_some())
+    }
+
+    /// Notes that an epoch changed a row; whether that is news for a snapshot.
+    fn used(&mut self, id: u32, row: &Row) -> bool {
+        let is_used = row.fresh != NONE || (self.is_shown_alone && row.matches_delta != 0);
+        match &mut self.expiry {
+            Some(expiry) if is_used => {
+                expiry.used(self.now_ms, id);
+                true
+            }
+            _ => false,
+        }
+    }
 }
 
 impl Rows for Bag {
@@ -93,7 +130,11 @@ impl Rows for Bag {
 }
 
 impl Bag {
-    pub(super) fn new(schema: SchemaRef, port: usize) -> Result<Self, OperatorError> {
+    pub(super) fn new(
+        schema: SchemaRef,
+        port: usize,
+        forgetting: Option<Forgetting>,
+    ) -> Result<Self, OperatorError> {
         Ok(Bag {
             codec: RowCodec::of_schema(&schema)?,
             schema,
@@ -108,6 +149,7 @@ impl Bag {
             row_bytes: 0,
             journal: Journal::default(),
             deleted: Vec::new(),
+            forgetting,
         })
     }
 
@@ -180,16 +222,33 @@ impl Bag {
     pub(super) fn settle(&mut self, keys: &mut Keys, index: &KeyIndex) {
         for id in std::mem::take(&mut self.touched) {
             let row = &mut self.rows[id as usize];
+            let (mut is_gone, mut is_used) = (row.count == 0, false);
+            if let Some(forgetting) = &mut self.forgetting {
+                // A partner that was forgotten may be taken back from a row that never met it.
+                row.matches = row.matches.max(0);
+                (is_gone, is_used) = (forgetting.is_gone(row), forgetting.used(id, row));
+            }
             row.is_touched = false;
             row.fresh = NONE;
             let changed = std::mem::take(&mut row.delta) | std::mem::take(&mut row.matches_delta);
-            if row.count == 0 {
+            if is_gone {
                 self.remove(id, keys, index);
-            } else if changed != 0 {
+            } else if changed != 0 || is_used {
                 self.journal.touch(id);
             }
         }
         self.epoch = None;
+    }
+
+    /// Removes the rows that were idle for too long, as of the epoch that begins.
+    pub(super) fn forget_idle(&mut self, now_ms: i64, keys: &mut Keys, index: &KeyIndex) {
+        let Some(forgetting) = &mut self.forgetting else { return };
+        forgetting.now_ms = now_ms;
+        let Some(expiry) = &mut forgetting.expiry else { return };
+        let table = &self.table;
+        for id in expiry.idle(now_ms, || table.iter().copied().collect()) {
+            self.remove(id, keys, index);
+        }
     }
 
     /// Removes a row.
@@ -257,5 +316,11 @@ impl Bag {
             + self.row_bytes
             + self.table.allocation_size()
             + self.journal.bytes()
+            + self.expiry().map_or(0, Expiry::bytes)
+    }
+
+    /// When its rows were last used, if they are forgotten.
+    pub(super) fn expiry(&self) -> Option<&Expiry> {
+        self.forgetting.as_ref().and_then(|forgetting| forgetting.expiry.as_ref())
     }
 }

@@ -1,5 +1,5 @@
-//! Joins that show rows without a partner and whose condition is more than equal keys: there each
-//! row counts its partners.
+//! Joins that show rows without a partner and whose condition is more than equal keys, or that forget
+//! rows: there each row counts its partners.
 
 use super::pairs::{Alone, Pair};
 use super::residual::Test;
@@ -11,11 +11,14 @@ impl Join {
     /// The changes of such a join. Both of its sides are bags.
     pub(super) fn changes_by_matches(
         &mut self,
-        residual: &Test,
+        residual: Option<&Test>,
         now_ms: i64,
     ) -> Result<Vec<Pair>, OperatorError> {
         let pairs = self.pairs(true);
-        let mut passing = self.passing(&pairs, residual, now_ms)?;
+        let mut passing = match residual {
+            Some(residual) => self.passing(&pairs, residual, now_ms)?,
+            None => pairs,
+        };
         let kind = self.spec.kind;
         let [Side::Bag(left), Side::Bag(right)] = &mut self.sides else {
             unreachable!("the join was made with bags")

@@ -21,6 +21,11 @@
 //!
 //! What shows a row that has no partner (outer joins, anti joins), or one that has (semi joins),
 //! is decided by comparing the number of partners before and after.
+//!
+//! Rows of an input with a lifetime are forgotten when they have not come, nor changed what is shown
+//! of them, for so long: later rows of the other input don't meet them. What was shown stands, and a
+//! partner that was forgotten still counts as one, for it was told of. So where rows are forgotten
+//! each of them counts its partners, and the sum above is that of the rows that meet in time.
 
 mod bag;
 mod keys;
@@ -35,6 +40,7 @@ mod snapshot;
 mod tests;
 
 use crate::batch::Batch;
+use crate::expiry::Expiry;
 use crate::key::all_valid;
 use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
@@ -42,7 +48,9 @@ use crate::snapshot::{Snapshot, SnapshotScope};
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
 use arrow::buffer::NullBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
+use bag::{Bag, Forgetting};
 use keys::Keys;
+use log::Log;
 use pairs::{Alone, Pair, alone_by_key};
 use side::{Side, with_rows};
 use std::sync::Arc;
@@ -81,6 +89,8 @@ pub struct JoinSpec {
     pub residual: Option<Residual>,
     /// Which inputs only grow: no row of theirs is ever taken back.
     pub only_grows: [bool; 2],
+    /// Rows of each input that are idle for this long are forgotten; none keeps them for ever.
+    pub ttl_ms: [Option<i64>; 2],
 }
 
 /// Rows in one output batch, at most.
@@ -92,6 +102,8 @@ pub struct Join {
     spec: JoinSpec,
     output: SchemaRef,
     residual: Option<Test>,
+    /// Whether each row counts its partners.
+    counts_matches: bool,
     index: KeyIndex,
     keys: Keys,
     schemas: [SchemaRef; 2],
@@ -113,19 +125,28 @@ impl Join {
     pub fn new(spec: JoinSpec, left: SchemaRef, right: SchemaRef) -> Result<Self, OperatorError> {
         let key_types = key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
         let residual = Test::of(spec.residual.as_ref(), &left, &right)?;
+        let forgets = spec.ttl_ms.iter().any(Option::is_some);
         // Only a bag counts the partners of a row one by one.
-        let counts_matches = residual.is_some() && spec.kind != JoinKind::Inner;
+        let counts_matches = (residual.is_some() || forgets) && spec.kind != JoinKind::Inner;
         let counts_rows = spec.kind != JoinKind::Inner && !counts_matches;
-        let only_grows = spec.only_grows.map(|only_grows| only_grows && !counts_matches);
+        // Rows can be forgotten one by one only of a bag, too.
+        let side = |port: usize, schema: &SchemaRef| {
+            let expiry = spec.ttl_ms[port].map(Expiry::new);
+            match spec.only_grows[port] && !counts_matches && expiry.is_none() {
+                true => Ok(Side::Log(Log::new(schema.clone(), port))),
+                false => {
+                    Bag::new(schema.clone(), port, forgetting(&spec, port, expiry)).map(Side::Bag)
+                }
+            }
+        };
+        let sides = [side(0, &left)?, side(1, &right)?];
         Ok(Join {
             output: output_schema(spec.kind, &left, &right),
             residual,
             index: KeyIndex::new(&key_types)?,
             keys: Keys::new(counts_rows),
-            sides: [
-                Side::new(left.clone(), 0, only_grows[0])?,
-                Side::new(right.clone(), 1, only_grows[1])?,
-            ],
+            counts_matches,
+            sides,
             schemas: [left, right],
             spec,
         })
@@ -247,6 +268,17 @@ impl Join {
         Ok(())
     }
 
+    /// Forgets what was idle for too long: nothing is shown of that.
+    fn forget_idle(&mut self, now_ms: i64) {
+        for side in &mut self.sides {
+            if let Side::Bag(bag) = side {
+                bag.forget_idle(now_ms, &mut self.keys, &self.index);
+            }
+        }
+        let index = &mut self.index;
+        self.keys.settle(|slot| index.remove(slot));
+    }
+
     /// Ends the epoch.
     fn settle(&mut self) {
         for side in &mut self.sides {
@@ -264,6 +296,7 @@ impl Operator for Join {
         context: &EpochContext,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
+        self.forget_idle(context.now_ms);
         for (port, mut batches) in inputs.into_iter().enumerate() {
             batches.retain(|batch| !batch.is_empty());
             if !batches.is_empty() {
@@ -271,12 +304,14 @@ impl Operator for Join {
             }
         }
         let changes = match self.residual.clone() {
+            residual if self.counts_matches => {
+                self.changes_by_matches(residual.as_ref(), context.now_ms)?
+            }
             None => self.changes_by_key(),
-            Some(residual) if self.spec.kind == JoinKind::Inner => {
+            Some(residual) => {
                 let pairs = self.pairs(false);
                 self.passing(&pairs, &residual, context.now_ms)?
             }
-            Some(residual) => self.changes_by_matches(&residual, context.now_ms)?,
         };
         self.emit(changes, output)?;
         self.settle();
@@ -295,6 +330,13 @@ impl Operator for Join {
         let sides: usize = self.sides.iter().map(Side::state_bytes).sum();
         self.index.bytes() + self.keys.state_bytes() + sides
     }
+}
+
+/// What a side has to know of forgetting, if any row of the join is ever forgotten.
+fn forgetting(spec: &JoinSpec, port: usize, expiry: Option<Expiry>) -> Option<Forgetting> {
+    let forgets = spec.ttl_ms.iter().any(Option::is_some);
+    let is_shown_alone = Alone::of(spec.kind, port) != Alone::Never;
+    forgets.then(|| Forgetting::new(expiry, is_shown_alone))
 }
 
 /// Rows with the pairs' weights.

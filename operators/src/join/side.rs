@@ -7,7 +7,6 @@ use crate::batch::Batch;
 use crate::key_index::KeyIndex;
 use crate::operator::OperatorError;
 use arrow::array::ArrayRef;
-use arrow::datatypes::SchemaRef;
 
 /// How the rows of an input are held.
 #[derive(Debug)]
@@ -30,17 +29,6 @@ macro_rules! with_rows {
 pub(super) use with_rows;
 
 impl Side {
-    pub(super) fn new(
-        schema: SchemaRef,
-        port: usize,
-        only_grows: bool,
-    ) -> Result<Self, OperatorError> {
-        Ok(match only_grows {
-            true => Side::Log(Log::new(schema, port)),
-            false => Side::Bag(Bag::new(schema, port)?),
-        })
-    }
-
     /// Adds the epoch's rows, whose keys have these slots.
     pub(super) fn add(
         &mut self,

@@ -70,6 +70,7 @@ impl Join {
         let width = lead + rows.num_columns();
         let (counts, matches) = (numbers(width), numbers(width + 1));
         let encoded = bag.codec.encode(rows.columns())?;
+        let mut ids = Vec::with_capacity(slots.len());
         for (row, &slot) in slots.iter().enumerate() {
             let id = bag.find_or_insert(encoded.get(row), slot, &mut self.keys);
             let held = &mut bag.rows[id as usize];
@@ -77,6 +78,10 @@ impl Join {
             held.count = counts[row];
             held.matches = matches[row];
             bag.journal.restored(id);
+            ids.push(id);
+        }
+        if let Some(expiry) = bag.forgetting.as_mut().and_then(|f| f.expiry.as_mut()) {
+            expiry.restore(batch, &ids);
         }
         Ok(())
     }
@@ -162,5 +167,10 @@ fn upserts(bag: &Bag, index: &KeyIndex, ids: &[u32]) -> Result<RecordBatch, Oper
     }
     columns.push(Arc::new(Int64Array::from_iter_values(held().map(|r| r.count))));
     columns.push(Arc::new(Int64Array::from_iter_values(held().map(|r| r.matches))));
+    if let Some(expiry) = bag.expiry() {
+        let (field, column) = expiry.column(ids);
+        fields.push(Arc::new(field));
+        columns.push(column);
+    }
     Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
 }

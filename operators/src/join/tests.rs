@@ -1,5 +1,7 @@
 //! Joins against a naive oracle: the nested loop over all rows, afresh for every epoch.
 
+mod lifetimes;
+
 use super::*;
 use crate::expression::{Expression, RowError};
 use crate::oracle::{Workers, events};
@@ -53,9 +55,20 @@ fn join(kind: JoinKind, residual: bool) -> Join {
 }
 
 fn join_of(kind: JoinKind, residual: bool, only_grows: [bool; 2]) -> Join {
+    join_for(kind, residual, only_grows, [None, None])
+}
+
+/// A join whose rows have a lifetime.
+fn join_for(
+    kind: JoinKind,
+    residual: bool,
+    only_grows: [bool; 2],
+    ttl_ms: [Option<i64>; 2],
+) -> Join {
     let less = || Residual { condition: Arc::new(Less), reads: vec![1, 3] };
     let residual = residual.then(less);
-    let spec = JoinSpec { kind, left_keys: vec![0], right_keys: vec![0], residual, only_grows };
+    let (left_keys, right_keys) = (vec![0], vec![0]);
+    let spec = JoinSpec { kind, left_keys, right_keys, residual, only_grows, ttl_ms };
     Join::new(spec, schema(["lk", "lv"]), schema(["rk", "rv"])).unwrap()
 }
 
@@ -80,8 +93,19 @@ fn apply(
     left: &[(Row, i64)],
     right: &[(Row, i64)],
 ) -> Vec<(Vec<Option<i64>>, i64)> {
+    apply_at(join, 0, left, right)
+}
+
+/// Applies an epoch of that processing time.
+fn apply_at(
+    join: &mut Join,
+    now_ms: i64,
+    left: &[(Row, i64)],
+    right: &[(Row, i64)],
+) -> Vec<(Vec<Option<i64>>, i64)> {
     let mut output = Output::default();
-    join.apply(inputs(left, right), &CONTEXT, &mut output).unwrap();
+    let context = EpochContext { now_ms, ..CONTEXT };
+    join.apply(inputs(left, right), &context, &mut output).unwrap();
     assert!(output.rows.iter().all(|batch| batch.schema() == join.output_schema()));
     read(&output)
 }
@@ -249,9 +273,12 @@ proptest! {
         kind in any_kind(),
         residual in any::<bool>(),
         only_grows in any::<[bool; 2]>(),
+        endless in any::<[bool; 2]>(),
         epochs in any_epochs(),
     ) {
-        let mut join = join_of(kind, residual, only_grows);
+        // With a lifetime that does not end, too, which is held otherwise.
+        let ttl_ms = endless.map(|endless| endless.then_some(i64::MAX));
+        let mut join = join_for(kind, residual, only_grows, ttl_ms);
         let mut bags = [Bag::new(), Bag::new()];
         let mut view = HashMap::new();
         for [left, right] in &epochs {
@@ -275,18 +302,22 @@ proptest! {
         kind in any_kind(),
         residual in any::<bool>(),
         only_grows in any::<[bool; 2]>(),
+        ttl_ms in [prop::option::of(10i64..40), prop::option::of(10i64..40)],
         epochs in any_epochs(),
         events in prop::collection::vec(events(), 8),
     ) {
-        let make = move || join_of(kind, residual, only_grows);
+        let make = move || join_for(kind, residual, only_grows, ttl_ms);
         let (mut whole, mut workers) = (make(), Workers::new(vec![vec![0], vec![0]], make));
         let mut bags = [Bag::new(), Bag::new()];
-        for ([left, right], event) in epochs.iter().zip(&events) {
+        for (number, ([left, right], event)) in epochs.iter().zip(&events).enumerate() {
+            // So far apart that idle rows are looked for in each epoch, after a restart or not.
+            let now_ms = 5 * number as i64;
             let left = weigh(left, only_grows[0], &mut bags[0]);
             let right = weigh(right, only_grows[1], &mut bags[1]);
             let (mut expected, mut got) = (HashMap::new(), HashMap::new());
-            accumulate(&mut expected, apply(&mut whole, &left, &right));
-            accumulate(&mut got, read(&workers.apply(&inputs(&left, &right), &CONTEXT).unwrap()));
+            accumulate(&mut expected, apply_at(&mut whole, now_ms, &left, &right));
+            let context = EpochContext { now_ms, ..CONTEXT };
+            accumulate(&mut got, read(&workers.apply(&inputs(&left, &right), &context).unwrap()));
             prop_assert_eq!(got, expected);
             let keys = workers.operators().iter().map(|join| join.index.len());
             prop_assert_eq!(keys.sum::<usize>(), whole.index.len());

@@ -62,7 +62,8 @@ impl Expression for Less {
 
 fn spec(kind: JoinKind, residual: Option<Residual>) -> JoinSpec {
     let only_grows = [true, true];
-    JoinSpec { kind, left_keys: vec![0], right_keys: vec![0], residual, only_grows }
+    let (left_keys, right_keys) = (vec![0], vec![0]);
+    JoinSpec { kind, left_keys, right_keys, residual, only_grows, ttl_ms: [None, None] }
 }
 
 fn join(spec: JoinSpec, table: &[Row], questions: usize) -> LookupJoin {

@@ -12,6 +12,9 @@
 //! input.** So an epoch is applied whole, and what a partition showed before is compared with
 //! what it shows after; how the rows of one epoch came about leaves no trace.
 //!
+//! A partition with a lifetime is forgotten when nothing has changed in it for so long: what it showed
+//! stands, and its next row is the first one.
+//!
 //! Deduplication is the ranking with one row. A ranking per window waits for its window to close
 //! and then speaks once.
 
@@ -23,6 +26,7 @@ mod snapshot;
 mod tests;
 
 use crate::batch::Batch;
+use crate::expiry::Expiry;
 use crate::gather::Gather;
 use crate::key_index::KeyIndex;
 use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
@@ -40,7 +44,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::row::SortField;
 use changes::Change;
 use ranking::{ByRank, Kept, NOT_FRESH, Ranked, Tie};
-use row_counts::{Put, RowCounts, Taken};
+use row_counts::{Missing, Put, RowCounts, Taken};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -83,6 +87,9 @@ pub struct TopNSpec {
     /// Column of arrival order, if known; else the order in which rows reach the operator. It is
     /// no part of a row's identity: a deletion takes back the row that equals it in all others.
     pub arrival: Option<usize>,
+    /// Partitions that are idle for this long are forgotten; none keeps them for ever. Not of those
+    /// that are per window.
+    pub ttl_ms: Option<i64>,
 }
 
 /// Rows in one output batch, at most.
@@ -114,6 +121,11 @@ pub struct TopN {
     /// Slots of partitions that changed since the last snapshot.
     journal: Journal,
     row_bytes: usize,
+    /// When each partition last changed, if they are forgotten.
+    expiry: Option<Expiry>,
+    now_ms: i64,
+    /// Keys of partitions that the last snapshot has and that are forgotten.
+    removed: Vec<RecordBatch>,
 }
 
 #[derive(Debug)]
@@ -170,6 +182,9 @@ impl TopN {
             touched: Touched::default(),
             journal: Journal::default(),
             row_bytes: 0,
+            expiry: spec.ttl_ms.filter(|_| spec.window_end.is_none()).map(Expiry::new),
+            now_ms: 0,
+            removed: Vec::new(),
             spec,
             input,
         })
@@ -190,7 +205,7 @@ impl TopN {
                 self.hold_fresh(&rows)?;
             }
         }
-        let changes = self.settle();
+        let changes = self.settle()?;
         Ok((rows.rows, changes))
     }
 
@@ -213,11 +228,19 @@ impl TopN {
     fn assign(&mut self, rows: &RecordBatch) -> Result<Vec<u32>, OperatorError> {
         let columns: Vec<ArrayRef> =
             self.spec.partition.iter().map(|&c| rows.column(c).clone()).collect();
-        let (mut slots, mut new) = (Vec::new(), Vec::new());
-        self.keys.assign(&columns, rows.num_rows(), None, &mut slots, |slot, row| {
-            new.push((slot, row));
-        })?;
         let ends = self.window_ends(rows)?;
+        self.assign_keys(&columns, rows.num_rows(), ends.as_ref())
+    }
+
+    /// The partition of each of some keys, whose windows end then.
+    fn assign_keys(
+        &mut self,
+        keys: &[ArrayRef],
+        rows: usize,
+        ends: Option<&ScalarBuffer<i64>>,
+    ) -> Result<Vec<u32>, OperatorError> {
+        let (mut slots, mut new) = (Vec::new(), Vec::new());
+        self.keys.assign(keys, rows, None, &mut slots, |slot, row| new.push((slot, row)))?;
         for (slot, row) in new {
             let kept = match self.spec.updating {
                 true => Kept::All(BTreeSet::new()),
@@ -228,7 +251,7 @@ impl TopN {
                 Some(place) => *place = partition,
                 None => self.partitions.push(partition),
             }
-            if let Some(ends) = &ends {
+            if let Some(ends) = ends {
                 self.windows.entry(ends[row]).or_default().push(slot);
             }
         }
@@ -368,7 +391,9 @@ impl TopN {
 
     fn take(&mut self, row: row_counts::RowBytes<'_>, sequence: i64) {
         let group = self.keys.group(row.slot);
-        match self.counts.take(row, sequence) {
+        // Of what was forgotten more may be taken back than there is.
+        let missing = if self.expiry.is_some() { Missing::Forgotten } else { Missing::ToCome };
+        match self.counts.take(row, sequence, missing) {
             Taken::Owed(None) => {}
             Taken::Owed(Some(debt)) => self.numbers.removed(group, debt),
             Taken::Row(bytes, tie) => {
@@ -389,6 +414,9 @@ impl TopN {
             return;
         }
         self.journal.touch(slot);
+        if let Some(expiry) = &mut self.expiry {
+            expiry.used(self.now_ms, slot);
+        }
         let start = self.touched.before.len();
         if self.spec.window_end.is_none() {
             partition.kept.shown(self.first, self.last, &mut self.touched.before);
@@ -397,8 +425,8 @@ impl TopN {
     }
 
     /// Ends the epoch for the partitions that it changed, and says how.
-    fn settle(&mut self) -> Vec<Change> {
-        let (mut changes, mut after) = (Vec::new(), Vec::new());
+    fn settle(&mut self) -> Result<Vec<Change>, OperatorError> {
+        let (mut changes, mut after, mut emptied) = (Vec::new(), Vec::new(), Vec::new());
         let Touched { partitions, before } = std::mem::take(&mut self.touched);
         for (slot, range) in &partitions {
             let partition = &mut self.partitions[*slot as usize];
@@ -417,35 +445,46 @@ impl TopN {
             }
             // A window's partition stays until the window closes: it is listed there.
             if self.spec.window_end.is_none() && partition.kept.is_empty() && !self.counts.owes() {
-                self.journal.remove(*slot);
-                self.keys.remove(*slot);
+                emptied.push(*slot);
             }
         }
         self.touched = Touched { partitions, before };
         self.touched.partitions.clear();
         self.touched.before.clear();
-        changes
+        self.free(&emptied)?;
+        Ok(changes)
     }
 
     /// The final rankings of the windows that `watermark` closes, which are then forgotten.
-    fn fire(&mut self, watermark: Watermark) -> Vec<Change> {
+    fn fire(&mut self, watermark: Watermark) -> Result<Vec<Change>, OperatorError> {
         let (mut changes, mut shown) = (Vec::new(), Vec::new());
         let watermark = local_watermark(watermark, self.spec.zone);
         while let Some(entry) = self.windows.first_entry()
             && watermark.closes(*entry.key())
         {
-            for slot in entry.remove() {
+            let slots = entry.remove();
+            for &slot in &slots {
                 shown.clear();
                 self.partitions[slot as usize].kept.shown(self.first, self.last, &mut shown);
                 let ranked = shown.drain(..).zip(self.first as i64..);
                 changes.extend(ranked.map(|(row, rank)| Change { row, rank, weight: 1 }));
-                self.forget(slot);
+                self.empty(slot);
             }
+            self.free(&slots)?;
         }
-        changes
+        Ok(changes)
     }
 
-    fn forget(&mut self, slot: u32) {
+    /// Forgets partitions in which nothing has changed for too long.
+    fn forget_idle(&mut self) -> Result<(), OperatorError> {
+        let Some(expiry) = &mut self.expiry else { return Ok(()) };
+        let idle = expiry.idle(self.now_ms, || self.keys.slots());
+        idle.iter().for_each(|&slot| self.empty(slot));
+        self.free(&idle)
+    }
+
+    /// Forgets a partition's rows.
+    fn empty(&mut self, slot: u32) {
         let group = self.keys.group(slot);
         let kept =
             std::mem::replace(&mut self.partitions[slot as usize].kept, Kept::Best(Vec::new()));
@@ -460,8 +499,17 @@ impl TopN {
             self.numbers.removed(group, debt);
             true
         });
-        self.journal.remove(slot);
-        self.keys.remove(slot);
+    }
+
+    /// Forgets partitions that have no rows any more.
+    fn free(&mut self, slots: &[u32]) -> Result<(), OperatorError> {
+        let saved = slots.iter().copied().filter(|&slot| self.journal.remove(slot));
+        let saved: Vec<u32> = saved.collect();
+        if self.expiry.is_some() && !saved.is_empty() {
+            self.removed.push(self.keyed(&saved)?);
+        }
+        slots.iter().for_each(|&slot| self.keys.remove(slot));
+        Ok(())
     }
 
     /// The output batches of `changes`; fresh rows are those of `epoch`.
@@ -541,6 +589,8 @@ impl Operator for TopN {
     ) -> Result<(), OperatorError> {
         let mut batches = inputs.drain(..).next().unwrap_or_default();
         batches.retain(|batch| !batch.is_empty());
+        self.now_ms = context.now_ms;
+        self.forget_idle()?;
         if !batches.is_empty() && self.last >= self.first {
             let rows = Batch::concat(&self.input, &batches)?;
             let rows = self.split_late(rows, context.watermark_before, output)?;
@@ -548,7 +598,7 @@ impl Operator for TopN {
             self.emit(Some(&rows), &changes, output)?;
         }
         if !self.windows.is_empty() {
-            let changes = self.fire(context.watermark_after);
+            let changes = self.fire(context.watermark_after)?;
             self.emit(None, &changes, output)?;
         }
         Ok(())
@@ -569,6 +619,7 @@ impl Operator for TopN {
             + self.row_bytes
             + self.counts.state_bytes()
             + self.journal.bytes()
+            + self.expiry.as_ref().map_or(0, Expiry::bytes)
     }
 }
 

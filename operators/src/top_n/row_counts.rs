@@ -36,13 +36,22 @@ pub(super) struct RowBytes<'a> {
     pub(super) slot: u32,
 }
 
+/// What a row is that is taken back and isn't there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// It is still to come.
+    ToCome,
+    /// It was forgotten.
+    Forgotten,
+}
+
 /// What became of a retraction.
 #[derive(Debug)]
 pub(super) enum Taken {
     /// The row that is gone.
     Row(Arc<[u8]>, Tie),
-    /// It was not there. It is owed now, under the sequence number of the debt; the number of an
-    /// earlier debt of the same row is no longer in use.
+    /// It was not there. If it is to come it is owed now, under the sequence number of the debt; the
+    /// number of an earlier debt of the same row is no longer in use.
     Owed(Option<i64>),
 }
 
@@ -84,10 +93,12 @@ impl RowCounts {
         Put::Row(bytes)
     }
 
-    pub(super) fn take(&mut self, row: RowBytes<'_>, sequence: i64) -> Taken {
+    pub(super) fn take(&mut self, row: RowBytes<'_>, sequence: i64, missing: Missing) -> Taken {
         let hash = self.hasher.hash_one(row.bytes);
         let Some(counted) = self.table.find_mut(hash, |c| *c.bytes == *row.bytes) else {
-            self.owe(row, 1, sequence);
+            if missing == Missing::ToCome {
+                self.owe(row, 1, sequence);
+            }
             return Taken::Owed(None);
         };
         match counted.ties.pop_front() {

@@ -3,19 +3,25 @@
 //! One table of [`numbered`] rows, `rows`: `key_group`, `sequence`, `arrival`, `weight`, then the
 //! input's columns without the arrival. Rows are only ever added and removed, so what changed is
 //! two lists. A negative weight is a debt (a retraction that came before its row).
+//!
+//! If partitions are forgotten there is another table, `used`: `key_group`, the partition's columns,
+//! and when it last changed.
 
 use super::TopN;
 use super::ranking::{ByRank, Kept, NOT_FRESH, Ranked, Tie};
 use super::row_counts::RowBytes;
 use crate::key::KeyGroup;
 use crate::operator::OperatorError;
-use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, numbered};
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use crate::snapshot::{
+    self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field, numbered,
+};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt8Array, UInt32Array};
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
 const TABLE: &str = "rows";
+const USED: &str = "used";
 /// Columns before the row's own.
 const LEAD_WIDTH: usize = numbered::KEY_WIDTH + 2;
 
@@ -36,7 +42,41 @@ impl TopN {
         let slots = self.journal.take(scope, || self.keys.slots());
         let upserts = self.entries(&slots, scope)?;
         let deletes = self.numbers.take(scope)?;
-        Ok(Snapshot { tables: snapshot::tables(TABLE, numbered::KEY_WIDTH, &deletes, &upserts)? })
+        let mut tables = snapshot::tables(TABLE, numbered::KEY_WIDTH, &deletes, &upserts)?;
+        tables.extend(self.take_used(&slots, scope)?);
+        Ok(Snapshot { tables })
+    }
+
+    /// When these partitions last changed, and which are forgotten.
+    fn take_used(
+        &mut self,
+        slots: &[u32],
+        scope: SnapshotScope,
+    ) -> Result<Vec<SnapshotTable>, OperatorError> {
+        let removed = std::mem::take(&mut self.removed);
+        let Some(expiry) = &self.expiry else { return Ok(Vec::new()) };
+        let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
+        let upserts = slots.chunks(CHUNK_ROWS).map(|slots| {
+            let keyed = self.keyed(slots)?;
+            let (field, column) = expiry.column(slots);
+            let mut fields: Vec<_> = keyed.schema().fields().iter().cloned().collect();
+            fields.push(Arc::new(field));
+            let columns = keyed.columns().iter().cloned().chain([column]).collect();
+            Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+        });
+        let upserts = upserts.collect::<Result<Vec<_>, OperatorError>>()?;
+        snapshot::tables(USED, 1 + self.spec.partition.len(), &deletes, &upserts)
+    }
+
+    /// Partitions by what they are known by: their key groups and their columns.
+    pub(super) fn keyed(&self, slots: &[u32]) -> Result<RecordBatch, OperatorError> {
+        let mut fields = vec![Arc::new(key_group_field())];
+        let partition = self.spec.partition.iter();
+        fields.extend(partition.map(|&column| self.input.fields()[column].clone()));
+        let groups = slots.iter().map(|&slot| self.keys.group(slot).0);
+        let mut columns: Vec<ArrayRef> = vec![Arc::new(UInt8Array::from_iter_values(groups))];
+        columns.extend(self.keys.columns(slots)?);
+        Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
     /// The entries of `slots` that a snapshot has to write, and what is owed.
@@ -105,6 +145,11 @@ impl TopN {
                 self.restore_upserts(upserts)?;
             }
         }
+        for table in snapshot.tables.iter().filter(|t| t.name == USED) {
+            if let Some(upserts) = &table.upserts {
+                self.restore_used(upserts)?;
+            }
+        }
         self.journal.begin();
         self.numbers.end_restore();
         Ok(())
@@ -151,6 +196,17 @@ impl TopN {
                     kept.insert(position, new);
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Of partitions whose rows are there: those of others are gone with these.
+    fn restore_used(&mut self, batch: &RecordBatch) -> Result<(), OperatorError> {
+        let keys = &batch.columns()[1..=self.spec.partition.len()];
+        let slots = self.assign_keys(keys, batch.num_rows(), None)?;
+        slots.iter().for_each(|&slot| self.journal.restored(slot));
+        if let Some(expiry) = &mut self.expiry {
+            expiry.restore(batch, &slots);
         }
         Ok(())
     }

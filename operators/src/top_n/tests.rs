@@ -36,6 +36,7 @@ fn spec(last: u64) -> TopNSpec {
         window_end: None,
         zone: None,
         arrival: None,
+        ttl_ms: None,
     }
 }
 
@@ -88,6 +89,31 @@ fn a_better_row_replaces_the_worst_in_one_pair() {
     assert_eq!(first, vec![(row(1, 5, 0).0, None, 1), (row(1, 7, 1).0, None, 1)]);
     let next = apply(&mut top, vec![batch(&[row(1, 6, 3), row(1, 8, 4)], false)]);
     assert_eq!(next, vec![(row(1, 7, 1).0, None, -1), (row(1, 6, 3).0, None, 1)]);
+}
+
+#[test]
+fn a_partition_that_is_idle_for_too_long_begins_anew() {
+    let at = |now_ms| EpochContext { now_ms, ..context(0, i64::MIN, i64::MIN) };
+    let last = SortTerm { column: 1, descending: true, nulls_first: false };
+    for updating in [false, true] {
+        let spec = TopNSpec { order: vec![last], ttl_ms: Some(100), updating, ..spec(1) };
+        let mut top = TopN::new(spec, schema()).unwrap();
+        let mut apply = |now_ms, rows: &[(Row, i64)]| {
+            read(&apply_at(&mut top, vec![batch(rows, true)], &at(now_ms)).rows)
+        };
+        let (old, young) = (row(1, 5, 0), row(2, 5, 0));
+        apply(0, &[old, young]);
+        let replaced = vec![(young.0, None, -1), (row(2, 6, 1).0, None, 1)];
+        assert_eq!(apply(60, &[row(2, 6, 1)]), replaced);
+        assert_eq!(apply(110, &[row(1, 4, 2)]), vec![(row(1, 4, 2).0, None, 1)], "the first again");
+        assert_eq!(apply(120, &[row(2, 4, 3)]), vec![], "still worse than one that is held");
+        if updating {
+            // What was forgotten is no debt.
+            assert_eq!(apply(130, &[(old.0, -1)]), vec![]);
+            let back = vec![(row(1, 4, 2).0, None, -1), (old.0, None, 1)];
+            assert_eq!(apply(140, &[old]), back);
+        }
+    }
 }
 
 #[test]
@@ -297,24 +323,28 @@ proptest! {
     #[test]
     fn a_restored_ranking_goes_on_as_if_nothing_had_happened(
         spec in any::<bool>().prop_flat_map(any_spec),
+        ttl_ms in prop::option::of(10i64..40),
         epochs in any_epochs(),
         events in prop::collection::vec(events(), 8),
     ) {
-        let spec = TopNSpec { partition: vec![0], ..spec };
+        let spec = TopNSpec { partition: vec![0], ttl_ms, ..spec };
         let make = {
             let spec = spec.clone();
             move || TopN::new(spec.clone(), schema()).unwrap()
         };
         let (mut whole, mut workers) = (make(), Workers::new(vec![vec![0]], make));
         let mut oracle = Oracle::default();
-        for (epoch, event) in epochs.iter().zip(&events) {
+        for (number, (epoch, event)) in epochs.iter().zip(&events).enumerate() {
+            // So far apart that idle ones are looked for in each epoch, after a restart or not.
+            let now_ms = 5 * number as i64;
+            let context = EpochContext { now_ms, ..context(0, i64::MIN, i64::MIN) };
             let rows: Vec<(Row, i64)> = epoch
                 .iter()
                 .flat_map(|rows| weigh(rows, &mut oracle, spec.updating))
                 .collect();
             let (mut expected, mut got) = (HashMap::new(), HashMap::new());
-            accumulate(&mut expected, apply(&mut whole, vec![batch(&rows, true)]));
-            let context = context(0, i64::MIN, i64::MIN);
+            let applied = apply_at(&mut whole, vec![batch(&rows, true)], &context);
+            accumulate(&mut expected, read(&applied.rows));
             let output = workers.apply(&[vec![batch(&rows, true)]], &context).unwrap();
             accumulate(&mut got, read(&output.rows));
             prop_assert_eq!(got, expected);

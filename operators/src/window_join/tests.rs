@@ -32,7 +32,8 @@ fn batch(rows: &[Row]) -> Batch {
 
 fn join_spec(kind: JoinKind) -> JoinSpec {
     let (left_keys, right_keys) = (vec![0, 1], vec![0, 1]);
-    JoinSpec { kind, left_keys, right_keys, residual: None, only_grows: [true, true] }
+    let (only_grows, ttl_ms) = ([true, true], [None, None]);
+    JoinSpec { kind, left_keys, right_keys, residual: None, only_grows, ttl_ms }
 }
 
 fn join(kind: JoinKind) -> WindowJoin {

@@ -12,7 +12,7 @@ mod tokens;
 mod types;
 
 pub(crate) use function::{CreateFunction, FunctionBody};
-pub(crate) use hint::{options as hinted_options, unhinted};
+pub(crate) use hint::{StateTtl, options as hinted_options, unhinted};
 pub(crate) use statement::{
     ColumnKind, CreateTable, CreateView, Insert, Like, Name, OptionPair, Show, Statement,
     StatementKind,
@@ -29,6 +29,8 @@ pub(crate) struct Parsed {
     pub statements: Vec<Statement>,
     /// The types behind `__type_N` in its expressions.
     pub types: Vec<SqlType>,
+    /// What hints say behind the `SELECT` at a place.
+    pub lifetimes: Vec<(At, Vec<StateTtl>)>,
 }
 
 /// Parses a whole file.
@@ -39,7 +41,7 @@ pub(crate) fn parse(text: &str, file: usize) -> Planned<Parsed> {
     let parser = Parser::new(&FlinkDialect).with_tokens_with_locations(tokens.tokens);
     let mut statements = statement::StatementParser { parser, types: &tokens.types, file, end };
     let statements = statements.parse_all()?;
-    Ok(Parsed { statements, types: tokens.types })
+    Ok(Parsed { statements, types: tokens.types, lifetimes: tokens.lifetimes })
 }
 
 /// Parses a type's name, as `sqlparser` wrote it back.

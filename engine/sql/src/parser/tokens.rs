@@ -16,7 +16,7 @@
 //! | `JSON_OBJECT(KEY 'a' VALUE x ABSENT ON NULL)` | `JSON_OBJECT('a', x, 'ABSENT ON NULL')` |
 
 use super::dialect::FlinkDialect;
-use super::hint::{self, Behind};
+use super::hint::{self, Behind, StateTtl};
 use super::types::parse_type;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::types::SqlType;
@@ -33,6 +33,8 @@ pub(crate) struct Tokens {
     pub tokens: Vec<TokenWithSpan>,
     /// The types behind the words `__type_N`.
     pub types: Vec<SqlType>,
+    /// What hints say behind the `SELECT` at a place.
+    pub lifetimes: Vec<(At, Vec<StateTtl>)>,
 }
 
 /// Reads the tokens of a text.
@@ -42,13 +44,17 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
         Refusal::new(ErrorKind::Parse, at, e.message.clone())
     })?;
     let mut plain: Vec<TokenWithSpan> = Vec::with_capacity(all.len());
+    let mut lifetimes = Vec::new();
     for token in all {
         match token.token {
             Token::Whitespace(Whitespace::MultiLineComment(comment)) => {
                 let Some(text) = hint::text(&comment) else { continue };
                 let start = token.span.start;
                 let at = At { file, line: start.line, column: start.column };
-                hint::attach(text, hinted(plain.last_mut()), at)?;
+                let before = plain.last().map_or(start, |token| token.span.start);
+                let select = At { file, line: before.line, column: before.column };
+                let heeded = hint::attach(text, hinted(plain.last_mut()), at)?;
+                lifetimes.extend(Some((select, heeded)).filter(|(_, heeded)| !heeded.is_empty()));
             }
             Token::Whitespace(_) => {}
             // `ROW<a ARRAY<INT>>` ends in two brackets; SQL has no shift.
@@ -61,7 +67,7 @@ pub(crate) fn tokenize(text: &str, file: usize) -> Planned<Tokens> {
     }
     let mut rewriter = Rewriter { input: plain, output: Vec::new(), types: Vec::new(), file };
     rewriter.rewrite(0, usize::MAX)?;
-    Ok(Tokens { tokens: rewriter.output, types: rewriter.types })
+    Ok(Tokens { tokens: rewriter.output, types: rewriter.types, lifetimes })
 }
 
 /// What a hint behind this token is about.

@@ -61,9 +61,9 @@ impl Writer {
                 let number = self.window(*number);
                 self.put(format_args!("window {number} {window:?} {zone:?} {time} {keys:?}"));
             }
-            Op::Aggregate { input: _, keys, calls, window, at: _ } => {
+            Op::Aggregate { input: _, keys, calls, window, ttl_ms, at: _ } => {
                 let window = window.map(|number| self.window(number));
-                self.put(format_args!("aggregate {keys:?} {calls:?} {window:?}"));
+                self.put(format_args!("aggregate {keys:?} {calls:?} {window:?} {ttl_ms:?}"));
             }
             Op::RowNumber { input: _, partition, order, at: _ } => {
                 self.put(format_args!("row number {partition:?} {order:?}"));
@@ -72,8 +72,8 @@ impl Writer {
                 let window = window.map(|number| self.window(number));
                 self.put(format_args!("top {first} {last} {partition:?} {order:?} {window:?}"));
             }
-            Op::Join { left: _, right: _, kind, left_keys, right_keys, residual, time } => {
-                self.put(format_args!("join {kind:?} {left_keys:?} {right_keys:?}"));
+            Op::Join { left: _, right: _, kind, left_keys, right_keys, residual, time, ttl_ms } => {
+                self.put(format_args!("join {kind:?} {left_keys:?} {right_keys:?} {ttl_ms:?}"));
                 self.join_time(*time);
                 self.exprs(residual);
             }

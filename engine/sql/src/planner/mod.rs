@@ -31,15 +31,15 @@ pub(crate) use surprise::{Surprise, misread, surprises};
 use crate::catalog::{Catalog, CatalogTable};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::functions::Functions;
-use crate::parser::ColumnKind;
+use crate::parser::{ColumnKind, StateTtl};
 use crate::types::SqlType;
-use bind::{Binder, Clause, Context, Names};
+use bind::{Binder, Clause, Context, Lifetimes, Names};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, TimeZone, Utc};
 use chrono_tz::Tz;
 use expr::Expr;
 use relation::{Column, Op, Relation, Role, WindowInfo};
 use scope::Scope;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use tidemill_formats::{Capabilities, Changelog, Connectors, LookupKind, OptionError, Table};
 use user_function::UserFunctions;
@@ -53,6 +53,10 @@ pub(crate) struct Planner<'a> {
     pub zone: Tz,
     /// The types behind `__type_N`, file by file.
     pub types: Vec<Vec<SqlType>>,
+    /// What hints say behind the `SELECT` at a place.
+    hinted: HashMap<At, Vec<StateTtl>>,
+    /// Of the select that is being bound: for how long its inputs' state is kept.
+    lifetimes: Lifetimes,
     pub connectors: &'a dyn Connectors,
     /// The windows that roles speak of.
     pub windows: Vec<WindowInfo>,
@@ -85,12 +89,20 @@ impl<'a> Planner<'a> {
             user_functions: UserFunctions::default(),
             zone: Tz::UTC,
             types: Vec::new(),
+            hinted: HashMap::new(),
+            lifetimes: Lifetimes::default(),
             connectors,
             windows: Vec::new(),
             views: Vec::new(),
             surprises: Vec::new(),
             described: BTreeMap::new(),
         }
+    }
+
+    /// Takes in what a file has beside its statements.
+    pub fn learn(&mut self, types: Vec<SqlType>, lifetimes: Vec<(At, Vec<StateTtl>)>) {
+        self.types.push(types);
+        self.hinted.extend(lifetimes);
     }
 
     /// The session's zone from here on.

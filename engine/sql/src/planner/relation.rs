@@ -221,6 +221,8 @@ pub(crate) enum Op {
         keys: Vec<usize>,
         calls: Vec<Aggregation>,
         window: Option<usize>,
+        /// For how long a group is kept that no row comes for, if a hint says so; 0 is for ever.
+        ttl_ms: Option<i64>,
         at: At,
     },
     /// Appends the rank of a row in its partition.
@@ -248,6 +250,9 @@ pub(crate) enum Op {
         right_keys: Vec<usize>,
         residual: Option<Expr>,
         time: JoinTime,
+        /// For how long idle rows of each side are kept, if a hint says so and nothing else bounds
+        /// them; 0 is for ever.
+        ttl_ms: [Option<i64>; 2],
     },
     /// Appends values computed over the rows before each row.
     Over {
@@ -376,6 +381,17 @@ impl Relation {
         Relation::project(self, exprs, names)
     }
 
+    /// Gives a join, which may stand below a filter or a projection, lifetimes for its sides.
+    pub fn set_lifetimes(&mut self, of_sides: [Option<i64>; 2]) {
+        match &mut self.op {
+            Op::Join { ttl_ms, .. } => *ttl_ms = of_sides,
+            Op::Project { input, .. } | Op::Filter { input, .. } | Op::TimeFilter { input, .. } => {
+                input.set_lifetimes(of_sides);
+            }
+            _ => {}
+        }
+    }
+
     /// Puts rows together. All inputs have the same number and types of columns. What is a row
     /// time in all of them is one of the union, be it a table's in one and a window's in another.
     pub fn union(inputs: Vec<Relation>) -> Relation {
@@ -416,7 +432,8 @@ impl Relation {
         columns.extend(calls.iter().map(|c| Column::plain(&c.name, c.data_type.clone())));
         // Rows of SELECT DISTINCT only ever appear, if their input only ever grows.
         let updating = window.is_none() && (input.updating || !calls.is_empty());
-        let op = Op::Aggregate { input: Box::new(input), keys, calls, window, at };
+        let input = Box::new(input);
+        let op = Op::Aggregate { input, keys, calls, window, ttl_ms: None, at };
         Relation { op, columns, updating }
     }
 }

@@ -113,7 +113,7 @@ impl Rewriting {
                 let op = Op::Window { input, window, zone, time, keys, number, at };
                 above(Relation { op, columns, updating }, stay)
             }
-            Op::Aggregate { input, keys, calls, window, at } => {
+            Op::Aggregate { input, keys, calls, window, ttl_ms, at } => {
                 let (below, stay): (Vec<Expr>, Vec<Expr>) = conjuncts.into_iter().partition(|c| {
                     let mut movable = !keys.is_empty() && !is_volatile(c);
                     c.columns(&mut |i| {
@@ -129,7 +129,7 @@ impl Rewriting {
                 let input = Box::new(self.push(*input, below));
                 above(
                     Relation {
-                        op: Op::Aggregate { input, keys, calls, window, at },
+                        op: Op::Aggregate { input, keys, calls, window, ttl_ms, at },
                         columns,
                         updating,
                     },
@@ -185,7 +185,8 @@ impl Rewriting {
 
     fn push_join(&mut self, relation: Relation, conjuncts: Vec<Expr>) -> Relation {
         let columns = relation.columns;
-        let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = relation.op
+        let Op::Join { left, right, kind, left_keys, right_keys, residual, time, ttl_ms } =
+            relation.op
         else {
             unreachable!("called for joins")
         };
@@ -232,6 +233,7 @@ impl Rewriting {
                 right_keys,
                 residual,
                 time,
+                ttl_ms,
             };
             return above(Relation { op, columns, updating }, stay);
         }
@@ -245,6 +247,7 @@ impl Rewriting {
         let bounds = time_conjuncts(time, &left, width);
         let all = keys.chain(residual).chain(bounds).chain(to_join).collect::<Vec<_>>();
         let mut joined = bind::join_relations(left, right, kind, Expr::all(all));
+        joined.set_lifetimes(ttl_ms);
         for (column, known) in joined.columns.iter_mut().zip(columns) {
             column.name = known.name;
         }

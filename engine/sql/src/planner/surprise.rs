@@ -6,6 +6,7 @@
 //! | `GROUP BY` on one bound of a window | results are updated for ever and never final |
 //! | a join of texts with numbers or times | only texts that read as one ever match |
 //! | a watermark that no column moves | windows on it close when the input ends |
+//! | a `STATE_TTL` of an input that keeps nothing | it has no effect (`bind/lifetime.rs`) |
 
 use super::expr::Expr;
 use super::relation::{Op, Relation, Role};
@@ -27,7 +28,8 @@ pub(crate) fn surprises<'a>(
 ) -> Vec<Surprise> {
     queries.for_each(|query| walk(query, &mut found));
     found.sort_by_key(|surprise| (surprise.at.file, surprise.at.line, surprise.at.column));
-    found.dedup_by_key(|surprise| surprise.at);
+    // A view is bound wherever it is used.
+    found.dedup_by(|a, b| a.at == b.at && a.message == b.message);
     found
 }
 

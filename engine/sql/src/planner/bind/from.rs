@@ -416,12 +416,14 @@ impl Planner<'_> {
             JoinKind::LeftSemi | JoinKind::LeftAnti => left.scope.clone(),
             _ => left.scope.clone().join(right.scope.clone()),
         };
-        let relation = match condition {
+        let ttl_ms = [self.lifetimes.of(&left.scope), self.lifetimes.of(&right.scope)];
+        let mut relation = match condition {
             Some(condition) if reads_clock(&condition) => {
                 self.join_in_time(left.relation, right.relation, kind, condition)?
             }
             condition => join(left.relation, right.relation, kind, condition),
         };
+        relation.set_lifetimes(ttl_ms);
         let scope = with_roles(scope, &relation);
         Ok(Source { relation, scope })
     }
@@ -654,6 +656,7 @@ fn join_by(
         right_keys,
         residual,
         time,
+        ttl_ms: [None, None],
     };
     let joined = Relation { op, columns, updating };
     if left_added == 0 && joined.columns.len() == width + if semi { 0 } else { right_width } {

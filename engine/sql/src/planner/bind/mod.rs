@@ -6,6 +6,7 @@ mod aggregate;
 mod call;
 mod from;
 mod interval;
+mod lifetime;
 mod literal;
 mod operator;
 mod over;
@@ -19,6 +20,7 @@ mod window;
 
 pub(crate) use call::wrong_count;
 pub(crate) use from::join as join_relations;
+pub(crate) use lifetime::Lifetimes;
 
 use super::Planner;
 use super::expr::{Expr, ExprKind};

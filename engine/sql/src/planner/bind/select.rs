@@ -5,7 +5,7 @@ use super::from::{Source, with_roles};
 use super::over::{OverExpr, direction};
 use super::unheeded::check_select;
 use super::window::{GroupWindow, group_window_call};
-use super::{Binder, Clause, Context};
+use super::{Binder, Clause, Context, Lifetimes};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::planner::Planner;
 use crate::planner::expr::{Expr, ExprKind};
@@ -49,6 +49,7 @@ impl Expressions {
 }
 
 impl Planner<'_> {
+    /// Binds a select, whose hints are its own.
     pub(super) fn select(
         &mut self,
         select: &ast::Select,
@@ -56,6 +57,22 @@ impl Planner<'_> {
         context: Context<'_>,
     ) -> Planned<Selected> {
         let at = context.at_span(select.select_token.0.span);
+        let hints = self.hinted.get(&at).cloned().unwrap_or_default();
+        let around = std::mem::replace(&mut self.lifetimes, Lifetimes::new(hints));
+        let (selected, inputs) = self.select_at(select, order_by, context, at)?;
+        let lifetimes = std::mem::replace(&mut self.lifetimes, around);
+        self.surprises.extend(lifetimes.unheeded(&inputs)?);
+        Ok(selected)
+    }
+
+    /// The select, and what its `FROM` names.
+    fn select_at(
+        &mut self,
+        select: &ast::Select,
+        order_by: &[OrderByExpr],
+        context: Context<'_>,
+        at: At,
+    ) -> Planned<(Selected, Scope)> {
         check_select(select, at)?;
         let Source { mut relation, mut scope } = match self.from(&select.from, context)? {
             Some(source) => source,
@@ -93,6 +110,7 @@ impl Planner<'_> {
             let keys = self.group_keys(&group_exprs, &group_windows, &scope, context)?;
             relation =
                 self.grouped(relation, &grouping, keys, aggregates, &mut bound, &mut overs, at)?;
+            self.give_lifetime(&mut relation, &scope);
         }
         if let Some(having) = bound.having.take() {
             relation = self.keep(relation, having)?;
@@ -103,7 +121,15 @@ impl Planner<'_> {
         if let Some(qualify) = bound.qualify.take() {
             relation = self.keep(relation, qualify)?;
         }
-        self.project_select(relation, select, bound, at)
+        let selected = self.project_select(relation, select, bound, &scope, at)?;
+        Ok((selected, scope))
+    }
+
+    /// Gives groups the lifetime that a hint has for the only input.
+    fn give_lifetime(&mut self, groups: &mut Relation, inputs: &Scope) {
+        if let Op::Aggregate { window: None, ttl_ms, .. } = &mut groups.op {
+            *ttl_ms = self.lifetimes.of(inputs);
+        }
     }
 
     /// Relation and order of the finished select.
@@ -112,6 +138,7 @@ impl Planner<'_> {
         relation: Relation,
         select: &ast::Select,
         bound: Expressions,
+        inputs: &Scope,
         at: At,
     ) -> Planned<Selected> {
         let visible = bound.items.len();
@@ -133,6 +160,7 @@ impl Planner<'_> {
                     return Err(Refusal::new(ErrorKind::NotGrouped, at, message));
                 }
                 relation = distinct(relation, at);
+                self.give_lifetime(&mut relation, inputs);
             }
             Some(Distinct::On(_)) => {
                 let message = "DISTINCT ON is not supported";

@@ -358,9 +358,9 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
                 .collect();
             Ok((Relation::project(input, exprs, names), lifted))
         }
-        Op::Aggregate { input, keys, calls, window: None, at } => {
+        Op::Aggregate { input, keys, calls, window: None, ttl_ms, at } => {
             let (input, lifted) = lift(*input, at)?;
-            lift_through_groups(input, keys, calls, lifted, at)
+            lift_through_groups(input, (keys, calls, ttl_ms), lifted, at)
         }
         _ => {
             let message = "this sub-query reads the query around it in a way that is not supported";
@@ -373,8 +373,7 @@ fn lift(relation: Relation, at: At) -> Planned<(Relation, Vec<Expr>)> {
 /// compared with them; the comparison then stands above it.
 fn lift_through_groups(
     input: Relation,
-    keys: Vec<usize>,
-    calls: Vec<Aggregation>,
+    (keys, calls, lifetime): (Vec<usize>, Vec<Aggregation>, Option<i64>),
     lifted: Vec<Expr>,
     at: At,
 ) -> Planned<(Relation, Vec<Expr>)> {
@@ -400,7 +399,10 @@ fn lift_through_groups(
     let input = input.extend(inner);
     let old = keys.len();
     let all_keys = keys.into_iter().chain(first..first + added).collect();
-    let grouped = Relation::aggregate(input, all_keys, calls, at);
+    let mut grouped = Relation::aggregate(input, all_keys, calls, at);
+    if let Op::Aggregate { ttl_ms, .. } = &mut grouped.op {
+        *ttl_ms = lifetime;
+    }
     // The columns as they were, then the new keys.
     let order = (0..old).chain(old + added..width + added).chain(old..old + added);
     let exprs: Vec<Expr> =

@@ -21,8 +21,7 @@ impl Lowering<'_> {
         &mut self,
         relation: &Relation,
         input: &Relation,
-        keys: &[usize],
-        calls: &[Aggregation],
+        (keys, calls, ttl_ms): (&[usize], &[Aggregation], Option<i64>),
         needed: &BTreeSet<usize>,
         retractions: bool,
     ) -> Planned<Lowered> {
@@ -40,7 +39,7 @@ impl Lowering<'_> {
             updating: input.updating,
             emit_retractions: retractions,
             arrival: lowered.arrival.filter(|_| wants_arrival),
-            ttl_ms: self.state_ttl_ms,
+            ttl_ms,
         };
         let fields: Vec<Field> = (0..keys.len())
             .chain(used.iter().map(|n| keys.len() + n))

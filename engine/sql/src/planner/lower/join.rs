@@ -20,7 +20,8 @@ impl Lowering<'_> {
         relation: &Relation,
         needed: &BTreeSet<usize>,
     ) -> Planned<Lowered> {
-        let Op::Join { left, right, kind, left_keys, right_keys, residual, time } = &relation.op
+        let Op::Join { left, right, kind, left_keys, right_keys, residual, time, ttl_ms } =
+            &relation.op
         else {
             unreachable!("called for joins")
         };
@@ -78,6 +79,11 @@ impl Lowering<'_> {
             right_keys: r.all(right_keys),
             residual,
             only_grows: [!left.updating, !right.updating],
+            // What else bounds a join's state bounds it exactly.
+            ttl_ms: match time {
+                JoinTime::Unbounded => ttl_ms.map(|hinted| self.lifetime(hinted)),
+                _ => [None, None],
+            },
         };
         let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
         let mut inputs = vec![l.node];

@@ -91,7 +91,7 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 })
                 .collect();
             format!(
-                "top-n {} to {} by {} order {order:?} {} {} {:?} {:?} {} of {}",
+                "top-n {} to {} by {} order {order:?} {} {} {:?} {:?} {} of {}{}",
                 spec.first,
                 spec.last,
                 port(0).names(&spec.partition),
@@ -101,11 +101,15 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 spec.zone,
                 port(0).optional(spec.arrival),
                 types(&inputs[0].schema),
+                forgetting(&[spec.ttl_ms]),
             )
         }
-        NodeKind::Join(spec) => {
-            format!("join {} growing {:?}", equi_join(spec, inputs), spec.only_grows)
-        }
+        NodeKind::Join(spec) => format!(
+            "join {} growing {:?}{}",
+            equi_join(spec, inputs),
+            spec.only_grows,
+            forgetting(&spec.ttl_ms)
+        ),
         NodeKind::IntervalJoin(spec) => format!(
             "interval join {} times {} {} within {} and {}",
             join(&spec.kind, [&spec.left_keys, &spec.right_keys], spec.residual.as_ref(), inputs),
@@ -171,6 +175,14 @@ fn join(
         types(&inputs[0].schema),
         types(&inputs[1].schema),
     )
+}
+
+/// What is forgotten. For how long it is kept may change; whether decides what is remembered.
+fn forgetting(ttl_ms: &[Option<i64>]) -> String {
+    match ttl_ms.iter().any(Option::is_some) {
+        true => format!(" forgetting {:?}", ttl_ms.iter().map(Option::is_some).collect::<Vec<_>>()),
+        false => String::new(),
+    }
 }
 
 fn described(expression: Option<&Arc<dyn Expression>>) -> String {

@@ -59,7 +59,7 @@ pub(crate) fn lower(
     Ok(Plan { nodes, options })
 }
 
-/// The option that says how long state is kept of keys that no row comes for.
+/// The option that says for how long idle state is kept.
 pub(crate) const STATE_TTL: &str = "table.exec.state.ttl";
 
 /// What [`STATE_TTL`] says; it is a duration, which was checked when it was set. 0 means for ever.
@@ -84,7 +84,7 @@ struct Demand {
 
 struct Lowering<'w> {
     windows: &'w [WindowInfo],
-    /// How long state is kept of keys that no row comes for; `None` for ever.
+    /// For how long idle state is kept, where no hint says otherwise; `None` for ever.
     state_ttl_ms: Option<i64>,
     needs: BTreeMap<String, Needs>,
     /// By the relation's canonical text.
@@ -136,6 +136,11 @@ impl<'w> Lowering<'w> {
             known: HashMap::new(),
             narrowed_from: HashMap::new(),
         }
+    }
+
+    /// For how long idle state is kept: what a hint says, or else the session; none is for ever.
+    fn lifetime(&self, hinted: Option<i64>) -> Option<i64> {
+        hinted.or(self.state_ttl_ms).filter(|&ttl_ms| ttl_ms > 0)
     }
 
     fn node(&self, id: NodeId) -> &Node {
@@ -312,8 +317,9 @@ impl<'w> Lowering<'w> {
             Op::TimeFilter { input, clock, bounds } => {
                 self.time_filter(relation, input, (*clock, bounds), needed, arrival)
             },
-            Op::Aggregate { input, keys, calls, window: None, .. } => {
-                self.group_aggregate(relation, input, keys, calls, needed, retractions)
+            Op::Aggregate { input, keys, calls, window: None, ttl_ms, .. } => {
+                let ttl_ms = self.lifetime(*ttl_ms);
+                self.group_aggregate(relation, input, (keys, calls, ttl_ms), needed, retractions)
             },
             Op::Aggregate { input, keys, calls, window: Some(number), .. } => {
                 self.window_aggregate(relation, input, keys, calls, *number)

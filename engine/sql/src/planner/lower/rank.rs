@@ -62,6 +62,7 @@ impl Lowering<'_> {
             window_end,
             zone: window.and_then(|n| self.windows[n].zone),
             arrival: lowered.arrival,
+            ttl_ms: self.lifetime(None).filter(|_| window.is_none()),
         };
         let mut fields = fields_of(&self.node(lowered.node).schema);
         let width = fields.len();
