@@ -51,6 +51,10 @@ pub(crate) fn sql(call: &AggregateCall, scope: &Scope) -> Result<Vec<String>, Or
             vec![in_order(call, scope, "STRING_AGG", &format!("{argument}, '{separator}'"))?]
         }
         ArrayAgg => vec![in_order(call, scope, "ARRAY_AGG", &argument)?],
+        ApproxCountDistinct => {
+            let reason = "APPROX_COUNT_DISTINCT is an estimate: there is no one right answer";
+            return Err(OracleError::Unsupported(reason.to_owned()));
+        }
         Collect => {
             return Err(OracleError::Unsupported("COLLECT has no batch counterpart".to_owned()));
         }

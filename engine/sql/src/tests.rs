@@ -878,6 +878,29 @@ fn a_hint_that_would_be_ignored_is_refused_where_it_stands() {
     assert_eq!(refused(wrong), (ErrorKind::Parse, 1, 17));
 }
 
+#[test]
+fn an_estimate_takes_no_rows_back() {
+    let over = |from: &str| format!("SELECT APPROX_COUNT_DISTINCT(kind)\n FROM {from}");
+    assert!(explained(&over("clicks GROUP BY usr")).contains("ApproxCountDistinct(kind)"));
+    let windows = "TABLE(HOP(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' MINUTE, INTERVAL '1' HOUR))
+                   GROUP BY window_start, window_end";
+    assert!(explained(&over(windows)).contains("append-only"));
+    assert_eq!(
+        refused(&over("(SELECT country AS kind FROM users)")),
+        (ErrorKind::Unsupported, 1, 1)
+    );
+    let frame = |rows: &str| {
+        format!(
+            "SELECT APPROX_COUNT_DISTINCT(kind) OVER (PARTITION BY usr ORDER BY ts {rows}) FROM clicks"
+        )
+    };
+    let recent = frame("ROWS BETWEEN 5 PRECEDING AND CURRENT ROW");
+    assert_eq!(refused(&recent), (ErrorKind::Unsupported, 1, 8));
+    explained(&frame(""));
+    let nested = "SELECT APPROX_COUNT_DISTINCT(ROW(kind, usr)) FROM clicks";
+    assert_eq!(refused(nested).0, ErrorKind::WrongArguments);
+}
+
 /// The lines, columns and messages of a session's warnings.
 fn warnings(statements: &str) -> Vec<(usize, usize, String)> {
     let planned = session(statements).unwrap_or_else(|e| panic!("{e}"));

@@ -4,6 +4,7 @@
 //! not offer: reading a group without resetting it, taking rows back, dropping single groups and
 //! a state layout that a later version can still read. Hence [`Aggregate`].
 
+mod approximate;
 mod codec;
 mod collect;
 mod count;
@@ -60,6 +61,9 @@ pub enum AggregateFunction {
     StddevPop,
     /// `STDDEV_SAMP(x)`: NULL of a single row.
     StddevSamp,
+    /// `APPROX_COUNT_DISTINCT(x)`: about how many distinct values, of rows that are never taken back.
+    /// Never NULL.
+    ApproxCountDistinct,
     /// The value of a scalar sub-query: an error if there is a second row.
     SingleValue,
 }
@@ -84,6 +88,11 @@ pub struct AggregateCall {
 }
 
 impl AggregateFunction {
+    /// Whether rows can be taken back from it.
+    pub fn takes_back(&self) -> bool {
+        *self != AggregateFunction::ApproxCountDistinct
+    }
+
     /// Whether the result depends on the order in which rows came.
     pub fn needs_order(&self) -> bool {
         use AggregateFunction::*;
@@ -240,6 +249,7 @@ pub fn create(
             with_codec!(call, codec => ordered::create(codec, call, retraction))
         }
         Collect => Box::new(collect::Collect::new(call)?),
+        ApproxCountDistinct => Box::new(approximate::ApproxCountDistinct::new(call, retraction)?),
     })
 }
 

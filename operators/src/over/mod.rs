@@ -151,7 +151,8 @@ impl std::fmt::Debug for Over {
 }
 
 impl Frame {
-    fn is_bounded(self) -> bool {
+    /// Whether rows leave it again.
+    pub fn is_bounded(self) -> bool {
         matches!(self, Frame::Rows { preceding: Some(_) } | Frame::Range { preceding_ms: Some(_) })
     }
 }

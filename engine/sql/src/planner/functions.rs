@@ -16,6 +16,7 @@ use tidemill_operators::aggregate::AggregateFunction;
 /// Aggregates as SQL names them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum AggregateName {
+    ApproxCountDistinct,
     Count,
     Sum,
     Avg,
@@ -35,6 +36,7 @@ pub(crate) enum AggregateName {
 
 /// Aggregates by name.
 const AGGREGATES: &[(&str, AggregateName)] = &[
+    ("APPROX_COUNT_DISTINCT", AggregateName::ApproxCountDistinct),
     ("ARRAY_AGG", AggregateName::ArrayAgg),
     ("AVG", AggregateName::Avg),
     ("COLLECT", AggregateName::Collect),
@@ -88,6 +90,7 @@ impl AggregateName {
     /// The operator's function.
     pub fn function(self, separator: Option<String>) -> AggregateFunction {
         match self {
+            AggregateName::ApproxCountDistinct => AggregateFunction::ApproxCountDistinct,
             AggregateName::Count => AggregateFunction::Count,
             AggregateName::Sum => AggregateFunction::Sum,
             AggregateName::Avg => AggregateFunction::Avg,
@@ -144,6 +147,12 @@ pub(crate) fn aggregate_type(
     };
     match function {
         Count => Ok(SqlType::BigInt),
+        ApproxCountDistinct if is_nested(of) => {
+            let message = format!("{name} takes a single value, not a {of}");
+            Err(Refusal::new(ErrorKind::WrongArguments, argument.at, message)
+                .hint("CAST it to a STRING, or count exactly: COUNT(DISTINCT …)"))
+        }
+        ApproxCountDistinct => Ok(SqlType::BigInt),
         Sum => numeric(match of {
             SqlType::Decimal(_, scale) => SqlType::Decimal(38, *scale),
             SqlType::Null => SqlType::Int,
@@ -159,6 +168,11 @@ pub(crate) fn aggregate_type(
         ArrayAgg => Ok(SqlType::Array(Box::new(of.clone()))),
         Collect => Ok(SqlType::Multiset(Box::new(of.clone()))),
     }
+}
+
+fn is_nested(data_type: &SqlType) -> bool {
+    use SqlType::{Array, Map, Multiset, Row};
+    matches!(data_type, Array(_) | Map(..) | Multiset(_) | Row(_))
 }
 
 /// What `GROUPING(…)` is bound to until the select knows its grouping sets.

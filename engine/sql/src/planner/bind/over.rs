@@ -86,6 +86,14 @@ impl Binder<'_, '_> {
             None => Frame::Range { preceding_ms: None },
             Some(frame) => self.frame(frame, at)?,
         };
+        if let OverFunction::Aggregate(call) = &function
+            && frame.is_bounded()
+            && !call.function.takes_back()
+        {
+            let message = format!("{name} can't let rows go that leave a frame");
+            return Err(Refusal::new(ErrorKind::Unsupported, at, message)
+                .hint("COUNT(DISTINCT …) can; or begin the frame with UNBOUNDED PRECEDING"));
+        }
         let of = data_type.clone();
         self.overs.push(OverExpr { function, partition, order, frame, data_type, at });
         Ok(Expr::new(ExprKind::Over(self.overs.len() - 1), of, at))

@@ -2,7 +2,7 @@
 
 use super::stateless::Stretch;
 use super::{Lowered, Lowering, field_of};
-use crate::error::{ErrorKind, Planned, Refusal};
+use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::NodeKind;
 use crate::planner::expr::Expr;
 use crate::planner::functions::needs_arrival;
@@ -156,6 +156,18 @@ impl Lowering<'_> {
             .collect();
         Ok(Lowered { node, columns, arrival: None })
     }
+}
+
+/// Refuses aggregates that can't take rows back, over rows that are taken back. It is known only
+/// here: a rewrite may have found that an input only grows.
+pub(super) fn check_takes_back(calls: &[Aggregation], input: &Relation, at: At) -> Planned<()> {
+    if !input.updating || calls.iter().all(|call| call.function.takes_back()) {
+        return Ok(());
+    }
+    let message = "APPROX_COUNT_DISTINCT over rows that are updated is not supported: a value can't be \
+                   taken out of an estimate";
+    Err(Refusal::new(ErrorKind::Unsupported, at, message)
+        .hint("COUNT(DISTINCT …) takes rows back; or estimate in front of what updates"))
 }
 
 fn inputs_of(keys: &[usize], calls: &[&Aggregation]) -> BTreeSet<usize> {

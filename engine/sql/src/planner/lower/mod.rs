@@ -317,11 +317,13 @@ impl<'w> Lowering<'w> {
             Op::TimeFilter { input, clock, bounds } => {
                 self.time_filter(relation, input, (*clock, bounds), needed, arrival)
             },
-            Op::Aggregate { input, keys, calls, window: None, ttl_ms, .. } => {
+            Op::Aggregate { input, keys, calls, window: None, ttl_ms, at } => {
+                aggregate::check_takes_back(calls, input, *at)?;
                 let ttl_ms = self.lifetime(*ttl_ms);
                 self.group_aggregate(relation, input, (keys, calls, ttl_ms), needed, retractions)
             },
-            Op::Aggregate { input, keys, calls, window: Some(number), .. } => {
+            Op::Aggregate { input, keys, calls, window: Some(number), at, .. } => {
+                aggregate::check_takes_back(calls, input, *at)?;
                 self.window_aggregate(relation, input, keys, calls, *number)
             },
             Op::RowNumber { input, partition, order, .. } if runs_with_time(input, order) => {
