@@ -14,6 +14,7 @@ mod describe;
 pub mod error;
 mod explain;
 pub mod functions;
+mod options;
 mod parser;
 pub mod plan;
 mod planner;
@@ -23,9 +24,8 @@ pub mod types;
 
 pub use error::{ErrorKind, SqlError, SqlWarning};
 pub use explain::explain;
-pub use session::{
-    OPTIONS, Planned, RENAMED_OPTIONS, Results, kernels_of, plan_results, plan_session,
-};
+pub use options::{OPTIONS, RENAMED_OPTIONS};
+pub use session::{Planned, Results, kernels_of, plan_results, plan_session};
 pub use text::SourceText;
 pub use types::SqlType;
 

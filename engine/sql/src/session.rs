@@ -6,17 +6,18 @@ use crate::error::{
 };
 use crate::explain;
 use crate::functions::Kernel;
+use crate::options::{self, ZONE};
 use crate::parser::{Show, Statement, StatementKind, parse};
 use crate::plan::Plan;
 use crate::planner::bind::{Context, Names};
 use crate::planner::expr::Expr;
 use crate::planner::relation::Op;
-use crate::planner::{BoundInsert, Planner, STATE_TTL, Surprise, kernels, lower, surprises};
+use crate::planner::{BoundInsert, Planner, Surprise, kernels, lower, surprises};
 use crate::text::{SourceText, Text};
 use chrono_tz::Tz;
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry::Vacant;
-use tidemill_formats::{Connectors, Table, parse_duration};
+use tidemill_formats::{Connectors, Table};
 
 /// A planned session.
 #[derive(Debug)]
@@ -130,10 +131,11 @@ fn original(at: At, texts: &[Text]) -> (String, usize, usize, String) {
     let Some(text) = texts.get(at.file) else {
         return (String::new(), 1, 1, String::new());
     };
-    let (line, column) = match at.line {
-        0 => (1, 1),
-        line => text.original(line, at.column),
-    };
+    if at.line == 0 {
+        // It stands in no line: an option of the command line, for instance.
+        return (text.source.name.clone(), 1, 1, String::new());
+    }
+    let (line, column) = text.original(at.line, at.column);
     (text.source.name.clone(), line, column, text.line(line).to_owned())
 }
 
@@ -156,7 +158,7 @@ impl<'a> Session<'a> {
         Session {
             planner: Planner::new(connectors),
             connectors,
-            options: options.map(|(k, v)| (old_name(k).to_owned(), v.clone())).collect(),
+            options: options.map(|(k, v)| (options::old_name(k).to_owned(), v.clone())).collect(),
             inserts: Vec::new(),
             outputs: Vec::new(),
         }
@@ -225,8 +227,8 @@ impl<'a> Session<'a> {
 
     fn statements(&mut self, texts: &[Text]) -> PlannedOr<()> {
         for (key, value) in &self.options {
-            check_key(key, At::default())?;
-            check_value(key, value, At::default())?;
+            options::check(key, value, At::default())?;
+            self.planner.surprises.extend(options::unheeded(key, At::default()));
         }
         if let Some(zone) = self.options.get(ZONE).cloned() {
             self.set_zone(&zone, At::default())?;
@@ -278,17 +280,17 @@ impl<'a> Session<'a> {
                 Ok(())
             }
             StatementKind::Set { key, value, at } => {
-                check_key(&key, at)?;
-                check_value(&key, &value, at)?;
+                options::check(&key, &value, at)?;
+                self.planner.surprises.extend(options::unheeded(&key, at));
                 if key == ZONE {
                     self.set_zone(&value, at)?;
                 }
-                self.options.insert(old_name(&key).to_owned(), value);
+                self.options.insert(options::old_name(&key).to_owned(), value);
                 Ok(())
             }
             StatementKind::Reset { key } => {
                 match key {
-                    Some(key) => drop(self.options.remove(old_name(&key))),
+                    Some(key) => drop(self.options.remove(options::old_name(&key))),
                     None => self.options.clear(),
                 }
                 let zone = self.options.get(ZONE).map_or("default", String::as_str).to_owned();
@@ -368,70 +370,6 @@ impl<'a> Session<'a> {
         self.planner.set_zone(zone);
         Ok(())
     }
-}
-
-/// The option of the session's clock.
-const ZONE: &str = "table.local-time-zone";
-
-/// The options that mean something, to the planner or to whoever runs the plan. Flink's others have
-/// no list here: they are let pass, as job files that also run there may set them.
-pub const OPTIONS: &[&str] = &[
-    "execution.checkpointing.interval",
-    "parallelism.default",
-    "restart-strategy",
-    "restart-strategy.exponential-delay.attempts-before-reset-backoff",
-    "restart-strategy.exponential-delay.backoff-multiplier",
-    "restart-strategy.exponential-delay.initial-backoff",
-    "restart-strategy.exponential-delay.max-backoff",
-    "restart-strategy.exponential-delay.reset-backoff-threshold",
-    "restart-strategy.fixed-delay.attempts",
-    "restart-strategy.fixed-delay.delay",
-    "restart-strategy.type",
-    "state.checkpoints.dir",
-    "state.checkpoints.num-retained",
-    "table.exec.mini-batch.allow-latency",
-    "table.exec.mini-batch.enabled",
-    "table.exec.mini-batch.size",
-    "table.exec.state.ttl",
-    ZONE,
-    "tidemill.epoch.interval-ms",
-    "tidemill.epoch.max-bytes",
-    "tidemill.epoch.max-rows",
-    "tidemill.late-rows",
-];
-
-/// Options that Flink 2 calls otherwise, and what they were called before.
-pub const RENAMED_OPTIONS: &[(&str, &str)] = &[
-    ("execution.checkpointing.dir", "state.checkpoints.dir"),
-    ("execution.checkpointing.num-retained", "state.checkpoints.num-retained"),
-];
-
-/// The one name that an option has from here on.
-fn old_name(key: &str) -> &str {
-    RENAMED_OPTIONS.iter().find(|(new, _)| *new == key).map_or(key, |(_, old)| old)
-}
-
-/// Refuses an option of our own that there is not.
-fn check_key(key: &str, at: At) -> PlannedOr<()> {
-    let own = || OPTIONS.iter().copied().filter(|option| option.starts_with("tidemill."));
-    if !key.starts_with("tidemill.") || OPTIONS.contains(&key) {
-        return Ok(());
-    }
-    let refusal = Refusal::new(ErrorKind::BadOption, at, format!("there is no option '{key}'"));
-    Err(match did_you_mean(key, own()) {
-        Some(near) => refusal.hint(format!("did you mean '{near}'?")),
-        None => refusal.hint(format!("there are: {}", own().collect::<Vec<_>>().join(", "))),
-    })
-}
-
-/// Refuses values of options that the planner itself reads.
-fn check_value(key: &str, value: &str, at: At) -> PlannedOr<()> {
-    if key != STATE_TTL || parse_duration(value).is_some() {
-        return Ok(());
-    }
-    let message = format!("'{value}' is no duration");
-    Err(Refusal::new(ErrorKind::BadOption, at, message)
-        .hint("write a number and a unit, such as '36 h' or '7 d'"))
 }
 
 /// `GMT+2`, `UTC-05:00`: a fixed distance in whole hours.

@@ -6,6 +6,7 @@
 //! | `GROUP BY` on one bound of a window | results are updated for ever and never final |
 //! | a join of texts with numbers or times | only texts that read as one ever match |
 //! | a watermark that no column moves | windows on it close when the input ends |
+//! | an option that means nothing here, or is misspelt | it has no effect (`options.rs`) |
 //! | a `STATE_TTL` of an input that keeps nothing | it has no effect (`bind/lifetime.rs`) |
 
 use super::expr::Expr;
