@@ -9,11 +9,13 @@ use std::str::FromStr;
 use std::time::Duration;
 use tidemill_formats::{OptionError, Table, parse_bytes, parse_duration};
 
+const BAD_RECORDS_TOPIC: &str = "scan.bad-records.topic";
+
 /// Options that every connector accepts: the engine reads them, not the connector.
 pub const ENGINE_OPTIONS: &[&str] = &[
     "connector",
     "scan.bad-records",
-    "scan.bad-records.topic",
+    BAD_RECORDS_TOPIC,
     "scan.parallelism",
     "sink.parallelism",
     "scan.watermark.alignment.group",
@@ -49,6 +51,17 @@ pub(crate) fn refuse_unknown(
             return Err(unknown(table, key, known, format));
         }
     }
+    check_bad_records(table)
+}
+
+/// What becomes of bad records; a topic for them is written by the transaction of the brokers that the
+/// table is on.
+fn check_bad_records(table: &Table) -> Result<(), OptionError> {
+    if table.option(BAD_RECORDS_TOPIC).is_some() && !is_kafka(table) {
+        let problem = "only a table that is read from Kafka has a topic for its bad records";
+        let hint = "leave it out: they are kept in DIR/dead-letters of the state directory";
+        return Err(wrong(BAD_RECORDS_TOPIC, problem, hint));
+    }
     let policies = [("dead-letter", ()), ("fail", ()), ("skip", ())];
     choice(table, "scan.bad-records", &policies, ())
 }
@@ -60,8 +73,12 @@ pub(crate) fn warn_of_unused(table: &Table) {
     }
 }
 
+fn is_kafka(table: &Table) -> bool {
+    table.option("connector").is_some_and(|name| name.ends_with("kafka"))
+}
+
 fn is_unused(table: &Table, key: &str) -> bool {
-    let has_partitions = table.option("connector").is_some_and(|name| name.ends_with("kafka"));
+    let has_partitions = is_kafka(table);
     let is_of_partitions =
         key.starts_with("scan.watermark.alignment.") || key == "scan.watermark.idle-timeout";
     (is_of_partitions && !has_partitions)
@@ -196,6 +213,19 @@ mod tests {
         assert!(refuse_unknown(&ok, &known, &BTreeSet::new()).is_ok());
         let error = refuse_unknown(&table(&[("pth", "x")]), &known, &BTreeSet::new()).unwrap_err();
         assert_eq!((error.option.as_str(), error.hint.as_str()), ("pth", "did you mean 'path'?"));
+    }
+
+    #[test]
+    fn only_what_is_read_from_kafka_has_a_topic_for_bad_records() {
+        let known = Known { keys: &[], prefixes: &[] };
+        let of = |connector| {
+            let options = [("connector", connector), ("scan.bad-records.topic", "bad")];
+            refuse_unknown(&table(&options), &known, &BTreeSet::new())
+        };
+        assert!(of("kafka").is_ok() && of("upsert-kafka").is_ok());
+        let error = of("filesystem").unwrap_err();
+        assert_eq!(error.option, "scan.bad-records.topic");
+        assert!(error.problem.contains("read from Kafka"), "{error}");
     }
 
     #[test]

@@ -320,7 +320,7 @@ fn what_would_not_be_heeded_is_refused() {
         "SELECT ARRAY_AGG(usr ORDER BY price) FROM clicks",
         "SELECT COUNT(usr) IGNORE NULLS FROM clicks",
         "SELECT LAG(usr) IGNORE NULLS OVER (ORDER BY ts) FROM clicks",
-        "SELECT JSON_ARRAY(usr NULL ON NULL) FROM clicks",
+        "SELECT CAST(usr AS DATE FORMAT 'YYYY-MM-DD') FROM clicks",
     ] {
         assert_eq!(refused(query).0, ErrorKind::Unsupported, "{query}");
     }
@@ -339,6 +339,17 @@ fn json_is_made_in_the_words_of_the_standard() {
     let absent = "JSON_OBJECT('a', usr, 'ABSENT ON NULL')";
     assert!(made("KEY 'a' VALUE usr ABSENT ON NULL").contains(absent));
     assert!(made("").contains("JSON_OBJECT()"));
+    let array = |arguments: &str| {
+        let query = format!("SELECT JSON_ARRAY({arguments}) FROM clicks");
+        session(&query).unwrap_or_else(|error| panic!("{query}: {error}")).explain()
+    };
+    assert!(array("usr, 1 ABSENT ON NULL").contains("select JSON_ARRAY(usr, 1)"));
+    assert!(array("usr, 1 NULL ON NULL").contains("FLINK_JSON_ARRAY_OF_ALL(usr, 1)"));
+    let nested = array("JSON_ARRAY(usr NULL ON NULL), NULL ABSENT ON NULL");
+    assert!(
+        nested.contains("JSON_ARRAY(FLINK_JSON(FLINK_JSON_ARRAY_OF_ALL(usr)), NULL)"),
+        "{nested}"
+    );
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn null_arguments_give_null() {
         "IS_DIGIT",
         "IS_DECIMAL",
         "IS_JSON",
+        "FLINK_JSON_ARRAY_OF_ALL",
         "JSON_ARRAY",
         "JSON_OBJECT",
         "RAND",
@@ -679,6 +680,7 @@ fn json() {
         ),
         ("JSON_OBJECT", &[text("n"), null(), text("ABSENT ON NULL")], "{}"),
         ("JSON_ARRAY", &[int(1), null(), text("x")], "[1,\"x\"]"),
+        ("FLINK_JSON_ARRAY_OF_ALL", &[int(1), null(), text("x")], "[1,null,\"x\"]"),
     ]);
     let message = answer(Tz::UTC, "JSON_VALUE", &[full(), path("$.z"), text("ERROR ON ERROR")]);
     assert!(message.contains("the path leads to no scalar value"), "{message}");

@@ -14,6 +14,7 @@
 //! | `AFTER MATCH SKIP TO a` | `AFTER MATCH SKIP TO LAST a` |
 //! | `JSON_VALUE(j, '$.a' RETURNING INT NULL ON EMPTY)` | `JSON_VALUE(j, '$.a', 'RETURNING INT NULL ON EMPTY')` |
 //! | `JSON_OBJECT(KEY 'a' VALUE x ABSENT ON NULL)` | `JSON_OBJECT('a', x, 'ABSENT ON NULL')` |
+//! | `JSON_ARRAY(x, y NULL ON NULL)` | `FLINK_JSON_ARRAY_OF_ALL(x, y)` |
 
 use super::dialect::FlinkDialect;
 use super::hint::{self, Behind, StateTtl};
@@ -27,6 +28,9 @@ use sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, Whitespace, Word};
 
 /// The symbol under which `WITHIN` stands among those that `DEFINE` defines.
 pub(crate) const WITHIN: &str = "__within";
+
+/// `JSON_ARRAY(… NULL ON NULL)`.
+const JSON_ARRAY_OF_ALL: &str = "FLINK_JSON_ARRAY_OF_ALL";
 
 /// The tokens of one file.
 pub(crate) struct Tokens {
@@ -303,7 +307,9 @@ impl Rewriter {
         index
     }
 
-    /// `JSON_OBJECT([KEY] k VALUE v, … [NULL | ABSENT ON NULL])`, `JSON_ARRAY(v, … [ABSENT ON NULL])`.
+    /// `JSON_OBJECT([KEY] k VALUE v, … [NULL | ABSENT ON NULL])`, and `JSON_ARRAY(v, …)` with the same
+    /// clause, where a function of its own stands for `NULL ON NULL`: a text behind the values would be
+    /// one of them.
     fn json_constructor(&mut self, at: usize) -> Planned<usize> {
         let close = self.closing(at + 1);
         let clause = close.saturating_sub(3).max(at + 2);
@@ -315,14 +321,15 @@ impl Rewriter {
         };
         let is_array = self.word_is(at, "JSON_ARRAY");
         let (keeps_nulls, drops_nulls) = (has("NULL"), has("ABSENT"));
-        if is_array && keeps_nulls {
-            let start = self.input[clause].span.start;
-            let at = At { file: self.file, line: start.line, column: start.column };
-            let message = "JSON_ARRAY leaves NULLs out: NULL ON NULL is not supported";
-            return Err(Refusal::new(ErrorKind::Unsupported, at, message));
-        }
         let end = if keeps_nulls || drops_nulls { clause } else { close };
-        self.keep(at);
+        match is_array && keeps_nulls {
+            true => {
+                let (value, quote_style) = (JSON_ARRAY_OF_ALL.to_owned(), None);
+                let word = Word { value, quote_style, keyword: Keyword::NoKeyword };
+                self.push(Token::Word(word), at);
+            }
+            false => self.keep(at),
+        }
         self.keep(at + 1);
         self.json_pairs(at + 2, end)?;
         if !is_array && end < close {

@@ -123,6 +123,34 @@ fn guarded(
     Ok(Arc::new(BinaryExpr::new(left, op, Arc::new(right))))
 }
 
+/// Functions that fail on some values, and have no NULL for them.
+const FAILING: [&str; 11] = [
+    "COUNT_CHAR",
+    "ELEMENT",
+    "INSTR",
+    "JSON_EXISTS",
+    "JSON_OBJECT",
+    "JSON_QUERY",
+    "JSON_VALUE",
+    "LPAD",
+    "MAP_FROM_ARRAYS",
+    "REPEAT",
+    "RPAD",
+];
+
+/// Functions that fail on a pattern or a unit that is none: one that is written out fails for every row
+/// or for none.
+const READS_PATTERN: [&str; 8] = [
+    "CEIL_TO",
+    "DATE_FORMAT",
+    "FLOOR_TO",
+    "SIMILAR_TO",
+    "TO_DATE",
+    "TO_TIMESTAMP",
+    "TO_TIMESTAMP_LTZ",
+    "UNIX_TIMESTAMP",
+];
+
 /// Whether a value can make an expression fail.
 fn may_fail(expr: &Expr) -> bool {
     expr.any(&mut |e| {
@@ -130,7 +158,10 @@ fn may_fail(expr: &Expr) -> bool {
         let is_float = matches!(e.data_type, SqlType::Float | SqlType::Double);
         match udf.name() {
             "FLINK_DIV" | "FLINK_MOD" | "MOD" => !is_float && !is_nonzero(&args[1]),
-            "ELEMENT" => true,
+            name if FAILING.contains(&name) => true,
+            name if name.starts_with("REGEXP") || READS_PATTERN.contains(&name) => {
+                args.iter().skip(1).any(|arg| arg.as_literal().is_none())
+            }
             name => {
                 name.starts_with("CAST AS")
                     && args[0].data_type.is_string()

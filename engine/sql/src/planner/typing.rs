@@ -115,9 +115,9 @@ impl Planner<'_> {
                 None => refusal.hint("SHOW FUNCTIONS lists those that there are"),
             });
         };
-        let args = match name {
-            "JSON_OBJECT" | "JSON_ARRAY" => args.into_iter().map(|arg| self.as_json(arg)).collect(),
-            _ => Ok(args),
+        let args = match makes_json(name) {
+            true => args.into_iter().map(|arg| self.as_json(arg)).collect(),
+            false => Ok(args),
         };
         self.call_udf(&udf, args?, at)
     }
@@ -126,7 +126,7 @@ impl Planner<'_> {
     fn as_json(&self, arg: Expr) -> Planned<Expr> {
         let at = arg.at;
         match &arg.kind {
-            ExprKind::Call(udf, _) if matches!(udf.name(), "JSON_OBJECT" | "JSON_ARRAY") => {
+            ExprKind::Call(udf, _) if makes_json(udf.name()) => {
                 self.call("FLINK_JSON", vec![arg], at)
             }
             _ => Ok(arg),
@@ -301,6 +301,10 @@ impl Planner<'_> {
         let array = compiled.evaluate(&row, now).map_err(|e| refuse(e.to_string()))?;
         ScalarValue::try_from_array(&array, 0).map_err(|e| refuse(reason(&e)))
     }
+}
+
+fn makes_json(function: &str) -> bool {
+    matches!(function, "JSON_OBJECT" | "JSON_ARRAY" | "FLINK_JSON_ARRAY_OF_ALL")
 }
 
 /// A row time moved by some milliseconds, in the form in which a condition writes it.

@@ -40,6 +40,12 @@ pub(super) const DEFINITIONS: &[Definition] = &[
     Definition::new("JSON_STRING", Takes::Fixed(&[Kind::Any], &[]), gives_text, write::json_string),
     Definition::new("JSON_OBJECT", Takes::Many(&[], Kind::Any), gives_object, write::json_object),
     Definition::new("JSON_ARRAY", Takes::Many(&[], Kind::Any), gives_text, write::json_array),
+    Definition::new(
+        "FLINK_JSON_ARRAY_OF_ALL",
+        Takes::Many(&[], Kind::Any),
+        gives_text,
+        write::json_array_of_all,
+    ),
     Definition::new("FLINK_JSON", ONE, write::gives_json, write::json),
 ];
 

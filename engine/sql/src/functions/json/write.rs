@@ -1,4 +1,4 @@
-//! `JSON_STRING`, `JSON_OBJECT` and `JSON_ARRAY`: SQL values as JSON.
+//! `JSON_STRING`, `JSON_OBJECT` and `JSON_ARRAY`, with `NULL ON NULL` and without: SQL values as JSON.
 //!
 //! An object or array that is made inside another is no text there: the planner marks it with
 //! [`json`], whose result is a row of one field that nobody else can name.
@@ -81,13 +81,22 @@ pub(super) fn json_object(call: &Call<'_>) -> Result<ArrayRef> {
 
 /// NULLs are left out.
 pub(super) fn json_array(call: &Call<'_>) -> Result<ArrayRef> {
+    array_of(call, |values, row| !values.is_null(row))
+}
+
+/// NULLs are `null`.
+pub(super) fn json_array_of_all(call: &Call<'_>) -> Result<ArrayRef> {
+    array_of(call, |_, _| true)
+}
+
+fn array_of(call: &Call<'_>, counts: impl Fn(&Values, usize) -> bool) -> Result<ArrayRef> {
     let values = (0..call.count())
         .map(|at| Values::new(&call.column(at)?, call.zone))
         .collect::<Result<Vec<_>>>()?;
     Ok(call.texts(|row, out| {
         out.push('[');
         let mut is_first = true;
-        for value in values.iter().filter(|value| !value.is_null(row)) {
+        for value in values.iter().filter(|value| counts(value, row)) {
             if !std::mem::take(&mut is_first) {
                 out.push(',');
             }

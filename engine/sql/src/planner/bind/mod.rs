@@ -34,6 +34,7 @@ use sqlparser::ast::{self, Expr as Ast, Spanned};
 use sqlparser::tokenizer::Span;
 use std::rc::Rc;
 use subquery::SubqueryExpr;
+use unheeded::check_cast;
 
 /// The views and named sub-queries that are visible, innermost first.
 #[derive(Clone, Default)]
@@ -185,7 +186,8 @@ impl<'b, 'p> Binder<'b, 'p> {
             Ast::Case { operand, conditions, else_result, .. } => {
                 self.case(operand.as_deref(), conditions, else_result.as_deref(), at)
             }
-            Ast::Cast { kind, expr, data_type, .. } => {
+            Ast::Cast { kind, expr, data_type, array, format } => {
+                check_cast(*array, format.is_some(), at)?;
                 self.explicit_cast(kind, expr, data_type, at)
             }
             Ast::Extract { field, expr, .. } => {

@@ -59,6 +59,16 @@ pub(super) fn check_table(factor: &TableFactor, at: At) -> Planned<()> {
     }
 }
 
+/// A cast has one form of each type, Flink's.
+pub(super) fn check_cast(array: bool, format: bool, at: At) -> Planned<()> {
+    let clauses = [(format, "FORMAT"), (array, "ARRAY")];
+    refuse(&clauses, "in a CAST", at).map_err(|refusal| {
+        refusal.hint(
+            "DATE_FORMAT writes a time by a pattern; TO_TIMESTAMP and TO_DATE read a text by one",
+        )
+    })
+}
+
 /// Values come in the order of their arrival, and NULLs are passed over by those functions that do.
 pub(super) fn check_call(function: &ast::Function, name: &str, at: At) -> Planned<()> {
     let has_clauses = match &function.args {
