@@ -321,6 +321,9 @@ impl<'a> Search<'a> {
         match &self.spec.variables[variable].test {
             Test::Always => Ok(true),
             Test::Column(column) => Ok(is_true(self.rows.column(*column), row)),
+            Test::Row(condition) => {
+                Ok(is_true(&condition.evaluate(&self.rows.slice(row, 1), 0)?, 0))
+            }
             Test::Condition(condition) => {
                 let variables = [before, &[variable]].concat();
                 self.holds(condition, first, &variables)

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::map::MapSpec;
-use tidemill_operators::pattern::{Pattern, PatternSpec, Preference, Skip, Test};
+use tidemill_operators::pattern::{Condition, Pattern, PatternSpec, Preference, Skip, Test};
 use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
 use tidemill_operators::window::WindowKind;
 
@@ -250,11 +250,13 @@ fn pattern(spec: &PatternSpec, input: &Schema) -> String {
         named(input, &order),
     );
     for variable in &spec.variables {
-        if let Test::Condition(condition) = &variable.test {
-            let how = if condition.formula.is_some() { "" } else { ", as an expression" };
-            let condition = condition.expression.describe();
-            let _ = write!(text, "; {} where {condition}{how}", variable.name);
-        }
+        let (condition, how) = match &variable.test {
+            Test::Always | Test::Column(_) => continue,
+            Test::Row(condition) => (condition, ", row by row where it fails"),
+            Test::Condition(Condition { expression, formula: Some(_), .. }) => (expression, ""),
+            Test::Condition(Condition { expression, .. }) => (expression, ", as an expression"),
+        };
+        let _ = write!(text, "; {} where {}{how}", variable.name, condition.describe());
     }
     text.push_str("; keeps the rows of matches that may still come");
     text

@@ -1,12 +1,13 @@
 //! [`Conditions`]: what rows are asked, ready to be asked.
 
 use super::automaton::VariableSet;
-use super::held::HeldRows;
+use super::held::{Answers, HeldRows};
 use super::search::{Judge, Way};
 use super::spec::{Condition, Operand, PatternSpec, Reading, Test};
 use super::totals::{Total, TotalKind};
 use super::value::{Value, ValueCodec};
 use crate::aggregate::AggregateCall;
+use crate::expression::{Expression, RowError};
 use crate::operator::OperatorError;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -28,6 +29,8 @@ enum Asked {
     Always,
     /// Column by column: the answer is a bit of the row.
     Before(usize),
+    /// The same, but some rows have no answer.
+    OfRow(Arc<dyn Expression>),
     /// Boxed, for most variables ask no such thing.
     Now(Box<AskedNow>),
 }
@@ -72,6 +75,7 @@ impl Conditions {
             let asked = match &variable.test {
                 Test::Always => Asked::Always,
                 Test::Column(column) => Asked::Before(*column),
+                Test::Row(condition) => Asked::OfRow(condition.clone()),
                 Test::Condition(condition) => {
                     Asked::Now(Box::new(conditions.asked_now(condition, input)?))
                 }
@@ -163,19 +167,64 @@ impl Conditions {
         self.columns.iter().map(|(column, codec)| codec.read(rows.column(*column))).collect()
     }
 
-    /// The variables of which each row is known to be.
-    pub(super) fn answers(&self, rows: &RecordBatch) -> Vec<VariableSet> {
-        let mut answers = vec![0; rows.num_rows()];
+    /// What is known of each row before it has its turn.
+    pub(super) fn answers(&self, rows: &RecordBatch) -> Result<Vec<Answers>, OperatorError> {
+        let mut answers = vec![Answers::default(); rows.num_rows()];
         for (variable, asked) in self.tests.iter().enumerate() {
-            let Asked::Before(column) = asked else { continue };
-            let column = rows.column(*column).as_boolean();
-            let is_true = |row: usize| column.is_valid(row) && column.value(row);
-            for (row, answer) in answers.iter_mut().enumerate() {
-                *answer |= VariableSet::from(is_true(row)) << variable;
+            let mut note = |row: usize, answer| answers[row].note(variable, answer);
+            match asked {
+                Asked::Before(column) => {
+                    let column = rows.column(*column).as_boolean();
+                    (0..rows.num_rows()).for_each(|row| note(row, Ok(is_true(column, row))));
+                }
+                Asked::OfRow(condition) => ask_each(condition, rows, 0, &mut note)?,
+                Asked::Always | Asked::Now(_) => {}
             }
         }
-        answers
+        Ok(answers)
     }
+}
+
+/// What a condition says of each row, the first of which has this number. It is evaluated over all of
+/// them at once; if that fails, over each half, until it is known which rows are to blame.
+fn ask_each(
+    condition: &Arc<dyn Expression>,
+    rows: &RecordBatch,
+    first: usize,
+    note: &mut dyn FnMut(usize, Result<bool, RowError>),
+) -> Result<(), OperatorError> {
+    match condition.evaluate(rows, NO_TIME) {
+        _ if rows.num_rows() == 0 => {}
+        Ok(answer) => {
+            let answer = boolean(condition, &answer)?;
+            (0..rows.num_rows()).for_each(|row| note(first + row, Ok(is_true(answer, row))));
+        }
+        Err(error) if rows.num_rows() == 1 => note(first, Err(error)),
+        Err(_) => {
+            let half = rows.num_rows() / 2;
+            ask_each(condition, &rows.slice(0, half), first, note)?;
+            let rest = rows.slice(half, rows.num_rows() - half);
+            ask_each(condition, &rest, first + half, note)?;
+        }
+    }
+    Ok(())
+}
+
+/// What reads the row alone doesn't ask for the time of day.
+const NO_TIME: i64 = 0;
+
+fn boolean<'a>(
+    condition: &Arc<dyn Expression>,
+    answer: &'a ArrayRef,
+) -> Result<&'a BooleanArray, OperatorError> {
+    answer.as_boolean_opt().ok_or_else(|| {
+        let text = condition.describe();
+        OperatorError::Data(format!("the condition {text} is not a boolean"))
+    })
+}
+
+fn is_true(answer: &BooleanArray, row: usize) -> bool {
+    answer.is_valid(row) && answer.value(row)
 }
 
 /// The rows of a partition, asked for a search that begins with the first one.
@@ -236,25 +285,17 @@ impl PartitionRows<'_> {
         let columns = (0..asked.reads.len()).map(operand).collect::<Result<Vec<_>, _>>()?;
         let row = RecordBatch::try_new(asked.schema.clone(), columns)?;
         let answer = asked.condition.expression.evaluate(&row, self.now_ms)?;
-        let Some(answer) = answer.as_boolean_opt() else {
-            let text = asked.condition.expression.describe();
-            return Err(OperatorError::Data(format!("the condition {text} is not a boolean")));
-        };
-        Ok(is_true(answer))
+        Ok(is_true(boolean(&asked.condition.expression, &answer)?, 0))
     }
-}
-
-fn is_true(answer: &BooleanArray) -> bool {
-    answer.is_valid(0) && answer.value(0)
 }
 
 impl Judge for PartitionRows<'_> {
     fn may_take(&mut self, way: &Way, variable: usize) -> Result<bool, OperatorError> {
         let asked = match &self.conditions.tests[variable] {
             Asked::Always => return Ok(true),
-            Asked::Before(_) => {
+            Asked::Before(_) | Asked::OfRow(_) => {
                 let row = self.held.row(self.ids[way.path.len()]);
-                return Ok(row.answers >> variable & 1 == 1);
+                return Ok(row.answers.of(variable)?);
             }
             Asked::Now(asked) => asked,
         };

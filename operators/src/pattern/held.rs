@@ -4,6 +4,7 @@
 
 use super::automaton::VariableSet;
 use super::value::Value;
+use crate::expression::RowError;
 use std::cmp::Ordering;
 
 /// A row that waits, or that a match may begin with or contain.
@@ -16,8 +17,40 @@ pub(super) struct Row {
     pub(super) time: i64,
     pub(super) arrival: i64,
     pub(super) sequence: i64,
-    /// The variables that it may stand for, as far as that was known when it came.
-    pub(super) answers: VariableSet,
+    /// What was known when it came of the variables that it may stand for.
+    pub(super) answers: Answers,
+}
+
+/// Which variables a row may stand for, as far as that follows from the row itself.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers {
+    /// Those that it may.
+    pub(super) yes: VariableSet,
+    /// Those whose conditions fail for it, and how.
+    failed: Option<Box<Vec<(usize, RowError)>>>,
+}
+
+impl Answers {
+    /// Notes what the condition of a variable says.
+    pub(super) fn note(&mut self, variable: usize, answer: Result<bool, RowError>) {
+        match answer {
+            Ok(yes) => self.yes |= VariableSet::from(yes) << variable,
+            Err(error) => self.failed.get_or_insert_default().push((variable, error)),
+        }
+    }
+
+    /// What is known of a variable.
+    ///
+    /// # Errors
+    /// If its condition failed: now it is asked.
+    #[inline]
+    pub(super) fn of(&self, variable: usize) -> Result<bool, RowError> {
+        let failed = self.failed.iter().flat_map(|failed| failed.iter());
+        match failed.into_iter().find(|(number, _)| *number == variable) {
+            Some((_, error)) => Err(error.clone()),
+            None => Ok(self.yes >> variable & 1 == 1),
+        }
+    }
 }
 
 impl Row {

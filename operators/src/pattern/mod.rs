@@ -208,13 +208,13 @@ impl PatternMatch {
         let ties: Vec<ArrayRef> =
             self.spec.ties.iter().map(|term| rows.column(term.column).clone()).collect();
         let ties = self.ties.encode(&ties)?;
-        let answers = self.conditions.answers(rows);
+        let answers = self.conditions.answers(rows)?;
         let values = self.conditions.values(rows)?;
         let mut ids = Vec::with_capacity(rows.num_rows());
         for (row, &slot) in slots.iter().enumerate() {
             for _ in 0..counts[row] {
                 let sequence = number(self, row);
-                let (time, answers) = (row_times[row], answers[row]);
+                let (time, answers) = (row_times[row], answers[row].clone());
                 let arrival = arrivals.map_or(sequence, |arrivals| arrivals.value(row));
                 let mut held = Row::new(ties.get(row), encoded.get(row));
                 (held.slot, held.time, held.answers) = (slot, time, answers);

@@ -49,6 +49,9 @@ pub enum Test {
     /// Those where this boolean column is true: what reads nothing but the row itself is computed
     /// before, column by column.
     Column(usize),
+    /// Those for which a condition over the columns of the row itself is true, and which fails for
+    /// some rows: only one that is asked fails the job.
+    Row(Arc<dyn Expression>),
     /// Those for which a condition holds that looks at earlier rows of the match.
     Condition(Condition),
 }

@@ -67,6 +67,27 @@ impl Expression for Columns {
     }
 }
 
+/// Whether the value is at least 2; fails for some value.
+#[derive(Debug)]
+struct IsHigh {
+    fails_at: Option<i64>,
+}
+
+impl Expression for IsHigh {
+    fn evaluate(&self, rows: &RecordBatch, _: i64) -> Result<ArrayRef, RowError> {
+        let values = rows.column(VALUE).as_primitive::<Int64Type>();
+        if values.iter().any(|value| value.is_some() && value == self.fails_at) {
+            let (expression, reason) = (self.describe(), "a value that can't be asked".to_owned());
+            return Err(RowError { expression, reason });
+        }
+        Ok(rows.column(IS_HIGH).clone())
+    }
+
+    fn describe(&self) -> String {
+        "value >= 2".into()
+    }
+}
+
 fn aggregate(function: AggregateFunction) -> AggregateCall {
     let is_count = function == AggregateFunction::CountRows;
     AggregateCall {
@@ -98,7 +119,9 @@ fn test(variable: usize, question: Question, as_formula: bool) -> Test {
     let compare = |comparison, a, b| Formula::Compare(comparison, Box::new([a, b]));
     let (operands, formula) = match question {
         Question::Always => return Test::Always,
-        Question::IsHigh => return Test::Column(IS_HIGH),
+        // One way or the other.
+        Question::IsHigh if as_formula => return Test::Column(IS_HIGH),
+        Question::IsHigh => return Test::Row(Arc::new(IsHigh { fails_at: None })),
         // A fall: less than the one before, if there is one.
         Question::Falls => {
             let before = || Formula::Operand(1);
@@ -259,6 +282,26 @@ fn rows_that_no_open_match_needs_are_forgotten_at_once() {
     let mut operator = self::operator(&only_high);
     apply(&mut operator, &facts(10, &[1, 1, 0, 1]), (i64::MIN, 20));
     assert_eq!((operator.held.len(), operator.index.len()), (0, 0));
+}
+
+#[test]
+fn a_condition_that_fails_matters_where_a_row_is_asked() {
+    // The second row need only be anything; the third one must be high.
+    let pattern = Pattern::Sequence(vec![one(0), one(1), one(2)]);
+    let questions = [Question::IsHigh, Question::Always, Question::IsHigh];
+    let mut spec = spec(pattern, &questions, Skip::PastLastRow);
+    for variable in [0, 2] {
+        let fails = Test::Row(Arc::new(IsHigh { fails_at: Some(7) }));
+        spec.variables[variable].test = fails;
+    }
+    let mut operator = operator(&spec);
+    let marks = (i64::MIN, 100);
+    assert_eq!(brief(&apply(&mut operator, &facts(1, &[3, 7, 4, 0, 0]), marks)).len(), 1);
+    let mut output = Output::default();
+    let rows = batch(&facts(101, &[3, 4, 7]));
+    let failed = operator.apply(vec![vec![rows]], &context(1, (100, 200)), &mut output);
+    let failed = failed.expect_err("the last row is asked").to_string();
+    assert!(failed.contains("can't be asked"), "{failed}");
 }
 
 #[test]

@@ -152,7 +152,7 @@ const READS_PATTERN: [&str; 8] = [
 ];
 
 /// Whether a value can make an expression fail.
-fn may_fail(expr: &Expr) -> bool {
+pub(crate) fn may_fail(expr: &Expr) -> bool {
     expr.any(&mut |e| {
         let ExprKind::Call(udf, args) = &e.kind else { return false };
         let is_float = matches!(e.data_type, SqlType::Float | SqlType::Double);

@@ -135,6 +135,8 @@ pub(crate) enum PatternTest {
     Always,
     /// Those where a boolean column is true.
     Column(usize),
+    /// Those for which a condition over the input's columns holds, which fails for some rows.
+    Row(Expr),
     /// Those for which a condition over the operands holds, by the numbers of these.
     Condition {
         operands: Vec<PatternOperand>,

@@ -250,6 +250,7 @@ impl Columns<'_> {
         let test = |test: &Test| match test {
             Test::Always => "always".to_owned(),
             Test::Column(column) => self.name(*column),
+            Test::Row(condition) => condition.describe(),
             Test::Condition(condition) => {
                 let operands: Vec<String> =
                     condition.operands.iter().map(|operand| self.operand(operand)).collect();

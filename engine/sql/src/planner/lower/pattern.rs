@@ -40,6 +40,9 @@ impl Lowering<'_> {
             match &variable.test {
                 PatternTest::Always => {}
                 PatternTest::Column(column) => drop(below.insert(*column)),
+                PatternTest::Row(condition) => condition.columns(&mut |column| {
+                    below.insert(column);
+                }),
                 PatternTest::Condition { operands, .. } => {
                     operands.iter().for_each(|operand| below.extend(read_by(operand)));
                 }
@@ -51,6 +54,10 @@ impl Lowering<'_> {
             let test = match &variable.test {
                 PatternTest::Always => Test::Always,
                 PatternTest::Column(column) => Test::Column(lowered.at(*column)),
+                PatternTest::Row(condition) => {
+                    let condition = condition.remap(&|column| lowered.at(column));
+                    Test::Row(Arc::new(Compiled::new(&condition, &self.node(lowered.node).schema)?))
+                }
                 PatternTest::Condition { operands, condition } => {
                     let operand = |operand| self.operand(operand, input, &lowered);
                     Test::Condition(Condition {

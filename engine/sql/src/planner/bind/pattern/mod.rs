@@ -1,7 +1,8 @@
 //! `MATCH_RECOGNIZE`: a table whose rows are the matches of a pattern.
 //!
 //! What reads nothing but one row (a condition such as `A.price > 10`, the argument of an aggregate)
-//! becomes a column of the input, where it is computed for many rows at once. What is left for the
+//! becomes a column of the input, where it is computed for many rows at once; a condition that can
+//! fail is left to the search, which knows what rows are asked. What is left for the
 //! search are conditions that look back, over values that it picks out of those columns; and a
 //! measure is an expression over such values, in a projection above.
 
@@ -16,6 +17,7 @@ use super::{Binder, Clause, Context, literal};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::parser::{WITHIN, place};
 use crate::planner::Planner;
+use crate::planner::compile::may_fail;
 use crate::planner::expr::Expr;
 use crate::planner::relation::{
     Aggregation, Column, Op, Ordering, PatternOperand, PatternReading, PatternSearch, PatternTest,
@@ -401,6 +403,10 @@ impl Placed {
             let condition = condition.substitute(&arguments);
             return Ok(match condition.as_literal() {
                 Some(ScalarValue::Boolean(Some(true))) => PatternTest::Always,
+                // It may only fail for rows that are asked.
+                _ if may_fail(&condition) && !is_volatile(&condition) => {
+                    PatternTest::Row(condition)
+                }
                 _ => PatternTest::Column(self.place(condition)),
             });
         }
