@@ -372,12 +372,12 @@ mod tests {
         assert_eq!(set, GOLDEN);
     }
 
-    const GOLDEN: [(usize, u8); 3] = [(0, 0), (0, 0), (0, 0)];
+    const GOLDEN: [(usize, u8); 3] = [(7197, 1), (7623, 2), (11_069, 1)];
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
-        /// Three standard errors are missed once in 370 times by chance; four once in 15,800.
+        /// Five standard errors are exceeded by chance once in a million times.
         #[test]
         fn the_error_is_within_its_bound(
             start in any::<i64>(),
@@ -387,7 +387,7 @@ mod tests {
             let mut aggregate = aggregate();
             let at = |i: i64| start.wrapping_add(i.wrapping_mul(step));
             apply(&mut aggregate, &numbers((0..size as i64).map(at)), None);
-            let bound = if size <= EXACT_MAX { 0.0 } else { 4.0 * 1.04 / (REGISTERS as f64).sqrt() };
+            let bound = if size <= EXACT_MAX { 0.0 } else { 5.0 * 1.04 / (REGISTERS as f64).sqrt() };
             let error = (count(&aggregate) - size as i64).abs() as f64;
             prop_assert!(error <= bound * size as f64, "{error} of {size}");
         }
