@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Field, Int64Type};
 use std::sync::Arc;
 
 /// Name of the column of a snapshot that says when something was last used.
-const USED: &str = "used_ms";
+pub(crate) const USED: &str = "used_ms";
 
 /// When what is held under each number was last used. See the [module](self).
 #[derive(Debug)]

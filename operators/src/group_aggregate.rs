@@ -13,16 +13,20 @@
 
 use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
-use crate::expiry::Expiry;
+use crate::expiry::{self, Expiry};
+use crate::groups::values::{self, Lead, ValueTables};
 use crate::groups::{GroupLayout, Groups, Read, batch};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
-use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::compute::interleave;
 use arrow::compute::kernels::cmp::distinct;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use std::sync::Arc;
+
+/// The table of groups in a snapshot.
+const GROUPS: &str = "groups";
 
 /// What to group and to aggregate. Output columns: the keys, then the aggregates.
 #[derive(Clone, Debug)]
@@ -51,6 +55,8 @@ pub struct GroupAggregate {
     expiry: Option<Expiry>,
     /// Keys that the last snapshot has and that are forgotten.
     removed: Vec<RecordBatch>,
+    /// Values that it has and that are gone.
+    values: ValueTables,
     is_touched: Vec<bool>,
 }
 
@@ -68,6 +74,7 @@ impl GroupAggregate {
             groups: Groups::new(&layout)?,
             expiry: spec.ttl_ms.map(Expiry::new),
             removed: Vec::new(),
+            values: ValueTables::default(),
             is_touched: Vec::new(),
             layout,
             spec,
@@ -105,6 +112,11 @@ impl GroupAggregate {
     }
 
     fn forget(&mut self, groups: &[u32]) -> Result<(), OperatorError> {
+        if groups.is_empty() {
+            return Ok(());
+        }
+        let lead = Lead { fields: self.lead_fields(), columns: &lead };
+        self.values.add_removed(&mut self.groups, &lead)?;
         for saved in self.groups.saved(groups.to_vec()).chunks(CHUNK_ROWS) {
             self.removed.push(self.deleted(saved)?);
         }
@@ -123,14 +135,42 @@ impl GroupAggregate {
         1 + self.layout.keys.len()
     }
 
+    /// The fields of a snapshot's key.
+    fn lead_fields(&self) -> Vec<Field> {
+        let entry = self.groups.entry_fields(&self.layout).into_iter();
+        std::iter::once(key_group_field()).chain(entry.take(self.layout.keys.len())).collect()
+    }
+
     /// The keys of groups, as a snapshot deletes them.
     fn deleted(&self, groups: &[u32]) -> Result<RecordBatch, OperatorError> {
-        let mut fields = vec![key_group_field()];
-        let entry = self.groups.entry_fields(&self.layout).into_iter();
-        fields.extend(entry.take(self.layout.keys.len()));
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(self.groups.keys().key_groups(groups))];
-        columns.extend(self.groups.keys().keys(groups)?);
-        batch(&Arc::new(Schema::new(fields)), columns, groups.len())
+        let columns = lead(&self.groups, groups)?;
+        batch(&Arc::new(Schema::new(self.lead_fields())), columns, groups.len())
+    }
+
+    fn restore_groups(&mut self, table: &SnapshotTable) -> Result<(), OperatorError> {
+        if let Some(deletes) = &table.deletes {
+            self.groups.forget(&deletes.columns()[1..], deletes.num_rows())?;
+        }
+        let Some(upserts) = &table.upserts else { return Ok(()) };
+        let has_times = upserts.column_by_name(expiry::USED).is_some();
+        let last = upserts.num_columns() - usize::from(has_times);
+        let (rows, columns) = (upserts.num_rows(), &upserts.columns()[1..last]);
+        let groups = self.groups.load(&self.layout, columns, rows)?;
+        if let Some(expiry) = &mut self.expiry {
+            expiry.restore(upserts, &groups);
+        }
+        Ok(())
+    }
+
+    fn restore_values(&mut self, table: &SnapshotTable) -> Result<(), OperatorError> {
+        let Some(number) = values::number_of(table) else { return Ok(()) };
+        if let Some(deletes) = &table.deletes {
+            self.groups.forget_values(number, &deletes.columns()[1..], deletes.num_rows())?;
+        }
+        if let Some(upserts) = &table.upserts {
+            self.groups.load_values(number, &upserts.columns()[1..], upserts.num_rows())?;
+        }
+        Ok(())
     }
 
     /// What groups hold, as a snapshot writes it, and then when each was last used.
@@ -146,6 +186,13 @@ impl GroupAggregate {
         }
         batch(&Arc::new(Schema::new(fields)), columns, groups.len())
     }
+}
+
+/// The columns of a snapshot's key.
+fn lead(groups: &Groups, of: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+    let mut columns: Vec<ArrayRef> = vec![Arc::new(groups.keys().key_groups(of))];
+    columns.extend(groups.keys().keys(of)?);
+    Ok(columns)
 }
 
 /// Result rows of groups, in the order of `groups`.
@@ -193,23 +240,20 @@ impl Operator for GroupAggregate {
         let changed = self.groups.take_changed(scope);
         let upserts = changed.chunks(CHUNK_ROWS).map(|groups| self.entries(groups));
         let upserts: Vec<RecordBatch> = upserts.collect::<Result<_, _>>()?;
-        Ok(Snapshot { tables: snapshot::tables("groups", self.key_width(), &deletes, &upserts)? })
+        let mut tables = snapshot::tables(GROUPS, self.key_width(), &deletes, &upserts)?;
+        let mut values = std::mem::take(&mut self.values);
+        let lead = Lead { fields: self.lead_fields(), columns: &lead };
+        values.add(&mut self.groups, &lead, scope)?;
+        let number = self.groups.value_tables();
+        tables.extend(values.finish(number, &deletes, self.key_width(), scope)?);
+        Ok(Snapshot { tables })
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        for table in &snapshot.tables {
-            if let Some(deletes) = &table.deletes {
-                self.groups.forget(&deletes.columns()[1..], deletes.num_rows())?;
-            }
-            if let Some(upserts) = &table.upserts {
-                let (rows, columns) = (upserts.num_rows(), &upserts.columns()[1..]);
-                let groups = self.groups.load(&self.layout, columns, rows)?;
-                if let Some(expiry) = &mut self.expiry {
-                    expiry.restore(upserts, &groups);
-                }
-            }
-        }
-        Ok(())
+        let (of_values, of_groups): (Vec<_>, Vec<_>) =
+            snapshot.tables.iter().partition(|table| values::number_of(table).is_some());
+        of_groups.into_iter().try_for_each(|table| self.restore_groups(table))?;
+        of_values.into_iter().try_for_each(|table| self.restore_values(table))
     }
 
     fn state_bytes(&self) -> usize {

@@ -6,6 +6,8 @@
 //! The invariant: a group lives from its first row until it is removed, and what is live is
 //! exactly what a full snapshot writes.
 
+pub(crate) mod values;
+
 use crate::aggregate::{self, Aggregate, AggregateCall, Distinct, Retraction, Rows};
 use crate::batch::Batch;
 use crate::key_table::KeyTable;
@@ -165,6 +167,7 @@ impl Read {
 /// Keys, aggregates, and what changed. See the [module](self).
 pub(crate) struct Groups {
     keys: KeyTable,
+    key_columns: usize,
     accumulators: Accumulators,
     journal: Journal,
     scratch: Vec<u32>,
@@ -174,6 +177,7 @@ impl Groups {
     pub(crate) fn new(layout: &GroupLayout) -> Result<Self, OperatorError> {
         Ok(Groups {
             keys: KeyTable::new(&layout.key_types())?,
+            key_columns: layout.keys.len(),
             accumulators: Accumulators::new(layout)?,
             journal: Journal::default(),
             scratch: Vec::new(),
@@ -266,10 +270,11 @@ impl Groups {
         self.journal.take(scope, || self.keys.groups())
     }
 
-    /// Key columns and state columns of groups, as a snapshot has them.
+    /// Key columns and state columns of groups, as a snapshot has them: without what is held
+    /// [by value](values).
     pub(crate) fn entries(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
         let mut columns = self.keys.keys(groups)?;
-        columns.extend(self.accumulators.state(groups)?);
+        columns.extend(self.accumulators.entries(groups)?);
         Ok(columns)
     }
 
@@ -277,11 +282,12 @@ impl Groups {
     pub(crate) fn entry_fields(&self, layout: &GroupLayout) -> Vec<Field> {
         let keys = layout.key_fields.iter().enumerate();
         keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
-            .chain(self.accumulators.state_fields())
+            .chain(self.accumulators.entry_fields())
             .collect()
     }
 
-    /// Takes groups over as [`Groups::entries`] wrote them, in place of what they were.
+    /// Takes groups over as [`Groups::entries`] wrote them, in place of what they were but for what
+    /// they hold by value.
     pub(crate) fn load(
         &mut self,
         layout: &GroupLayout,
@@ -289,10 +295,12 @@ impl Groups {
         rows: usize,
     ) -> Result<Vec<u32>, OperatorError> {
         let (keys, state) = split(columns, layout.keys.len())?;
+        if state.len() != self.accumulators.entry_fields().len() {
+            return Err(foreign());
+        }
         let mut groups = Vec::new();
         self.number(keys, rows, &mut groups)?;
-        self.accumulators.reset(&groups);
-        self.accumulators.merge(&groups, state)?;
+        self.accumulators.load_entries(&groups, state)?;
         groups.iter().for_each(|&group| self.journal.restored(group));
         Ok(groups)
     }
@@ -379,6 +387,24 @@ impl Member {
             Member::Family(_, distinct) => &mut **distinct,
         }
     }
+
+    fn is_by_value(&self) -> bool {
+        self.aggregate().by_value().is_some()
+    }
+}
+
+/// Whose state is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    All,
+    /// That of aggregates whose values are no entries of their own.
+    Whole,
+}
+
+impl Whose {
+    fn has(self, member: &Member) -> bool {
+        self == Whose::All || !member.is_by_value()
+    }
 }
 
 impl Accumulators {
@@ -445,12 +471,21 @@ impl Accumulators {
 
     /// The state columns of all aggregates, behind the number of rows if that is kept.
     pub(crate) fn state(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        self.state_of(Whose::All, groups)
+    }
+
+    /// The same, without what is held [by value](values).
+    fn entries(&self, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+        self.state_of(Whose::Whole, groups)
+    }
+
+    fn state_of(&self, whose: Whose, groups: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
         let mut columns: Vec<ArrayRef> = Vec::new();
         if let Some(rows) = &self.rows {
             let rows = groups.iter().map(|&g| rows[g as usize]);
             columns.push(Arc::new(Int64Array::from_iter_values(rows)));
         }
-        for member in &self.members {
+        for member in self.members.iter().filter(|member| whose.has(member)) {
             columns.extend(member.aggregate().state(groups)?);
         }
         Ok(columns)
@@ -462,6 +497,21 @@ impl Accumulators {
         groups: &[u32],
         state: &[ArrayRef],
     ) -> Result<(), OperatorError> {
+        self.merge_of(Whose::All, groups, state)
+    }
+
+    /// Takes over what [`Accumulators::entries`] gave, in place of what was there of it.
+    fn load_entries(&mut self, groups: &[u32], state: &[ArrayRef]) -> Result<(), OperatorError> {
+        self.reset_of(Whose::Whole, groups);
+        self.merge_of(Whose::Whole, groups, state)
+    }
+
+    fn merge_of(
+        &mut self,
+        whose: Whose,
+        groups: &[u32],
+        state: &[ArrayRef],
+    ) -> Result<(), OperatorError> {
         let mut rest = state;
         if let Some(rows) = &mut self.rows {
             let (counts, behind) = split(rest, 1)?;
@@ -469,7 +519,7 @@ impl Accumulators {
             let counts = counts[0].as_primitive::<Int64Type>().values();
             groups.iter().zip(counts).for_each(|(&g, count)| rows[g as usize] += count);
         }
-        for member in &mut self.members {
+        for member in self.members.iter_mut().filter(|member| whose.has(member)) {
             let aggregate = member.aggregate_mut();
             let (columns, behind) = split(rest, aggregate.state_types().len())?;
             rest = behind;
@@ -480,11 +530,20 @@ impl Accumulators {
 
     /// Fields of [`Accumulators::state`].
     pub(crate) fn state_fields(&self) -> Vec<Field> {
+        self.fields_of(Whose::All)
+    }
+
+    /// Fields of [`Accumulators::entries`].
+    fn entry_fields(&self) -> Vec<Field> {
+        self.fields_of(Whose::Whole)
+    }
+
+    fn fields_of(&self, whose: Whose) -> Vec<Field> {
         let mut fields = Vec::new();
         if self.rows.is_some() {
             fields.push(Field::new("rows", DataType::Int64, true));
         }
-        for (i, member) in self.members.iter().enumerate() {
+        for (i, member) in self.members.iter().enumerate().filter(|(_, member)| whose.has(member)) {
             for (j, kind) in member.aggregate().state_types().into_iter().enumerate() {
                 fields.push(Field::new(format!("aggregate_{i}_{j}"), kind, true));
             }
@@ -493,7 +552,11 @@ impl Accumulators {
     }
 
     pub(crate) fn reset(&mut self, groups: &[u32]) {
-        for member in &mut self.members {
+        self.reset_of(Whose::All, groups);
+    }
+
+    fn reset_of(&mut self, whose: Whose, groups: &[u32]) {
+        for member in self.members.iter_mut().filter(|member| whose.has(member)) {
             member.aggregate_mut().reset(groups);
         }
         if let Some(rows) = &mut self.rows {
@@ -508,9 +571,16 @@ impl Accumulators {
 }
 
 fn split(columns: &[ArrayRef], at: usize) -> Result<(&[ArrayRef], &[ArrayRef]), OperatorError> {
-    columns
-        .split_at_checked(at)
-        .ok_or_else(|| OperatorError::Data("a snapshot has fewer columns than its operator".into()))
+    columns.split_at_checked(at).ok_or_else(foreign)
+}
+
+/// The error for columns that are not what this version writes.
+fn foreign() -> OperatorError {
+    OperatorError::Data(
+        "the state of its aggregates was written by another version in another layout: go on with \
+         that version, or start the job anew with --fresh"
+            .into(),
+    )
 }
 
 /// A batch whose number of rows is known even without columns.

@@ -15,6 +15,11 @@
 //! no knowledge of the operator. To that end each key column's value is written the same way by
 //! everyone who writes it (an operator to which `-0.0` and `0.0` are one key writes one of them),
 //! for keys are compared bit by bit.
+//!
+//! What is held of a key may be any number of things, such as the different values of a group. Then
+//! each is an entry of its own in a table whose key begins with that key, and goes with it: **a
+//! deletion of fewer columns than the key has deletes all keys that begin so.** All that are so
+//! short in a table have the same columns.
 
 pub(crate) mod journal;
 mod merge;
@@ -59,7 +64,8 @@ pub struct SnapshotTable {
     pub name: String,
     /// How many leading columns are the key. The first is the `UInt8` column `key_group`.
     pub key_width: usize,
-    /// Keys that no longer exist: the key columns, nothing else. Applied before `upserts`.
+    /// Keys that no longer exist: the key columns, nothing else, or only the first of them, for all
+    /// keys that begin so. Applied before `upserts`.
     pub deletes: Option<RecordBatch>,
     /// Entries as they now are: the key columns, then the values.
     pub upserts: Option<RecordBatch>,
@@ -155,10 +161,13 @@ pub(crate) fn tables(
     deletes: &[RecordBatch],
     upserts: &[RecordBatch],
 ) -> Result<Vec<SnapshotTable>, OperatorError> {
-    debug_assert!(deletes.iter().all(|rows| rows.num_columns() == key_width));
+    debug_assert!(deletes.iter().all(|rows| rows.num_columns() <= key_width));
+    let (whole, short): (Vec<RecordBatch>, Vec<RecordBatch>) =
+        deletes.iter().cloned().partition(|rows| rows.num_columns() == key_width);
     let table =
         |deletes, upserts| SnapshotTable { name: name.to_owned(), key_width, deletes, upserts };
-    let deletes = joined(deletes)?.into_iter().map(|rows| table(Some(rows), None));
+    let deletes = joined(&short)?.into_iter().chain(joined(&whole)?);
+    let deletes = deletes.map(|rows| table(Some(rows), None));
     let upserts = joined(upserts)?.into_iter().map(|rows| table(None, Some(rows)));
     Ok(deletes.chain(upserts).collect())
 }

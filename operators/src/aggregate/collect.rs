@@ -1,8 +1,9 @@
 //! `COLLECT`: a multiset, as a map from value to count, in the order of the values.
 
 use super::distinct::{Listed, ValueCounts};
-use super::{Aggregate, AggregateCall, Rows, undefined};
+use super::{Aggregate, AggregateCall, ByValue, Entries, Rows, Values, undefined};
 use crate::operator::OperatorError;
+use crate::snapshot::SnapshotScope;
 use arrow::array::{Array, ArrayRef, Int64Array, MapArray, StructArray, UInt32Array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::{cast, take};
@@ -94,5 +95,39 @@ impl Aggregate for Collect {
 
     fn bytes(&self) -> usize {
         self.values.bytes()
+    }
+
+    fn by_value(&self) -> Option<&dyn ByValue> {
+        Some(self)
+    }
+
+    fn by_value_mut(&mut self) -> Option<&mut dyn ByValue> {
+        Some(self)
+    }
+}
+
+impl ByValue for Collect {
+    fn value_type(&self) -> &DataType {
+        self.values.value_type()
+    }
+
+    fn width(&self) -> usize {
+        1
+    }
+
+    fn take_changed(&mut self, scope: SnapshotScope) -> Result<Vec<Entries>, OperatorError> {
+        self.values.take_changed(scope)
+    }
+
+    fn take_removed(&mut self) -> Result<Vec<Values>, OperatorError> {
+        Ok(self.values.take_removed())
+    }
+
+    fn load(&mut self, entries: &Entries) -> Result<(), OperatorError> {
+        self.values.load(entries).map(|_| ())
+    }
+
+    fn forget(&mut self, values: &Values) -> Result<(), OperatorError> {
+        self.values.forget(values).map(|_| ())
     }
 }

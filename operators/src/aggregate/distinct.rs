@@ -5,9 +5,11 @@
 //! FILTER (WHERE …)`, are a family: each value is looked up once for all of them.
 
 use super::codec::ints;
-use super::{Aggregate, Rows};
+use super::{Aggregate, ByValue, Entries, Rows, Values};
 use crate::key_table::KeyTable;
 use crate::operator::OperatorError;
+use crate::snapshot::journal::Journal;
+use crate::snapshot::{CHUNK_ROWS, SnapshotScope};
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, ListArray, StructArray, UInt32Array,
 };
@@ -21,7 +23,7 @@ const NONE: u32 = u32::MAX;
 /// How often each group holds each value, for each member of a family; NULLs are not values.
 ///
 /// One table serves all groups; the values of a group are a linked list through it, so that a
-/// group can be listed and dropped.
+/// group can be listed and dropped. A journal knows which values changed since the last snapshot.
 #[derive(Debug)]
 pub(super) struct ValueCounts {
     table: KeyTable,
@@ -32,6 +34,9 @@ pub(super) struct ValueCounts {
     links: Vec<Link>,
     /// By group: its first value.
     heads: Vec<u32>,
+    journal: Journal,
+    /// Values that the last snapshot has and that are gone, while their groups are not.
+    removed: Vec<Values>,
     value_type: DataType,
     scratch: Vec<u32>,
 }
@@ -69,6 +74,8 @@ impl ValueCounts {
             counts: Vec::new(),
             links: Vec::new(),
             heads: Vec::new(),
+            journal: Journal::default(),
+            removed: Vec::new(),
             value_type: value_type.clone(),
             scratch: Vec::new(),
         })
@@ -76,6 +83,13 @@ impl ValueCounts {
 
     pub(super) fn resize(&mut self, groups: usize) {
         self.heads.resize(groups, NONE);
+    }
+
+    /// Numbers values without NULLs, whose counts are about to change.
+    fn touch(&mut self, groups: &[u32], values: &ArrayRef) -> Result<Vec<u32>, OperatorError> {
+        let numbers = self.number(groups, values)?;
+        numbers.iter().for_each(|&number| self.journal.touch(number));
+        Ok(numbers)
     }
 
     /// Numbers values without NULLs.
@@ -124,15 +138,95 @@ impl ValueCounts {
     }
 
     /// Forgets those values that nobody counts any more.
-    fn forget(&mut self, mut emptied: Vec<u32>, numbers: Vec<u32>) {
+    fn forget_emptied(
+        &mut self,
+        mut emptied: Vec<u32>,
+        numbers: Vec<u32>,
+    ) -> Result<(), OperatorError> {
+        self.scratch = numbers;
         emptied.sort_unstable();
         emptied.dedup();
         emptied.retain(|&number| self.counts(number).iter().all(|&count| count == 0));
         for &number in &emptied {
             self.unlink(number);
         }
+        let is_saved = |number: &u32| self.journal.remove(*number);
+        let saved: Vec<u32> = emptied.iter().copied().filter(is_saved).collect();
+        if !saved.is_empty() {
+            self.removed.push(self.values(&saved)?);
+        }
         self.table.remove(&emptied);
-        self.scratch = numbers;
+        Ok(())
+    }
+
+    /// The values of these numbers, with their groups.
+    fn values(&self, numbers: &[u32]) -> Result<Values, OperatorError> {
+        let groups = numbers.iter().map(|&number| self.table.owner(number)).collect();
+        Ok(Values { groups, values: self.table.keys(numbers)?.remove(0) })
+    }
+
+    /// Values with their counts.
+    fn entries(&self, numbers: &[u32]) -> Result<Entries, OperatorError> {
+        let column = |member: usize| -> ArrayRef {
+            let counts = numbers.iter().map(|&number| self.counts(number)[member]);
+            Arc::new(Int64Array::from_iter_values(counts))
+        };
+        let counts = (0..self.members).map(column).collect();
+        Ok(Entries { of: self.values(numbers)?, counts })
+    }
+
+    /// See [`ByValue::take_changed`].
+    pub(super) fn take_changed(
+        &mut self,
+        scope: SnapshotScope,
+    ) -> Result<Vec<Entries>, OperatorError> {
+        let changed = self.journal.take(scope, || self.table.groups());
+        changed.chunks(CHUNK_ROWS).map(|numbers| self.entries(numbers)).collect()
+    }
+
+    /// See [`ByValue::take_removed`].
+    pub(super) fn take_removed(&mut self) -> Vec<Values> {
+        std::mem::take(&mut self.removed)
+    }
+
+    /// See [`ByValue::load`]. Says what that changed.
+    pub(super) fn load(&mut self, entries: &Entries) -> Result<Vec<Changes>, OperatorError> {
+        let Entries { of: Values { groups, values }, counts } = entries;
+        let numbers = self.number(groups, values)?;
+        let mut emptied = Vec::new();
+        let mut changes = Vec::with_capacity(self.members);
+        for (member, counts) in counts.iter().enumerate() {
+            let before: Vec<i64> = numbers.iter().map(|&n| self.counts(n)[member]).collect();
+            let more = ints(counts).iter().zip(before).map(|(now, before)| now - before);
+            let more = more.enumerate().filter(|(_, more)| *more != 0);
+            changes.push(self.count(member, (groups, &numbers), more, &mut emptied));
+        }
+        numbers.iter().for_each(|&number| self.journal.restored(number));
+        self.forget_emptied(emptied, numbers)?;
+        self.removed.clear();
+        Ok(changes)
+    }
+
+    /// See [`ByValue::forget`]. Says what that changed, together with the values that it did that
+    /// to.
+    pub(super) fn forget(
+        &mut self,
+        gone: &Values,
+    ) -> Result<(Vec<Changes>, ArrayRef), OperatorError> {
+        let columns = std::slice::from_ref(&gone.values);
+        let found = self.table.find(Some(&gone.groups), columns, gone.groups.len())?;
+        let numbers: Vec<u32> = found.into_iter().flatten().collect();
+        let Entries { of: Values { groups, values }, counts } = self.entries(&numbers)?;
+        let mut emptied = Vec::new();
+        let mut changes = Vec::with_capacity(self.members);
+        for (member, counts) in counts.iter().enumerate() {
+            let less = ints(counts).iter().map(|count| -count);
+            let less = less.enumerate().filter(|(_, less)| *less != 0);
+            changes.push(self.count(member, (&groups, &numbers), less, &mut emptied));
+        }
+        self.forget_emptied(emptied, numbers)?;
+        self.removed.clear();
+        Ok((changes, values))
     }
 
     /// Counts the values of `rows` that are not NULL, of each member those that its filter lets
@@ -149,8 +243,8 @@ impl ValueCounts {
         let masks: Vec<_> = filters.iter().map(|&filter| Rows { filter, ..*rows }.mask()).collect();
         let weight = |row: usize| rows.weights.map_or(1, |weights| weights[row]);
         let Some(counted) = union(&masks) else {
-            let numbers = self.number(rows.groups, values)?;
-            return Ok((self.count_each(rows.groups, numbers, &masks, weight), values.clone()));
+            let numbers = self.touch(rows.groups, values)?;
+            return Ok((self.count_each(rows.groups, numbers, &masks, weight)?, values.clone()));
         };
         let kept: Vec<usize> = counted.set_indices().collect();
         let groups: Vec<u32> = kept.iter().map(|&row| rows.groups[row]).collect();
@@ -161,9 +255,9 @@ impl ValueCounts {
             let mask = filter(&BooleanArray::new(mask, None), &counted)?;
             masks_of_kept.push(Some(mask.as_boolean().values().clone()));
         }
-        let numbers = self.number(&groups, &values)?;
+        let numbers = self.touch(&groups, &values)?;
         let weight = |row: usize| weight(kept[row]);
-        Ok((self.count_each(&groups, numbers, &masks_of_kept, weight), values))
+        Ok((self.count_each(&groups, numbers, &masks_of_kept, weight)?, values))
     }
 
     /// Counts rows for each member, of which it takes those in its mask.
@@ -173,7 +267,7 @@ impl ValueCounts {
         numbers: Vec<u32>,
         masks: &[Option<BooleanBuffer>],
         weight: impl Fn(usize) -> i64,
-    ) -> Vec<Changes> {
+    ) -> Result<Vec<Changes>, OperatorError> {
         let mut emptied = Vec::new();
         let values = (groups, numbers.as_slice());
         let changes = masks.iter().enumerate().map(|(member, mask)| match mask {
@@ -187,8 +281,8 @@ impl ValueCounts {
             }
         });
         let changes = changes.collect();
-        self.forget(emptied, numbers);
-        changes
+        self.forget_emptied(emptied, numbers)?;
+        Ok(changes)
     }
 
     fn link(&mut self, group: u32, number: u32) {
@@ -231,6 +325,10 @@ impl ValueCounts {
         Ok(Listed { lengths, values: self.table.keys(&all)?.remove(0), counts })
     }
 
+    pub(super) fn value_type(&self) -> &DataType {
+        &self.value_type
+    }
+
     pub(super) fn state_type(&self) -> DataType {
         let counts = std::iter::repeat_n(DataType::Int64, self.members);
         list_type(&std::iter::once(self.value_type.clone()).chain(counts).collect::<Vec<_>>())
@@ -254,7 +352,7 @@ impl ValueCounts {
         else {
             return Err(super::foreign_state("DISTINCT"));
         };
-        let numbers = self.number(&groups, values)?;
+        let numbers = self.touch(&groups, values)?;
         let mut emptied = Vec::new();
         let mut changes = Vec::with_capacity(self.members);
         for (member, counts) in counts.iter().enumerate() {
@@ -262,7 +360,7 @@ impl ValueCounts {
                 ints(counts).iter().copied().enumerate().filter(|(_, count)| *count != 0);
             changes.push(self.count(member, (&groups, &numbers), weighted, &mut emptied));
         }
-        self.forget(emptied, numbers);
+        self.forget_emptied(emptied, numbers)?;
         Ok((changes, values.clone()))
     }
 
@@ -272,6 +370,7 @@ impl ValueCounts {
             for &number in &numbers {
                 self.links[number as usize].is_listed = false;
                 self.counts[number as usize * self.members..][..self.members].fill(0);
+                self.journal.remove(number);
             }
             self.table.remove(&numbers);
             self.heads[group as usize] = NONE;
@@ -283,6 +382,7 @@ impl ValueCounts {
             + self.counts.capacity() * size_of::<i64>()
             + self.links.capacity() * size_of::<Link>()
             + self.heads.capacity() * size_of::<u32>()
+            + self.journal.bytes()
     }
 }
 
@@ -378,6 +478,42 @@ impl Aggregate for Distinct {
 
     fn bytes(&self) -> usize {
         self.values.bytes() + self.members.iter().map(|member| member.bytes()).sum::<usize>()
+    }
+
+    fn by_value(&self) -> Option<&dyn ByValue> {
+        Some(self)
+    }
+
+    fn by_value_mut(&mut self) -> Option<&mut dyn ByValue> {
+        Some(self)
+    }
+}
+
+impl ByValue for Distinct {
+    fn value_type(&self) -> &DataType {
+        self.values.value_type()
+    }
+
+    fn width(&self) -> usize {
+        self.members.len()
+    }
+
+    fn take_changed(&mut self, scope: SnapshotScope) -> Result<Vec<Entries>, OperatorError> {
+        self.values.take_changed(scope)
+    }
+
+    fn take_removed(&mut self) -> Result<Vec<Values>, OperatorError> {
+        Ok(self.values.take_removed())
+    }
+
+    fn load(&mut self, entries: &Entries) -> Result<(), OperatorError> {
+        let changes = self.values.load(entries)?;
+        self.pass_on(&changes, &entries.of.values)
+    }
+
+    fn forget(&mut self, values: &Values) -> Result<(), OperatorError> {
+        let (changes, values) = self.values.forget(values)?;
+        self.pass_on(&changes, &values)
     }
 }
 

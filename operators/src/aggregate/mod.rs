@@ -16,6 +16,7 @@ mod position;
 mod total;
 
 use crate::operator::OperatorError;
+use crate::snapshot::SnapshotScope;
 use crate::time::Epoch;
 use arrow::array::{Array, ArrayRef, BooleanArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
@@ -216,6 +217,60 @@ pub trait Aggregate {
 
     /// Bytes held.
     fn bytes(&self) -> usize;
+
+    /// The same as what it is if it holds single values.
+    fn by_value(&self) -> Option<&dyn ByValue> {
+        None
+    }
+
+    /// See [`Aggregate::by_value`].
+    fn by_value_mut(&mut self) -> Option<&mut dyn ByValue> {
+        None
+    }
+}
+
+/// An [`Aggregate`] that holds counts of single values, of which a group may have any number.
+///
+/// In a checkpoint each value of a group is an entry of its own, so that a checkpoint costs the
+/// values that changed: a group of a hundred thousand of which one is new is one entry. What the
+/// aggregate holds beside the counts follows from them.
+pub trait ByValue {
+    /// The type of the values, none of which is NULL.
+    fn value_type(&self) -> &DataType;
+
+    /// How many counts each value has.
+    fn width(&self) -> usize;
+
+    /// The values that a snapshot has to write, which are saved from here on.
+    fn take_changed(&mut self, scope: SnapshotScope) -> Result<Vec<Entries>, OperatorError>;
+
+    /// Values that the last snapshot has and that are gone, though their groups were not
+    /// [reset](Aggregate::reset).
+    fn take_removed(&mut self) -> Result<Vec<Values>, OperatorError>;
+
+    /// Takes entries over, in place of what was said of their values before. They are saved.
+    fn load(&mut self, entries: &Entries) -> Result<(), OperatorError>;
+
+    /// Forgets those values that are known.
+    fn forget(&mut self, values: &Values) -> Result<(), OperatorError>;
+}
+
+/// Values of groups.
+#[derive(Clone, Debug)]
+pub struct Values {
+    /// The group of each.
+    pub groups: Vec<u32>,
+    /// The values.
+    pub values: ArrayRef,
+}
+
+/// Values of groups with their counts.
+#[derive(Clone, Debug)]
+pub struct Entries {
+    /// The values.
+    pub of: Values,
+    /// So many columns as the aggregate is [wide](ByValue::width).
+    pub counts: Vec<ArrayRef>,
 }
 
 /// An aggregate without groups, for `call`.

@@ -1,8 +1,9 @@
 //! [`merge`]: one snapshot that says what a chain of them says.
 //!
 //! The chain is read from its end: the first word met about a key is the last one said, and all
-//! older ones are passed over. So each row costs one probe into a table of keys, whatever the
-//! chain's length, and only rows that stay are copied.
+//! older ones are passed over, and so are those about keys under a prefix that was deleted later.
+//! So each row costs one probe into a table of keys, or two, whatever the chain's length, and only
+//! rows that stay are copied.
 
 use super::{CHUNK_ROWS, Snapshot, SnapshotTable, key_groups};
 use crate::key::KEY_GROUPS;
@@ -10,7 +11,7 @@ use crate::operator::OperatorError;
 use arrow::array::RecordBatch;
 use arrow::compute::interleave_record_batch;
 use arrow::row::{RowConverter, Rows, SortField};
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use hashbrown::{DefaultHashBuilder, HashMap, HashTable, hash_table::Entry};
 use std::hash::BuildHasher;
 
 /// Where in a chain a merged snapshot will stand.
@@ -53,17 +54,21 @@ fn merge_tables(
     into: Link,
 ) -> Result<Vec<SnapshotTable>, OperatorError> {
     let said = said(tables)?;
-    let deletes = match into {
-        Link::Base => Vec::new(),
-        Link::Delta => {
-            let deletes: Vec<&Said> = said.iter().filter(|s| s.word == Word::Delete).collect();
-            gather(&deletes, newest(&deletes))?
-        }
+    let gone = gone(&said);
+    let of = |words: &[Word]| -> Vec<&Said> {
+        said.iter().filter(|said| words.contains(&said.word)).collect()
     };
-    let all: Vec<&Said> = said.iter().collect();
-    let mut last = newest(&all);
-    last.retain(|place| said[place.batch as usize].word == Word::Upsert);
-    let upserts = gather(&all, last)?;
+    let mut deletes = Vec::new();
+    if into == Link::Delta {
+        for word in [Word::Delete, Word::DeleteUnder] {
+            let some = of(&[word]);
+            deletes.extend(gather(&some, newest(&some, &gone))?);
+        }
+    }
+    let entries = of(&[Word::Delete, Word::Upsert]);
+    let mut last = newest(&entries, &gone);
+    last.retain(|place| entries[place.batch as usize].word == Word::Upsert);
+    let upserts = gather(&entries, last)?;
     let SnapshotTable { name, key_width, .. } = tables[0];
     super::tables(name, *key_width, &deletes, &upserts)
 }
@@ -71,14 +76,21 @@ fn merge_tables(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Word {
     Delete,
+    /// Of all keys that begin with these columns.
+    DeleteUnder,
     Upsert,
 }
 
 /// A batch of a chain, and its keys as bytes.
 struct Said<'a> {
+    /// Where it stands in the chain.
+    at: usize,
     word: Word,
     rows: &'a RecordBatch,
+    /// What it names: keys, or prefixes of them.
     keys: Rows,
+    /// The prefixes of its keys, if the chain deletes any.
+    prefixes: Option<Rows>,
 }
 
 impl Said<'_> {
@@ -86,28 +98,50 @@ impl Said<'_> {
     fn key(&self, row: u32) -> &[u8] {
         self.keys.row(row as usize).data()
     }
+
+    /// Whether a prefix of a row's key was deleted later.
+    #[inline]
+    fn is_void(&self, row: u32, gone: &Gone) -> bool {
+        let Some(prefixes) = &self.prefixes else { return false };
+        gone.get(prefixes.row(row as usize).data()).is_some_and(|&at| at > self.at)
+    }
+}
+
+/// Where in the chain each prefix was deleted last.
+type Gone<'a> = HashMap<&'a [u8], usize>;
+
+fn gone<'a>(said: &'a [Said]) -> Gone<'a> {
+    let mut gone = Gone::new();
+    for said in said.iter().filter(|said| said.word == Word::DeleteUnder) {
+        gone.extend(said.keys.iter().map(|row| (row.data(), said.at)));
+    }
+    gone
 }
 
 /// All that the tables say, in order.
 fn said<'a>(tables: &[&'a SnapshotTable]) -> Result<Vec<Said<'a>>, OperatorError> {
-    let Some(first) = tables.iter().find_map(|table| table.batches().next()) else {
+    let batches = || tables.iter().flat_map(|table| table.batches());
+    let Some(widest) = batches().max_by_key(|rows| rows.num_columns()) else {
         return Ok(Vec::new());
     };
     let key_width = tables[0].key_width;
-    let keys = first.schema().fields().iter().take(key_width).cloned().collect::<Vec<_>>();
-    let sort = keys.iter().map(|field| SortField::new(field.data_type().clone()));
-    let converter = RowConverter::new(sort.collect())?;
+    let prefix_width = batches().map(RecordBatch::num_columns).find(|&width| width < key_width);
+    let converter = converter(widest, key_width)?;
+    let of_prefixes = prefix_width.map(|width| self::converter(widest, width)).transpose()?;
     let mut said = Vec::new();
     let mut upserts: Option<&RecordBatch> = None;
     for table in tables {
         for (word, rows) in [(Word::Delete, &table.deletes), (Word::Upsert, &table.upserts)] {
             let Some(rows) = rows else { continue };
-            let like = match word {
-                Word::Delete => None,
-                Word::Upsert => Some(*upserts.get_or_insert(rows)),
+            let (word, like, width) = match word {
+                Word::Upsert => (word, Some(*upserts.get_or_insert(rows)), key_width),
+                _ if Some(rows.num_columns()) == prefix_width => {
+                    (Word::DeleteUnder, None, rows.num_columns())
+                }
+                _ => (word, None, key_width),
             };
             if table.key_width != key_width
-                || !has_types_of(rows, first, key_width)
+                || !has_types_of(rows, widest, width)
                 || like.is_some_and(|like| !has_types_of(rows, like, usize::MAX))
             {
                 return Err(OperatorError::Data(format!(
@@ -116,11 +150,27 @@ fn said<'a>(tables: &[&'a SnapshotTable]) -> Result<Vec<Said<'a>>, OperatorError
                     table.name
                 )));
             }
-            let keys = converter.convert_columns(&rows.columns()[..key_width])?;
-            said.push(Said { word, rows, keys });
+            let convert =
+                |of: &RowConverter, width: usize| of.convert_columns(&rows.columns()[..width]);
+            let (keys, prefixes) = match (word, &of_prefixes) {
+                (Word::DeleteUnder, Some(of_prefixes)) => (convert(of_prefixes, width)?, None),
+                (_, of_prefixes) => {
+                    let width = prefix_width.unwrap_or(0);
+                    let prefixes = of_prefixes.as_ref().map(|of| convert(of, width)).transpose()?;
+                    (convert(&converter, key_width)?, prefixes)
+                }
+            };
+            said.push(Said { at: said.len(), word, rows, keys, prefixes });
         }
     }
     Ok(said)
+}
+
+/// Turns the first columns of a batch, as far as it has so many, into bytes.
+fn converter(rows: &RecordBatch, width: usize) -> Result<RowConverter, OperatorError> {
+    let columns = rows.columns().iter().take(width);
+    let fields = columns.map(|column| SortField::new(column.data_type().clone()));
+    Ok(RowConverter::new(fields.collect())?)
 }
 
 /// Whether the first `width` columns have the types of another batch's.
@@ -137,8 +187,9 @@ struct Place {
     row: u32,
 }
 
-/// Where the last word about each key stands; the last of all first.
-fn newest(said: &[&Said]) -> Vec<Place> {
+/// Where the last word about each key stands that no later deletion of a prefix covers; the last of
+/// all first.
+fn newest(said: &[&Said], gone: &Gone) -> Vec<Place> {
     let hasher = DefaultHashBuilder::default();
     let key = |place: &Place| said[place.batch as usize].key(place.row);
     let rows = said.iter().map(|said| said.rows.num_rows()).sum();
@@ -146,6 +197,9 @@ fn newest(said: &[&Said]) -> Vec<Place> {
     let mut newest = Vec::new();
     for (batch, said) in said.iter().enumerate().rev() {
         for row in (0..said.rows.num_rows() as u32).rev() {
+            if said.is_void(row, gone) {
+                continue;
+            }
             let place = Place { batch: batch as u32, row };
             let bytes = said.key(row);
             let same = |other: &Place| key(other) == bytes;

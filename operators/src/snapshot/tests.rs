@@ -33,6 +33,13 @@ fn table(name: &str, deletes: &[Key], upserts: &[(Key, i64)]) -> SnapshotTable {
     }
 }
 
+/// A table that deletes all keys of some key groups.
+fn table_under(name: &str, groups: &[u8]) -> SnapshotTable {
+    let groups: Vec<Key> = groups.iter().map(|&group| (group, None)).collect();
+    let deletes = batch(&groups, None).project(&[0]).unwrap();
+    SnapshotTable { deletes: Some(deletes), ..table(name, &[], &[]) }
+}
+
 fn one(deletes: &[Key], upserts: &[(Key, i64)]) -> Snapshot {
     Snapshot { tables: vec![table("t", deletes, upserts)] }
 }
@@ -47,10 +54,17 @@ type State = BTreeMap<(String, Key), i64>;
 
 fn restore(state: &mut State, snapshot: &Snapshot) {
     for table in &snapshot.tables {
-        if let Some(rows) = &table.deletes {
-            for key in keys(rows) {
-                state.remove(&(table.name.clone(), key));
+        match &table.deletes {
+            Some(rows) if rows.num_columns() < table.key_width => {
+                let gone = key_groups(rows);
+                state.retain(|(name, key), _| *name != table.name || !gone.contains(&key.0));
             }
+            Some(rows) => {
+                for key in keys(rows) {
+                    state.remove(&(table.name.clone(), key));
+                }
+            }
+            None => {}
         }
         if let Some(rows) = &table.upserts {
             let values = rows.column(2).as_primitive::<Int64Type>().values();
@@ -69,10 +83,13 @@ fn state(chain: &[Snapshot]) -> State {
 
 fn any_chain() -> impl Strategy<Value = Vec<Snapshot>> {
     let key = || (0..4u8, prop::option::of(0..3i64));
-    let name = prop::sample::select(vec!["left", "right"]);
+    let name = || prop::sample::select(vec!["left", "right"]);
     let deletes = prop::collection::vec(key(), 0..4);
-    let table = (name, deletes, prop::collection::vec((key(), 0..100i64), 0..5))
+    let table = (name(), deletes, prop::collection::vec((key(), 0..100i64), 0..5))
         .prop_map(|(name, deletes, upserts)| table(name, &deletes, &upserts));
+    let under = (name(), prop::collection::vec(0..4u8, 1..3))
+        .prop_map(|(name, groups)| table_under(name, &groups));
+    let table = prop_oneof![5 => table, 1 => under];
     let snapshot = prop::collection::vec(table, 0..4).prop_map(|tables| Snapshot { tables });
     prop::collection::vec(snapshot, 0..8)
 }
@@ -143,6 +160,18 @@ fn a_key_that_was_deleted_and_written_again_is_both_in_a_delta() {
     let key = (7, Some(1));
     let delta = merge(&[one(&[key], &[]), one(&[], &[(key, 2)])], Link::Delta).unwrap();
     assert_eq!(delta.rows(), 2);
+}
+
+#[test]
+fn a_deletion_of_a_prefix_deletes_what_came_before_it_and_nothing_else() {
+    let (a, b, other) = ((7, Some(1)), (7, Some(2)), (8, Some(1)));
+    let under = Snapshot { tables: vec![table_under("t", &[7])] };
+    let chain = [one(&[], &[(a, 1), (b, 2), (other, 3)]), under, one(&[], &[(b, 4)])];
+    let base = merge(&chain, Link::Base).unwrap();
+    assert_eq!(keys(base.tables[0].upserts.as_ref().unwrap()), [b, other]);
+    let delta = merge(&chain[1..], Link::Delta).unwrap();
+    assert_eq!(delta.rows(), 2, "the prefix, and what came after it");
+    assert_eq!(state(&[chain[0].clone(), delta]), state(&chain));
 }
 
 #[test]

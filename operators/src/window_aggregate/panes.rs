@@ -6,9 +6,10 @@
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
+use crate::groups::values::{self, Lead, ValueTables};
 use crate::groups::{GroupLayout, Groups, Read, batch};
 use crate::operator::{EpochContext, OperatorError, Output};
-use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field};
 use crate::time::Watermark;
 use crate::window::{Slices, WindowKind, Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
@@ -93,6 +94,8 @@ pub(super) struct Panes {
     panes: BTreeMap<PaneKey, Groups>,
     /// What has fired, on the wall clock.
     fired: Watermark,
+    /// How many tables of [values] the groups of a pane have.
+    value_tables: usize,
     /// Entries that the last snapshot has and that are gone.
     removed: Vec<RecordBatch>,
 }
@@ -112,6 +115,7 @@ impl Panes {
         Ok(Panes {
             cut,
             zone: spec.zone,
+            value_tables: Groups::new(&layout)?.value_tables(),
             layout,
             panes: BTreeMap::new(),
             fired: Watermark::MIN,
@@ -257,18 +261,22 @@ impl Panes {
 
     fn drop_pane(&mut self, key: PaneKey) -> Result<(), OperatorError> {
         let Some(groups) = self.panes.remove(&key) else { return Ok(()) };
+        let schema = Arc::new(Schema::new(lead_fields(&self.layout)));
         for gone in groups.saved(groups.keys().groups()).chunks(CHUNK_ROWS) {
-            let mut columns = places(key, &groups, gone);
-            columns.extend(groups.keys().keys(gone)?);
-            self.removed.push(batch(&delete_schema(&self.layout), columns, gone.len())?);
+            let columns = lead(key, &groups, gone)?;
+            self.removed.push(batch(&schema, columns, gone.len())?);
         }
         Ok(())
     }
 
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
         let removed = std::mem::take(&mut self.removed);
-        let mut upserts = Vec::new();
+        let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
+        let (mut upserts, mut values) = (Vec::new(), ValueTables::default());
+        let fields = lead_fields(&self.layout);
         for (key, groups) in &mut self.panes {
+            let columns = |groups: &Groups, of: &[u32]| lead(*key, groups, of);
+            values.add(groups, &Lead { fields: fields.clone(), columns: &columns }, scope)?;
             let changed = groups.take_changed(scope);
             if changed.is_empty() {
                 continue;
@@ -280,25 +288,42 @@ impl Panes {
                 upserts.push(batch(&schema, columns, changed.len())?);
             }
         }
-        let deletes = if scope == SnapshotScope::Changed { removed } else { Vec::new() };
         let key_width = LEAD + self.layout.keys.len();
-        Ok(Snapshot { tables: snapshot::tables("panes", key_width, &deletes, &upserts)? })
+        let mut tables = snapshot::tables("panes", key_width, &deletes, &upserts)?;
+        tables.extend(values.finish(self.value_tables, &deletes, key_width, scope)?);
+        Ok(Snapshot { tables })
     }
 
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        for table in &snapshot.tables {
-            for (pane, rows) in table.deletes.iter().flat_map(by_pane) {
-                let rows = take_record_batch(table.deletes.as_ref().expect("just read"), &rows)?;
-                self.pane(pane)?.forget(&rows.columns()[LEAD..], rows.num_rows())?;
-                if self.panes[&pane].keys().is_empty() {
-                    self.panes.remove(&pane);
-                }
+        let (of_values, of_panes): (Vec<_>, Vec<_>) =
+            snapshot.tables.iter().partition(|table| values::number_of(table).is_some());
+        of_panes.into_iter().try_for_each(|table| self.restore_panes(table))?;
+        of_values.into_iter().try_for_each(|table| self.restore_values(table))
+    }
+
+    fn restore_panes(&mut self, table: &SnapshotTable) -> Result<(), OperatorError> {
+        for (pane, rows) in parts_of(&table.deletes)? {
+            self.pane(pane)?.forget(&rows.columns()[LEAD..], rows.num_rows())?;
+            if self.panes[&pane].keys().is_empty() {
+                self.panes.remove(&pane);
             }
-            for (pane, rows) in table.upserts.iter().flat_map(by_pane) {
-                let rows = take_record_batch(table.upserts.as_ref().expect("just read"), &rows)?;
-                let layout = self.layout.clone();
-                self.pane(pane)?.load(&layout, &rows.columns()[LEAD..], rows.num_rows())?;
-            }
+        }
+        for (pane, rows) in parts_of(&table.upserts)? {
+            let layout = self.layout.clone();
+            self.pane(pane)?.load(&layout, &rows.columns()[LEAD..], rows.num_rows())?;
+        }
+        Ok(())
+    }
+
+    fn restore_values(&mut self, table: &SnapshotTable) -> Result<(), OperatorError> {
+        let Some(number) = values::number_of(table) else { return Ok(()) };
+        for (pane, rows) in parts_of(&table.deletes)? {
+            // A pane that is gone has taken its values along.
+            let Some(groups) = self.panes.get_mut(&pane) else { continue };
+            groups.forget_values(number, &rows.columns()[LEAD..], rows.num_rows())?;
+        }
+        for (pane, rows) in parts_of(&table.upserts)? {
+            self.pane(pane)?.load_values(number, &rows.columns()[LEAD..], rows.num_rows())?;
         }
         Ok(())
     }
@@ -348,12 +373,23 @@ fn parts(keys: impl Iterator<Item = PaneKey>) -> Vec<(PaneKey, Part)> {
 }
 
 /// Rows of a snapshot's table by the pane that they are of.
-fn by_pane(table: &RecordBatch) -> Vec<(PaneKey, UInt32Array)> {
+fn parts_of(table: &Option<RecordBatch>) -> Result<Vec<(PaneKey, RecordBatch)>, OperatorError> {
+    let Some(table) = table else { return Ok(Vec::new()) };
     let starts = table.column(1).as_primitive::<Int64Type>().values();
     let ends = table.column(2).as_primitive::<Int64Type>().values();
     let keys = starts.iter().zip(ends).map(|(&start, &end)| PaneKey { end, start });
-    let rows = table.num_rows();
-    parts(keys).into_iter().map(|(key, part)| (key, part.rows(rows).into())).collect()
+    let part = |(key, part): (PaneKey, Part)| {
+        let rows = UInt32Array::from(part.rows(table.num_rows()));
+        Ok((key, take_record_batch(table, &rows)?))
+    };
+    parts(keys).into_iter().map(part).collect()
+}
+
+/// The columns of a snapshot's key.
+fn lead(key: PaneKey, groups: &Groups, of: &[u32]) -> Result<Vec<ArrayRef>, OperatorError> {
+    let mut columns = places(key, groups, of);
+    columns.extend(groups.keys().keys(of)?);
+    Ok(columns)
 }
 
 /// The leading columns of a snapshot: key group, start and end of the pane.
@@ -381,9 +417,10 @@ fn upsert_schema(groups: &Groups, layout: &GroupLayout) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn delete_schema(layout: &GroupLayout) -> SchemaRef {
+/// The fields of a snapshot's key.
+fn lead_fields(layout: &GroupLayout) -> Vec<Field> {
     let mut fields = place_fields();
     let keys = layout.key_fields.iter().enumerate();
     fields.extend(keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true)));
-    Arc::new(Schema::new(fields))
+    fields
 }

@@ -10,8 +10,11 @@ use std::collections::BTreeMap;
 use tidemill_connectors::source::Positions;
 use tidemill_operators::Epoch;
 
-/// The layout of manifests and state objects. A binary reads its own and older ones.
-pub(crate) const FORMAT: u32 = 1;
+/// The layout of manifests and state objects. A binary reads its own and older ones; an operator
+/// whose tables were others then refuses them.
+///
+/// 2: what aggregates hold by value is in tables of its own.
+pub(crate) const FORMAT: u32 = 2;
 
 /// A checkpoint: the state of a job before an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

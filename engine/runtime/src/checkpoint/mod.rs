@@ -24,6 +24,8 @@
 
 mod chain;
 mod committer;
+#[cfg(test)]
+mod costs;
 pub(crate) mod decision;
 mod inspect;
 pub(crate) mod manifest;
