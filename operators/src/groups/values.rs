@@ -30,10 +30,14 @@ pub(crate) fn number_of(table: &SnapshotTable) -> Option<usize> {
     table.name.strip_prefix(NAME)?.parse().ok()
 }
 
+/// Gives the columns of the keys of some groups.
+pub(crate) type KeyColumns<'a> =
+    dyn Fn(&Groups, &[u32]) -> Result<Vec<ArrayRef>, OperatorError> + 'a;
+
 /// How an operator writes its groups' keys: all columns of the key in its table of groups.
 pub(crate) struct Lead<'a> {
     pub(crate) fields: Vec<Field>,
-    pub(crate) columns: &'a dyn Fn(&Groups, &[u32]) -> Result<Vec<ArrayRef>, OperatorError>,
+    pub(crate) columns: &'a KeyColumns<'a>,
 }
 
 /// The tables of values of an operator in the making, by their numbers.

@@ -10,6 +10,7 @@ use arrow::array::ArrayRef;
 
 /// How the rows of an input are held.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a join has two of them")]
 pub(super) enum Side {
     /// They only ever come.
     Log(Log),

@@ -27,6 +27,7 @@ pub(super) struct Answers {
     /// Those that it may.
     pub(super) yes: VariableSet,
     /// Those whose conditions fail for it, and how.
+    #[expect(clippy::box_collection, reason = "each held row has it, and hardly any needs it")]
     failed: Option<Box<Vec<(usize, RowError)>>>,
 }
 

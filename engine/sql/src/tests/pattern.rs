@@ -33,10 +33,10 @@ fn what_reads_only_the_row_is_a_column_and_what_looks_back_a_formula() {
 
 #[test]
 fn a_condition_of_the_row_that_can_fail_is_left_to_the_search() {
-    let text = searched(
+    let text = explained(&over_clicks(
         "MEASURES A.kind AS k PATTERN (A B)
          DEFINE A AS kind = 'view' AND CAST(url AS INT) > 1, B AS B.kind = 'buy'",
-    );
+    ));
     let left = "; A where ((kind = 'view') AND (CAST AS INT(url) > 1)), row by row where it fails";
     assert!(text.contains(left), "{text}");
     assert!(text.contains("(kind = 'buy')"), "computed in front: {text}");

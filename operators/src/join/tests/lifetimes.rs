@@ -19,7 +19,7 @@ fn a_row_that_was_idle_for_too_long_is_met_no_more() {
     // Another one that is equal makes it young again; a partner does not.
     apply_at(&mut join, 60, &[row(2, 5)], &[row(1, 7), row(3, 7)]);
     let late = apply_at(&mut join, 110, &[], &[row(1, 8), row(2, 8)]);
-    assert_eq!(late, vec![(values([2, 5, 2, 8]), 2)]);
+    assert_eq!(late, vec![(values([2, 5, 2, 8]), 1); 2]);
     // The other side has no lifetime.
     let later = apply_at(&mut join, 10_000, &[row(3, 5)], &[]);
     assert_eq!(later, vec![(values([3, 5, 3, 7]), 1)]);
