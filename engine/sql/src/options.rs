@@ -282,6 +282,6 @@ mod tests {
         assert!(OF_FLINK.windows(2).all(|pair| pair[0] != pair[1]));
         assert!(OF_FLINK.iter().all(|known| !OPTIONS.contains(known)));
         let is_known = |key: &&str| OF_FLINK.iter().any(|known| known.starts_with(key));
-        assert!(INSTEAD.iter().all(|(key, _)| is_known(&key)));
+        assert!(INSTEAD.iter().all(|(key, _)| is_known(key)));
     }
 }

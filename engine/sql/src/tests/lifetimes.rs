@@ -6,8 +6,11 @@ use crate::plan::{NodeKind, Plan};
 
 const HOUR: i64 = 3_600_000;
 
+/// For how long something is kept, in milliseconds.
+type Lifetime = Option<i64>;
+
 /// The lifetimes of all aggregates, rankings and joins of a job, in this order.
-fn lifetimes(plan: &Plan) -> (Vec<Option<i64>>, Vec<Option<i64>>, Vec<[Option<i64>; 2]>) {
+fn lifetimes(plan: &Plan) -> (Vec<Lifetime>, Vec<Lifetime>, Vec<[Lifetime; 2]>) {
     let (mut groups, mut rankings, mut joins) = (Vec::new(), Vec::new(), Vec::new());
     for node in &plan.nodes {
         match &node.kind {
