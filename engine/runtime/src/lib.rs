@@ -34,6 +34,7 @@ mod restart;
 mod savepoint;
 mod state_directory;
 mod summary;
+mod unique;
 mod worker;
 
 #[cfg(test)]

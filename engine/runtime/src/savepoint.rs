@@ -21,7 +21,10 @@ use std::sync::Arc;
 pub fn store_of(directory: &Path, place: Option<&str>) -> Result<Arc<dyn Store>, JobError> {
     let job = state_directory::identity(directory).map_err(|error| JobError::State {
         path: directory.to_owned(),
-        problem: format!("no state directory of a job: {error}"),
+        problem: format!(
+            "no state directory of a job: {error}; where the option state.checkpoints.dir is set, \
+             name the job's directory and give that place with --from"
+        ),
     })?;
     match place {
         None => Ok(Arc::new(LocalStore::new(state_directory::checkpoints(directory)))),

@@ -15,6 +15,7 @@ use crate::dead_letters::{DeadLetters, Lengths};
 use crate::error::JobError;
 use crate::job::{Fit, JobState};
 use crate::options::value;
+use crate::unique::unique_name;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs::{self, File, TryLockError};
@@ -57,6 +58,12 @@ impl StateDirectory {
     /// If another process holds it, or the disk refuses.
     pub fn open(path: &Path, start: Start) -> Result<Self, JobError> {
         let failed = |problem: String| JobError::State { path: path.to_owned(), problem };
+        if let Some(url) = path.to_str().filter(|path| path.contains("://")) {
+            return Err(failed(format!(
+                "it is a directory of this machine, which holds the job's identity; for the \
+                 checkpoints alone there is SET 'state.checkpoints.dir' = '{url}'"
+            )));
+        }
         fs::create_dir_all(path).map_err(|error| failed(error.to_string()))?;
         let lock = File::options().create(true).truncate(false).write(true).open(path.join("lock"));
         let lock = lock.map_err(|error| failed(error.to_string()))?;
@@ -144,7 +151,18 @@ fn identity_file(directory: &Path) -> PathBuf {
 /// The identity of the job whose state directory this is.
 pub(crate) fn identity(directory: &Path) -> io::Result<String> {
     let text = fs::read_to_string(identity_file(directory))?;
-    Ok(serde_json::from_str::<Identity>(&text)?.job)
+    Ok(read_identity(&text)?.job)
+}
+
+/// What the file of an identity says.
+fn read_identity(text: &str) -> io::Result<Identity> {
+    serde_json::from_str(text).map_err(|error| {
+        let problem = format!(
+            "its file 'job' is damaged ({error}): bring it back, for it says whose checkpoints these \
+             are, or name another directory"
+        );
+        io::Error::new(io::ErrorKind::InvalidData, problem)
+    })
 }
 
 /// Makes `target` a state directory of the same job.
@@ -160,7 +178,7 @@ fn prepare(path: &Path, start: Start) -> io::Result<(Identity, Option<String>)> 
         Err(error) if error.kind() == io::ErrorKind::NotFound => None,
         text => Some(text?),
     };
-    let known = known.map(|text| serde_json::from_str::<Identity>(&text)).transpose()?;
+    let known = known.map(|text| read_identity(&text)).transpose()?;
     let replaced = match (known, start) {
         (Some(identity), Start::Resume) => return Ok((identity, None)),
         (known, _) => known.map(|identity| identity.job),
@@ -169,7 +187,7 @@ fn prepare(path: &Path, start: Start) -> io::Result<(Identity, Option<String>)> 
         clear(path)?;
     }
     let dead_letters = DeadLetters::lengths(&dead_letters(path))?;
-    let identity = Identity { job: new_identity(), dead_letters };
+    let identity = Identity { job: unique_name(), dead_letters };
     let text = serde_json::to_string(&identity)?;
     // Whole or not at all: a directory without it is a new one.
     let hidden = path.join(".job.tmp");
@@ -187,14 +205,6 @@ fn clear(path: &Path) -> io::Result<()> {
     };
     gone(fs::remove_file(path.join("finished")))?;
     gone(fs::remove_dir_all(checkpoints(path)))
-}
-
-/// A name that no other job has: the moment and chance.
-fn new_identity() -> String {
-    use std::hash::{BuildHasher, RandomState};
-    let moment = crate::coordinator::wall_clock_epoch();
-    let chance = RandomState::new().hash_one((moment, std::process::id()));
-    format!("{moment:x}-{chance:016x}")
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use super::protocol::{CheckpointError, Outputs as _, Protocol, Recovered};
 use crate::coordinator::Cut;
 use crate::error::{JobError, panic_message};
 use crate::job::Shared;
+use crate::unique::unique_name;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -100,7 +101,6 @@ impl Committer {
     ) -> Self {
         let objects = recovered.manifest.as_ref().map(|manifest| manifest.objects.clone());
         let chain = Chain::new(objects.unwrap_or_default(), protocol.store().clone());
-        let moment = crate::coordinator::wall_clock_epoch();
         Committer {
             protocol,
             outputs,
@@ -108,7 +108,7 @@ impl Committer {
             base: recovered.manifest.as_ref().map(Base::of).unwrap_or_default(),
             job: job.to_owned(),
             generation: recovered.generation,
-            nonce: format!("{:x}-{:x}", moment, std::process::id()),
+            nonce: unique_name(),
             reports: BTreeMap::new(),
         }
     }

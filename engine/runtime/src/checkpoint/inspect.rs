@@ -2,7 +2,7 @@
 
 use super::manifest::{Manifest, ManifestError};
 use super::protocol::{
-    COMMITTED, CheckpointError, FENCE, checked_bytes, manifest_name, note_name, number_in,
+    COMMITTED, CheckpointError, checked_bytes, is_fence, manifest_name, note_name, number_in,
     read_object,
 };
 use super::store::{Store, StoreError};
@@ -37,7 +37,7 @@ pub fn inspect(store: &dyn Store, depth: Inspection) -> Result<Vec<CheckpointInf
     let mut found = Vec::new();
     for number in store.list("manifests")?.iter().filter_map(|name| number_in(name)) {
         let bytes = store.get(&manifest_name(number))?.unwrap_or_default();
-        if bytes == FENCE {
+        if is_fence(&bytes) {
             continue;
         }
         let (manifest, mut problem) = match Manifest::decode(&bytes) {

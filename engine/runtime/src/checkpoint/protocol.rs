@@ -25,6 +25,7 @@ use super::decision::{self, Condition, Found, Refusal, Resume, Visibility};
 use super::manifest::{Manifest, ManifestError, ObjectRef, SinkState};
 use super::object::{self, ObjectError, Snapshots};
 use super::store::{Created, Store, StoreError};
+use crate::unique::unique_name;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -133,9 +134,15 @@ struct Known {
     objects: Vec<String>,
 }
 
-/// What stands in the place of a manifest whose number is not to be used: by whoever comes after
-/// the process that would have used it.
-pub(super) const FENCE: &[u8] = b"fence\n";
+/// What begins that which stands in the place of a manifest whose number is not to be used: by
+/// whoever comes after the process that would have used it. Its maker's name follows, so that of
+/// two that start at once each knows its own.
+const FENCE: &[u8] = b"fence";
+
+/// Whether a number was taken so that nobody else uses it.
+pub(super) fn is_fence(bytes: &[u8]) -> bool {
+    bytes.starts_with(FENCE)
+}
 
 /// What the note says that a checkpoint's output is visible.
 pub(super) const COMMITTED: &[u8] = b"committed\n";
@@ -234,7 +241,8 @@ impl Protocol {
         loop {
             let manifests = self.find(now_ms)?;
             let number = self.known.keys().next_back().copied().unwrap_or(0) + 1;
-            if self.store.create(&manifest_name(number), FENCE)? == Created::New {
+            let fence = [FENCE, b" ", unique_name().as_bytes(), b"\n"].concat();
+            if self.store.create(&manifest_name(number), &fence)? == Created::New {
                 let found = fenced(number);
                 self.known.insert(number, Known { found, objects: Vec::new() });
                 return Ok((manifests, number));
@@ -252,7 +260,7 @@ impl Protocol {
         let mut manifests = BTreeMap::new();
         for number in numbers("manifests")? {
             let bytes = self.store.get(&manifest_name(number))?.unwrap_or_default();
-            if bytes == FENCE {
+            if is_fence(&bytes) {
                 self.known.insert(number, Known { found: fenced(number), objects: Vec::new() });
                 continue;
             }

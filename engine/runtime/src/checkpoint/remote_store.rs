@@ -4,6 +4,10 @@
 //! Whole or not at all is what object stores promise of each object. That one is not replaced is
 //! asked of them (`If-None-Match: *`), which all three do.
 //!
+//! A request that is refused for a while is made again for a while, and so is one that only reads
+//! or replaces when its connection breaks. Creating and deleting are left to us, for whoever makes
+//! them again must know what to think of finding the work done: here that is no surprise.
+//!
 //! Credentials, regions and endpoints come from the environment, under the usual names:
 //! `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`, `AWS_ENDPOINT`, `AWS_ALLOW_HTTP` …
 
@@ -55,10 +59,39 @@ impl RemoteStore {
             doing,
             name: name.to_owned(),
             place: self.place.clone(),
-            problem: error.to_string(),
+            problem: format!("{error}; {}", help(error)),
+        }
+    }
+
+    /// Makes a request that may be made twice, once more if the first attempt has no answer.
+    fn again<R>(&self, request: impl AsyncFn() -> Result<R, Error>) -> Result<R, Error> {
+        match self.runtime.block_on(request()) {
+            Err(Error::Generic { .. }) => self.runtime.block_on(request()),
+            answer => answer,
         }
     }
 }
+
+/// What a person can do about an error.
+fn help(error: &Error) -> &'static str {
+    // Of a listing that is refused the library says so only in words.
+    let text = error.to_string();
+    let says = |status: &str| text.contains(status);
+    match error {
+        Error::PermissionDenied { .. } | Error::Unauthenticated { .. } => DENIED,
+        _ if says("403 Forbidden") || says("401 Unauthorized") => DENIED,
+        _ if says("NoSuchBucket") => {
+            "there is no such bucket: make it, or name another one in state.checkpoints.dir"
+        }
+        _ => {
+            "when the store works and can be reached (AWS_ENDPOINT, AWS_REGION …), start the job \
+             again: it goes on from its last checkpoint"
+        }
+    }
+}
+
+const DENIED: &str = "the store refuses us: look at the credentials (AWS_ACCESS_KEY_ID …), at what \
+                      they allow, and at its quota";
 
 fn payload(bytes: &[u8]) -> PutPayload {
     PutPayload::from(bytes.to_vec())
@@ -73,9 +106,11 @@ impl Store for RemoteStore {
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError> {
         let path = self.path(name);
-        let options = PutOptions::from(PutMode::Create);
-        let put = self.bucket.put_opts(&path, payload(bytes), options);
-        match self.runtime.block_on(put) {
+        let put = self.again(async || {
+            let options = PutOptions::from(PutMode::Create);
+            self.bucket.put_opts(&path, payload(bytes), options).await
+        });
+        match put {
             Ok(_) => Ok(Created::New),
             // A request whose answer was lost is made again, and then finds what it has made
             // itself: no two objects of one name that differ in nothing have different makers.
@@ -109,7 +144,7 @@ impl Store for RemoteStore {
 
     fn delete(&self, name: &str) -> Result<(), StoreError> {
         let path = self.path(name);
-        match self.runtime.block_on(self.bucket.delete(&path)) {
+        match self.again(async || self.bucket.delete(&path).await) {
             Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.failed("deleting", name, &error)),
         }
@@ -123,8 +158,13 @@ impl Store for RemoteStore {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checkpoint::decision::Visibility;
+    use crate::checkpoint::manifest::SinkState;
+    use crate::checkpoint::protocol::{Outputs, Protocol};
     use crate::checkpoint::store::tests::keeps_its_promises;
     use object_store::memory::InMemory;
+    use std::sync::{Arc, Mutex};
+    use tidemill_connectors::source::ConnectorError;
 
     fn bucket() -> RemoteStore {
         let folder = Path::from("deep/down");
@@ -142,6 +182,84 @@ mod tests {
         assert_eq!(store.create("manifests/1", b"one").unwrap(), Created::New);
         assert_eq!(store.create("manifests/1", b"one").unwrap(), Created::New, "it is ours");
         assert_eq!(store.create("manifests/1", b"two").unwrap(), Created::Existed);
+    }
+
+    /// A job that writes files, of which there are none.
+    struct NoFiles;
+
+    impl Outputs for NoFiles {
+        fn visibility(&self, _: Option<u64>) -> Visibility {
+            Visibility::Staged
+        }
+
+        fn transactions(&self) -> Vec<String> {
+            Vec::new()
+        }
+
+        fn recover(&self) -> Result<Option<u64>, ConnectorError> {
+            Ok(None)
+        }
+
+        fn flush(&self) -> Result<(), ConnectorError> {
+            Ok(())
+        }
+
+        fn commit(&self, _: u64) -> Result<(), ConnectorError> {
+            Ok(())
+        }
+
+        fn publish(&self, _: &[SinkState]) -> Result<(), ConnectorError> {
+            Ok(())
+        }
+
+        fn roll_back(&self, _: &[SinkState]) -> Result<(), ConnectorError> {
+            Ok(())
+        }
+    }
+
+    fn start(store: Arc<dyn Store>) -> u64 {
+        Protocol::new(store, Arc::new(NoFiles), 1).recover(0).unwrap().last_number
+    }
+
+    /// A way to a store on which somebody else starts the job while our first object is under way.
+    struct Crossed {
+        store: Arc<RemoteStore>,
+        others: Mutex<Option<u64>>,
+    }
+
+    impl Store for Crossed {
+        fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+            self.store.put(name, bytes)
+        }
+
+        fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+            self.others.lock().unwrap().get_or_insert_with(|| start(self.store.clone()));
+            self.store.create(name, bytes)
+        }
+
+        fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+            self.store.get(name)
+        }
+
+        fn list(&self, folder: &str) -> Result<Vec<Name>, StoreError> {
+            self.store.list(folder)
+        }
+
+        fn delete(&self, name: &str) -> Result<(), StoreError> {
+            self.store.delete(name)
+        }
+
+        fn describe(&self) -> String {
+            self.store.describe()
+        }
+    }
+
+    #[test]
+    fn of_two_that_start_at_once_each_takes_a_number_of_its_own() {
+        let others = Mutex::new(None);
+        let crossed = Arc::new(Crossed { store: Arc::new(bucket()), others });
+        let ours = start(crossed.clone());
+        assert_eq!((*crossed.others.lock().unwrap(), ours), (Some(1), 2));
     }
 
     #[test]

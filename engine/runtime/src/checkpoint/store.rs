@@ -49,7 +49,8 @@ pub trait Store: Send + Sync {
     /// Writes an object, replacing what stood there.
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
 
-    /// Writes an object unless there is one of that name.
+    /// Writes an object unless there is one of that name. No two makers ever write the same
+    /// bytes: a store may take an object that differs in nothing for one whose maker was not told.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError>;
 
     /// Reads an object; `None` if there is none.
