@@ -4,8 +4,11 @@
 //! ```text
 //!            seal                     commit                    recover
 //! completed  bytes are on the disk    renamed                   renamed
-//! open       bytes are on the disk    still being written       cut to those bytes, renamed
+//! open       bytes are on the disk    still being written       those bytes copied, renamed
 //! ```
+//!
+//! An open part is shown as a copy: the process that wrote it may only seem to be dead, and what it
+//! still writes must not get into a file that readers see.
 //!
 //! The invariant: **visible parts hold what the last committed checkpoint says, or less**, and
 //! after [`Staging::recover`] exactly that. Everything here may be done again: a part that is
@@ -16,7 +19,7 @@ use crate::source::ConnectorError;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// One thing staged with a checkpoint.
@@ -80,6 +83,11 @@ impl Staging<'_> {
             Entry::Completed(part) | Entry::Open(part) => Some(part),
             Entry::Partition(_) => None,
         });
+        for entry in staged {
+            if let Entry::Open(part) = entry {
+                self.detach(part)?;
+            }
+        }
         self.show(parts)?;
         let mut leftovers = vec![];
         self.find_hidden(self.sink, self.depth, &mut leftovers)
@@ -115,6 +123,20 @@ impl Staging<'_> {
                 part::show(&hidden, &visible)
             }
         }
+    }
+
+    /// Puts a copy of what was staged of a hidden part into its place. If we die before that, the
+    /// next recovery removes what there is of the copy.
+    fn detach(&self, staged: &StagedPart) -> Result<(), ConnectorError> {
+        let directory = part::directory(self.sink, &staged.partition);
+        let hidden = part::hidden(&directory, &staged.name);
+        let hidden_bytes = length(&hidden).map_err(|e| failed("reading", &hidden, &e))?;
+        if hidden_bytes.is_none_or(|bytes| bytes < staged.bytes) {
+            return Ok(()); // Showing it says what is the matter.
+        }
+        let aside = part::hidden(&directory, &format!("{}.copy", staged.name));
+        copy_first(&hidden, &aside, staged.bytes).map_err(|e| failed("writing", &aside, &e))?;
+        fs::rename(&aside, &hidden).map_err(|e| failed("replacing", &hidden, &e))
     }
 
     fn find_hidden(
@@ -179,6 +201,13 @@ fn length(path: &Path) -> io::Result<Option<u64>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Copies the first bytes of a file, for good.
+fn copy_first(from: &Path, to: &Path, bytes: u64) -> io::Result<()> {
+    let mut copy = File::create(to)?;
+    io::copy(&mut File::open(from)?.take(bytes), &mut copy)?;
+    copy.sync_all()
 }
 
 fn cut(path: &Path, bytes: u64) -> io::Result<()> {

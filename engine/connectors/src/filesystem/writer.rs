@@ -499,6 +499,19 @@ mod tests {
     }
 
     #[test]
+    fn what_a_process_writes_that_was_thought_dead_is_not_seen() {
+        let temp = tempfile::tempdir().unwrap();
+        let mut ghost = committed_sink(temp.path(), &[]).writer(0, 1).unwrap();
+        ghost.write(1, &[numbers(&[1])]).unwrap();
+        let staged = ghost.seal().unwrap();
+        committed_sink(temp.path(), &[]).recover(&staged).unwrap();
+        assert_eq!(visible_numbers(temp.path()), [1]);
+        ghost.write(2, &[numbers(&[2])]).unwrap();
+        let _ = ghost.seal();
+        assert_eq!(visible_numbers(temp.path()), [1]);
+    }
+
+    #[test]
     fn rows_that_no_checkpoint_has_are_not_shown_by_finishing() {
         let temp = tempfile::tempdir().unwrap();
         let mut writer = committed_sink(temp.path(), &[]).writer(0, 1).unwrap();
