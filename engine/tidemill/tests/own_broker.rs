@@ -2,5 +2,8 @@
 
 #[path = "it/kafka/mod.rs"]
 mod kafka;
+#[allow(dead_code, reason = "what tests of buckets alone need")]
+#[path = "it/s3.rs"]
+mod s3;
 #[path = "it/support.rs"]
 mod support;

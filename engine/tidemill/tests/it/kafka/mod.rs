@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 struct Job {
     folder: TempDir,
     arguments: Vec<String>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Job {
@@ -38,7 +39,8 @@ impl Job {
     fn with_workers_from_session(sql: &str) -> Job {
         let folder = tempfile::tempdir().expect("a folder");
         fs::write(folder.path().join("job.sql"), sql).expect("a job file");
-        Job { folder, arguments: ["run", "job.sql"].map(String::from).into() }
+        let arguments = ["run", "job.sql"].map(String::from).into();
+        Job { folder, arguments, environment: Vec::new() }
     }
 
     /// One of the jobs that are shipped.
@@ -66,6 +68,7 @@ impl Job {
         command
             .args(&self.arguments)
             .args(["--state", "state", "--summary", "summary.json"])
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(self.folder.path());
         command
     }
