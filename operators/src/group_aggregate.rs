@@ -51,6 +51,8 @@ pub struct GroupAggregate {
     spec: GroupAggregateSpec,
     layout: GroupLayout,
     schema: SchemaRef,
+    /// The fields of a snapshot's key: the key group and the keys.
+    lead: Vec<Field>,
     groups: Groups,
     expiry: Option<Expiry>,
     /// Keys that the last snapshot has and that are forgotten.
@@ -69,7 +71,9 @@ impl GroupAggregate {
         let GroupAggregateSpec { keys, aggregates, updating, arrival, .. } = &spec;
         let mut layout = GroupLayout::new(keys, aggregates, *updating, *arrival, &input)?;
         layout.counts_rows = true;
+        let lead = std::iter::once(key_group_field()).chain(layout.saved_key_fields());
         Ok(GroupAggregate {
+            lead: lead.collect(),
             schema: Arc::new(Schema::new(layout.result_fields())),
             groups: Groups::new(&layout)?,
             expiry: spec.ttl_ms.map(Expiry::new),
@@ -115,7 +119,7 @@ impl GroupAggregate {
         if groups.is_empty() {
             return Ok(());
         }
-        let lead = Lead { fields: self.lead_fields(), columns: &lead };
+        let lead = Lead { fields: &self.lead, columns: &lead };
         self.values.add_removed(&mut self.groups, &lead)?;
         for saved in self.groups.saved(groups.to_vec()).chunks(CHUNK_ROWS) {
             self.removed.push(self.deleted(saved)?);
@@ -130,21 +134,10 @@ impl GroupAggregate {
         self.forget(&idle)
     }
 
-    /// Columns of a snapshot that are the key: the key group and the keys.
-    fn key_width(&self) -> usize {
-        1 + self.layout.keys.len()
-    }
-
-    /// The fields of a snapshot's key.
-    fn lead_fields(&self) -> Vec<Field> {
-        let entry = self.groups.entry_fields(&self.layout).into_iter();
-        std::iter::once(key_group_field()).chain(entry.take(self.layout.keys.len())).collect()
-    }
-
     /// The keys of groups, as a snapshot deletes them.
     fn deleted(&self, groups: &[u32]) -> Result<RecordBatch, OperatorError> {
         let columns = lead(&self.groups, groups)?;
-        batch(&Arc::new(Schema::new(self.lead_fields())), columns, groups.len())
+        batch(&Arc::new(Schema::new(self.lead.clone())), columns, groups.len())
     }
 
     fn restore_groups(&mut self, table: &SnapshotTable) -> Result<(), OperatorError> {
@@ -240,12 +233,12 @@ impl Operator for GroupAggregate {
         let changed = self.groups.take_changed(scope);
         let upserts = changed.chunks(CHUNK_ROWS).map(|groups| self.entries(groups));
         let upserts: Vec<RecordBatch> = upserts.collect::<Result<_, _>>()?;
-        let mut tables = snapshot::tables(GROUPS, self.key_width(), &deletes, &upserts)?;
+        let mut tables = snapshot::tables(GROUPS, self.lead.len(), &deletes, &upserts)?;
         let mut values = std::mem::take(&mut self.values);
-        let lead = Lead { fields: self.lead_fields(), columns: &lead };
+        let lead = Lead { fields: &self.lead, columns: &lead };
         values.add(&mut self.groups, &lead, scope)?;
         let number = self.groups.value_tables();
-        tables.extend(values.finish(number, &deletes, self.key_width(), scope)?);
+        tables.extend(values.finish(number, &deletes, self.lead.len(), scope)?);
         Ok(Snapshot { tables })
     }
 

@@ -70,6 +70,12 @@ impl GroupLayout {
         self.key_fields.iter().cloned().chain(results).collect()
     }
 
+    /// Fields of the keys in a snapshot.
+    pub(crate) fn saved_key_fields(&self) -> impl Iterator<Item = Field> {
+        let keys = self.key_fields.iter().enumerate();
+        keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
+    }
+
     /// Whether rows must be numbered as they come, for want of a column that says it.
     pub(crate) fn counts_arrivals(&self) -> bool {
         self.arrival.is_none() && self.calls.iter().any(|c| c.function.needs_order())
@@ -280,10 +286,7 @@ impl Groups {
 
     /// Fields of [`Groups::entries`].
     pub(crate) fn entry_fields(&self, layout: &GroupLayout) -> Vec<Field> {
-        let keys = layout.key_fields.iter().enumerate();
-        keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
-            .chain(self.accumulators.entry_fields())
-            .collect()
+        layout.saved_key_fields().chain(self.accumulators.entry_fields()).collect()
     }
 
     /// Takes groups over as [`Groups::entries`] wrote them, in place of what they were but for what

@@ -36,7 +36,7 @@ pub(crate) type KeyColumns<'a> =
 
 /// How an operator writes its groups' keys: all columns of the key in its table of groups.
 pub(crate) struct Lead<'a> {
-    pub(crate) fields: Vec<Field>,
+    pub(crate) fields: &'a [Field],
     pub(crate) columns: &'a KeyColumns<'a>,
 }
 
@@ -60,7 +60,7 @@ impl ValueTables {
     ) -> Result<(), OperatorError> {
         self.add_removed(groups, lead)?;
         for number in 0..groups.value_tables() {
-            let schema = schema(groups.by_value(number)?, &lead.fields, Extent::Entry);
+            let schema = schema(groups.by_value(number)?, lead.fields, Extent::Entry);
             for Entries { of, counts } in groups.by_value_mut(number)?.take_changed(scope)? {
                 let mut columns = (lead.columns)(groups, &of.groups)?;
                 columns.push(of.values);
@@ -79,7 +79,7 @@ impl ValueTables {
         lead: &Lead<'_>,
     ) -> Result<(), OperatorError> {
         for number in 0..groups.value_tables() {
-            let schema = schema(groups.by_value(number)?, &lead.fields, Extent::Key);
+            let schema = schema(groups.by_value(number)?, lead.fields, Extent::Key);
             for Values { groups: of, values } in groups.by_value_mut(number)?.take_removed()? {
                 let mut columns = (lead.columns)(groups, &of)?;
                 columns.push(values);

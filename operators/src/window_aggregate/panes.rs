@@ -276,7 +276,7 @@ impl Panes {
         let fields = lead_fields(&self.layout);
         for (key, groups) in &mut self.panes {
             let columns = |groups: &Groups, of: &[u32]| lead(*key, groups, of);
-            values.add(groups, &Lead { fields: fields.clone(), columns: &columns }, scope)?;
+            values.add(groups, &Lead { fields: &fields, columns: &columns }, scope)?;
             let changed = groups.take_changed(scope);
             if changed.is_empty() {
                 continue;
@@ -420,7 +420,6 @@ fn upsert_schema(groups: &Groups, layout: &GroupLayout) -> SchemaRef {
 /// The fields of a snapshot's key.
 fn lead_fields(layout: &GroupLayout) -> Vec<Field> {
     let mut fields = place_fields();
-    let keys = layout.key_fields.iter().enumerate();
-    fields.extend(keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true)));
+    fields.extend(layout.saved_key_fields());
     fields
 }

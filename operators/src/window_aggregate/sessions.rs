@@ -345,21 +345,16 @@ impl Sessions {
 
     fn delete_schema(&self) -> SchemaRef {
         let mut fields = vec![key_group_field(), Field::new("start", DataType::Int64, true)];
-        fields.extend(self.key_fields());
+        fields.extend(self.layout.saved_key_fields());
         Arc::new(Schema::new(fields))
     }
 
     fn upsert_schema(&self) -> SchemaRef {
         let mut fields = vec![key_group_field(), Field::new("start", DataType::Int64, true)];
-        fields.extend(self.key_fields());
+        fields.extend(self.layout.saved_key_fields());
         fields.push(Field::new("end", DataType::Int64, true));
         fields.extend(self.accumulators.state_fields());
         Arc::new(Schema::new(fields))
-    }
-
-    fn key_fields(&self) -> impl Iterator<Item = Field> {
-        let keys = self.layout.key_fields.iter().enumerate();
-        keys.map(|(i, f)| Field::new(format!("key_{i}"), f.data_type().clone(), true))
     }
 
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {

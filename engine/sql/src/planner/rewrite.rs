@@ -29,13 +29,13 @@ pub(super) fn rewrite_together<'r>(
     relations: impl Iterator<Item = &'r Relation> + Clone,
 ) -> Vec<Relation> {
     let mut apart = Rewriting::default();
-    for relation in relations.clone() {
-        apart.push(relation.clone(), Vec::new());
+    let each = apart.push_all(relations.clone());
+    let shared = apart.read.into_iter().filter(|(_, read)| read.whole && read.filtered);
+    let kept: BTreeSet<String> = shared.map(|(text, _)| text).collect();
+    if kept.is_empty() {
+        return each;
     }
-    let kept = apart.read.into_iter().filter(|(_, read)| read.whole && read.filtered);
-    let mut together =
-        Rewriting { kept: kept.map(|(text, _)| text).collect(), ..Rewriting::default() };
-    relations.map(|relation| together.push(relation.clone(), Vec::new())).collect()
+    Rewriting { kept, ..Rewriting::default() }.push_all(relations)
 }
 
 /// A join with a condition above it taken into it, as far as it goes.
@@ -62,6 +62,10 @@ struct Read {
 }
 
 impl Rewriting {
+    fn push_all<'r>(&mut self, relations: impl Iterator<Item = &'r Relation>) -> Vec<Relation> {
+        relations.map(|relation| self.push(relation.clone(), Vec::new())).collect()
+    }
+
     /// The relation with the conjuncts applied as far down as they may go.
     fn push(&mut self, relation: Relation, mut conjuncts: Vec<Expr>) -> Relation {
         if self.stays_whole(&relation, &conjuncts) {
@@ -194,9 +198,7 @@ impl Rewriting {
         let (mut to_left, mut to_right, mut to_join, mut stay) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for conjunct in conjuncts {
-            let (mut reads_left, mut reads_right) = (false, false);
-            conjunct
-                .columns(&mut |i| if i < width { reads_left = true } else { reads_right = true });
+            let [reads_left, reads_right] = sides_read(&conjunct, width);
             let left_kept = matches!(
                 kind,
                 JoinKind::Inner | JoinKind::Left | JoinKind::LeftSemi | JoinKind::LeftAnti
@@ -274,17 +276,19 @@ fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
     match &relation.op {
         Op::Join { left, .. } => {
             let width = left.columns.len();
-            conjuncts.iter().all(|conjunct| {
-                let (mut reads_left, mut reads_right) = (false, false);
-                conjunct.columns(&mut |i| {
-                    *(if i < width { &mut reads_left } else { &mut reads_right }) = true
-                });
-                !(reads_left && reads_right)
-            })
+            conjuncts.iter().all(|conjunct| sides_read(conjunct, width) != [true, true])
         }
         Op::Aggregate { .. } | Op::Over { .. } | Op::Pattern { .. } => true,
         _ => false,
     }
+}
+
+/// Whether an expression over a join, whose left side has `width` columns, reads the left side and
+/// whether it reads the right one.
+fn sides_read(expr: &Expr, width: usize) -> [bool; 2] {
+    let mut reads = [false; 2];
+    expr.columns(&mut |column| reads[usize::from(column >= width)] = true);
+    reads
 }
 
 /// The conjuncts that read only columns of which `movable` holds, and the others.

@@ -67,22 +67,36 @@ fn a_slow_bucket_makes_results_late_and_not_wrong() {
     endure(Faults { delay: Duration::from_millis(250), ..Faults::default() }, 2);
 }
 
-#[test]
-fn a_job_without_end_waits_for_a_bucket_that_is_down_and_goes_on() {
-    let bucket = Bucket::open();
-    let mut setting = setting_in(&bucket);
+/// A job without end that has shown all its results.
+fn begun(setting: &mut Setting) -> Running {
     setting.click(3);
     setting.close_windows();
     let mut running = setting.start();
     running.wait_until("results", |_| setting.is_complete());
-    bucket.set(Faults { is_down: true, ..Faults::default() });
+    running
+}
+
+/// Gives it one more page.
+fn feed_the_rest(setting: &mut Setting) {
     setting.feed("{\"page\":\"p9\",\"ts\":\"2026-01-03 00:00:00\"}\n".to_owned());
+}
+
+/// Whether that page is visible.
+fn shows_the_rest(setting: &Setting) -> bool {
+    rows(&setting.path("pages")).iter().any(|row| row["page"] == "p9")
+}
+
+#[test]
+fn a_job_without_end_waits_for_a_bucket_that_is_down_and_goes_on() {
+    let bucket = Bucket::open();
+    let mut setting = setting_in(&bucket);
+    let mut running = begun(&mut setting);
+    bucket.set(Faults { is_down: true, ..Faults::default() });
+    feed_the_rest(&mut setting);
     running.wait_to_hear("starting again in");
-    let pages = rows(&setting.path("pages"));
-    assert!(pages.iter().all(|row| row["page"] != "p9"), "it is visible without a checkpoint");
+    assert!(!shows_the_rest(&setting), "it is visible without a checkpoint");
     bucket.set(Faults::default());
-    let is_there = |_: &Running| rows(&setting.path("pages")).iter().any(|row| row["page"] == "p9");
-    running.wait_until("the rest", is_there);
+    running.wait_until("the rest", |_| shows_the_rest(&setting));
     running.stop();
     setting.check();
 }
@@ -123,19 +137,15 @@ fn a_job_whose_bucket_is_down_says_so_and_goes_on_when_it_is_back() {
 fn a_bucket_that_fills_up_under_a_job_takes_back_nothing_that_was_shown() {
     let bucket = Bucket::open();
     let mut setting = setting_in(&bucket);
-    setting.click(3);
-    setting.close_windows();
-    let mut running = setting.start();
-    running.wait_until("results", |_| setting.is_complete());
+    let mut running = begun(&mut setting);
     bucket.set(Faults { is_full: true, ..Faults::default() });
-    setting.feed("{\"page\":\"p9\",\"ts\":\"2026-01-03 00:00:00\"}\n".to_owned());
+    feed_the_rest(&mut setting);
     running.wait_to_hear("starting again in");
     running.kill();
     setting.check();
     bucket.set(Faults::default());
     let mut running = setting.start();
-    let is_there = |_: &Running| rows(&setting.path("pages")).iter().any(|row| row["page"] == "p9");
-    running.wait_until("the rest", is_there);
+    running.wait_until("the rest", |_| shows_the_rest(&setting));
     running.stop();
     setting.check();
 }
