@@ -3,6 +3,12 @@
 //! A row alone is a session from its time to a gap later; sessions of one key that touch are one.
 //! Which sessions an epoch's rows make does not depend on their order: rows that would be late
 //! alone are looked at after the others, latest first, and count if they touch an open session.
+//!
+//! The invariant: **no row that counts touches a session that was shown**, so that what is shown is
+//! what a batch query finds over the rows that counted. A shown session is remembered for two more
+//! gaps. Older than that a row counts only within the bounds of an open session, where no other
+//! one can be; how much older a row may be to carry an open session back has this limit, too.
+//! (Where Flink would begin a second session with such a row, here the row is late.)
 
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
@@ -10,7 +16,7 @@ use crate::groups::{Accumulators, GroupLayout, batch};
 use crate::key_table::KeyTable;
 use crate::operator::{EpochContext, OperatorError, Output};
 use crate::snapshot::journal::Journal;
-use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, key_group_field};
+use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field};
 use crate::time::Watermark;
 use crate::window::{Zone, times, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
@@ -29,10 +35,24 @@ struct Session {
     born: u32,
     /// The session that this one became a part of, or itself.
     part_of: u32,
-    is_open: bool,
+    stage: Stage,
     /// Its start as the last snapshot has it, if it does.
     saved_start: Option<i64>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Rows may come.
+    Open,
+    /// It was shown, and rows that touch it are late.
+    Shown,
+    /// Its number is free, or will be at the end of the epoch.
+    Gone,
+}
+
+/// The snapshot's tables.
+const OPEN: &str = "sessions";
+const SHOWN: &str = "shown";
 
 /// How many columns of a snapshot stand before the keys: key group and start.
 const KEYS: usize = 2;
@@ -46,7 +66,7 @@ pub(super) struct Sessions {
     time: usize,
     layout: GroupLayout,
     keys: KeyTable,
-    /// Numbers of the open sessions of each key.
+    /// Numbers of the open and the shown sessions of each key.
     by_key: Vec<Vec<u32>>,
     sessions: Vec<Session>,
     free: Vec<u32>,
@@ -54,8 +74,13 @@ pub(super) struct Sessions {
     /// One entry for each open session: an end that it had, its number and birth.
     due: BinaryHeap<Reverse<(i64, u32, u32)>>,
     journal: Journal,
-    /// Sessions that the last snapshot has and that are gone.
+    /// Sessions that the last snapshot has as open and that are not any more.
     removed: Vec<RecordBatch>,
+    /// One entry for each shown session: when it may be forgotten, its number and birth.
+    forgettable: BinaryHeap<Reverse<(i64, u32, u32)>>,
+    shown_journal: Journal,
+    /// Sessions that the last snapshot has as shown and that are gone.
+    forgotten: Vec<RecordBatch>,
     /// Sessions that became parts of others in this epoch.
     merged: Vec<u32>,
 }
@@ -90,6 +115,9 @@ impl Sessions {
             due: BinaryHeap::new(),
             journal: Journal::default(),
             removed: Vec::new(),
+            forgettable: BinaryHeap::new(),
+            shown_journal: Journal::default(),
+            forgotten: Vec::new(),
             merged: Vec::new(),
             layout,
         })
@@ -126,7 +154,8 @@ impl Sessions {
         self.free_merged();
         self.forget_unused(late_keys);
         let after = self.watermark(context.watermark_after);
-        self.fire(after, results)
+        self.fire(after, results)?;
+        self.forget(after)
     }
 
     /// The watermark on the wall clock, a millisecond behind: a row at the very end of a session
@@ -154,7 +183,9 @@ impl Sessions {
             self.by_key.resize_with(self.keys.slots(), Vec::new);
             let mut sessions = Vec::with_capacity(batch.len());
             for (row, (&key, &time)) in keys.iter().zip(times.iter()).enumerate() {
-                if watermark.closes(time.saturating_add(self.gap_ms)) {
+                if self.touched(key, time, Stage::Shown).next().is_some() {
+                    sessions.push(NONE);
+                } else if watermark.closes(time.saturating_add(self.gap_ms)) {
                     postponed.push((time, number, row));
                     sessions.push(NONE);
                 } else {
@@ -167,26 +198,35 @@ impl Sessions {
         for (_, number, row) in postponed {
             let Arrivals { keys, times, sessions } = &mut arrivals[number];
             let (key, time) = (keys[row], times[row]);
-            if self.touched(key, time).next().is_some() {
+            let is_forgotten = watermark.closes(self.forgettable_at(time));
+            let counts = self
+                .touched(key, time, Stage::Open)
+                .any(|number| !is_forgotten || self.sessions[number as usize].start <= time);
+            if counts {
                 sessions[row] = self.place(key, time);
             }
         }
         Ok(arrivals)
     }
 
-    /// The open sessions of a key that a row at `time` touches.
-    fn touched(&self, key: u32, time: i64) -> impl Iterator<Item = u32> {
+    /// The sessions of a key in this stage that a row at `time` touches.
+    fn touched(&self, key: u32, time: i64, stage: Stage) -> impl Iterator<Item = u32> {
         let end = time.saturating_add(self.gap_ms);
         self.by_key[key as usize].iter().copied().filter(move |&number| {
             let session = &self.sessions[number as usize];
-            time <= session.end && end >= session.start
+            session.stage == stage && time <= session.end && end >= session.start
         })
+    }
+
+    /// The watermark that closes this makes a session that ends at `end` one to be forgotten.
+    fn forgettable_at(&self, end: i64) -> i64 {
+        end.saturating_add(self.gap_ms).saturating_add(self.gap_ms)
     }
 
     /// Puts a row into the session that it touches, merging those that it connects.
     fn place(&mut self, key: u32, time: i64) -> u32 {
         let end = time.saturating_add(self.gap_ms);
-        let mut touched = self.touched(key, time);
+        let mut touched = self.touched(key, time, Stage::Open);
         let (first, second) = (touched.next(), touched.next());
         drop(touched);
         match (first, second) {
@@ -198,7 +238,7 @@ impl Sessions {
                 one
             }
             (Some(one), Some(_)) => {
-                let parts: Vec<u32> = self.touched(key, time).skip(1).collect();
+                let parts: Vec<u32> = self.touched(key, time, Stage::Open).skip(1).collect();
                 for part in parts {
                     self.merge(one, part);
                 }
@@ -210,7 +250,7 @@ impl Sessions {
     fn merge(&mut self, whole: u32, part: u32) {
         let Session { key, start, end, .. } = self.sessions[part as usize];
         self.sessions[part as usize].part_of = whole;
-        self.sessions[part as usize].is_open = false;
+        self.sessions[part as usize].stage = Stage::Gone;
         self.by_key[key as usize].retain(|&number| number != part);
         let session = &mut self.sessions[whole as usize];
         session.start = session.start.min(start);
@@ -221,8 +261,8 @@ impl Sessions {
     fn open(&mut self, key: u32, start: i64, end: i64) -> u32 {
         let number = self.free.pop().unwrap_or(self.sessions.len() as u32);
         let born = self.sessions.get(number as usize).map_or(0, |s| s.born.wrapping_add(1));
-        let session =
-            Session { key, start, end, born, part_of: number, is_open: true, saved_start: None };
+        let (part_of, stage, saved_start) = (number, Stage::Open, None);
+        let session = Session { key, start, end, born, part_of, stage, saved_start };
         match self.sessions.get_mut(number as usize) {
             Some(slot) => *slot = session,
             None => self.sessions.push(session),
@@ -272,7 +312,7 @@ impl Sessions {
         {
             self.due.pop();
             let session = self.sessions[number as usize];
-            if !session.is_open || session.born != born {
+            if session.stage != Stage::Open || session.born != born {
                 continue;
             }
             if watermark.closes(session.end) {
@@ -295,29 +335,77 @@ impl Sessions {
             let (starts, ends) = bounds.map(|s| (s.start, s.end)).unzip();
             results.add(columns, starts, ends, self.zone)?;
         }
-        self.close(&fired)
+        self.show(&fired)
+    }
+
+    /// Keeps no more of sessions than their bounds.
+    fn show(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
+        self.note_removed(numbers)?;
+        self.accumulators.reset(numbers);
+        for &number in numbers {
+            self.remember(number);
+            self.shown_journal.touch(number);
+        }
+        Ok(())
+    }
+
+    /// Makes a session one that was shown.
+    fn remember(&mut self, number: u32) {
+        let session = &mut self.sessions[number as usize];
+        session.stage = Stage::Shown;
+        let Session { end, born, .. } = *session;
+        self.forgettable.push(Reverse((self.forgettable_at(end), number, born)));
+    }
+
+    /// Drops shown sessions that no row can touch any more that counts.
+    fn forget(&mut self, watermark: Watermark) -> Result<(), OperatorError> {
+        let mut forgotten = Vec::new();
+        while let Some(&Reverse((at, number, born))) = self.forgettable.peek()
+            && watermark.closes(at)
+        {
+            self.forgettable.pop();
+            let session = &self.sessions[number as usize];
+            if session.stage == Stage::Shown && session.born == born {
+                forgotten.push(number);
+            }
+        }
+        self.drop_shown(&forgotten)
+    }
+
+    /// Drops shown sessions.
+    fn drop_shown(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
+        let mut saved = numbers.to_vec();
+        saved.retain(|&number| self.shown_journal.remove(number));
+        self.forgotten.extend(self.saved_places(&saved)?);
+        self.free(numbers);
+        Ok(())
     }
 
     fn keys_of(&self, numbers: &[u32]) -> Vec<u32> {
         numbers.iter().map(|&number| self.sessions[number as usize].key).collect()
     }
 
-    /// Drops sessions, and the keys that have none left.
-    fn close(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
+    /// Drops open sessions.
+    fn drop_open(&mut self, numbers: &[u32]) -> Result<(), OperatorError> {
         self.note_removed(numbers)?;
         self.accumulators.reset(numbers);
+        self.free(numbers);
+        Ok(())
+    }
+
+    /// Gives numbers of sessions free, and drops the keys that have none left.
+    fn free(&mut self, numbers: &[u32]) {
         for &number in numbers {
             let session = &mut self.sessions[number as usize];
-            session.is_open = false;
+            session.stage = Stage::Gone;
             let key = session.key;
-            let open = &mut self.by_key[key as usize];
-            open.retain(|&other| other != number);
-            if open.is_empty() {
+            let known = &mut self.by_key[key as usize];
+            known.retain(|&other| other != number);
+            if known.is_empty() {
                 self.keys.remove(&[key]);
             }
         }
         self.free.extend_from_slice(numbers);
-        Ok(())
     }
 
     /// Keeps for the next snapshot which of the saved sessions are gone.
@@ -349,42 +437,59 @@ impl Sessions {
         Arc::new(Schema::new(fields))
     }
 
-    fn upsert_schema(&self) -> SchemaRef {
+    /// Of an open session, or of a shown one, which has no state but its bounds.
+    fn upsert_schema(&self, stage: Stage) -> SchemaRef {
         let mut fields = vec![key_group_field(), Field::new("start", DataType::Int64, true)];
         fields.extend(self.layout.saved_key_fields());
         fields.push(Field::new("end", DataType::Int64, true));
-        fields.extend(self.accumulators.state_fields());
+        if stage == Stage::Open {
+            fields.extend(self.accumulators.state_fields());
+        }
         Arc::new(Schema::new(fields))
     }
 
     pub(super) fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
         let sessions = &self.sessions;
-        let is_open = |number: &u32| sessions[*number as usize].is_open;
-        let numbers =
-            self.journal.take(scope, || (0..sessions.len() as u32).filter(is_open).collect());
-        let mut deletes = std::mem::take(&mut self.removed);
-        let mut moved = numbers.clone();
+        let all = |stage: Stage| -> Vec<u32> {
+            let numbers = 0..sessions.len() as u32;
+            numbers.filter(|&number| sessions[number as usize].stage == stage).collect()
+        };
+        let open = self.journal.take(scope, || all(Stage::Open));
+        let shown = self.shown_journal.take(scope, || all(Stage::Shown));
+        let mut removed = std::mem::take(&mut self.removed);
+        let mut forgotten = std::mem::take(&mut self.forgotten);
+        let mut moved = open.clone();
         moved.retain(|&number| {
             let session = &sessions[number as usize];
             session.saved_start.is_some_and(|saved| saved != session.start)
         });
-        deletes.extend(self.saved_places(&moved)?);
+        removed.extend(self.saved_places(&moved)?);
         if scope == SnapshotScope::Full {
-            deletes.clear();
+            removed.clear();
+            forgotten.clear();
         }
-        let mut upserts = Vec::new();
-        for numbers in numbers.chunks(CHUNK_ROWS) {
-            upserts.push(self.entries(numbers)?);
-        }
-        for &number in &numbers {
+        let mut tables = self.tables(OPEN, Stage::Open, &open, &removed)?;
+        tables.extend(self.tables(SHOWN, Stage::Shown, &shown, &forgotten)?);
+        for number in open.into_iter().chain(shown) {
             let session = &mut self.sessions[number as usize];
             session.saved_start = Some(session.start);
         }
-        let key_width = KEYS + self.layout.keys.len();
-        Ok(Snapshot { tables: snapshot::tables("sessions", key_width, &deletes, &upserts)? })
+        Ok(Snapshot { tables })
     }
 
-    fn entries(&self, numbers: &[u32]) -> Result<RecordBatch, OperatorError> {
+    fn tables(
+        &self,
+        name: &str,
+        stage: Stage,
+        numbers: &[u32],
+        deletes: &[RecordBatch],
+    ) -> Result<Vec<SnapshotTable>, OperatorError> {
+        let entries = numbers.chunks(CHUNK_ROWS).map(|numbers| self.entries(stage, numbers));
+        let upserts: Vec<RecordBatch> = entries.collect::<Result<_, _>>()?;
+        snapshot::tables(name, KEYS + self.layout.keys.len(), deletes, &upserts)
+    }
+
+    fn entries(&self, stage: Stage, numbers: &[u32]) -> Result<RecordBatch, OperatorError> {
         let keys = self.keys_of(numbers);
         let sessions = || numbers.iter().map(|&number| self.sessions[number as usize]);
         let mut columns: Vec<ArrayRef> = vec![
@@ -393,34 +498,42 @@ impl Sessions {
         ];
         columns.extend(self.keys.keys(&keys)?);
         columns.push(Arc::new(Int64Array::from_iter_values(sessions().map(|s| s.end))));
-        columns.extend(self.accumulators.state(numbers)?);
-        batch(&self.upsert_schema(), columns, numbers.len())
+        if stage == Stage::Open {
+            columns.extend(self.accumulators.state(numbers)?);
+        }
+        batch(&self.upsert_schema(stage), columns, numbers.len())
     }
 
     pub(super) fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
         for table in &snapshot.tables {
+            let stage = if table.name == SHOWN { Stage::Shown } else { Stage::Open };
             if let Some(deletes) = &table.deletes {
                 let starts = deletes.column(1).as_primitive::<Int64Type>();
                 let keys = self.keys.find(None, &deletes.columns()[KEYS..], deletes.num_rows())?;
                 let gone: Vec<u32> = (keys.iter().zip(starts.values()))
-                    .filter_map(|(key, &start)| self.starting_at((*key)?, start))
+                    .filter_map(|(key, &start)| self.starting_at((*key)?, start, stage))
                     .collect();
-                self.close(&gone)?;
+                match stage {
+                    Stage::Shown => self.drop_shown(&gone)?,
+                    _ => self.drop_open(&gone)?,
+                }
             }
             if let Some(upserts) = &table.upserts {
-                self.load(upserts)?;
+                self.load(upserts, stage)?;
             }
         }
         self.removed.clear();
+        self.forgotten.clear();
         Ok(())
     }
 
-    fn starting_at(&self, key: u32, start: i64) -> Option<u32> {
-        let mut open = self.by_key[key as usize].iter().copied();
-        open.find(|&number| self.sessions[number as usize].start == start)
+    fn starting_at(&self, key: u32, start: i64, stage: Stage) -> Option<u32> {
+        let session = |number: u32| &self.sessions[number as usize];
+        let mut known = self.by_key[key as usize].iter().copied();
+        known.find(|&number| session(number).start == start && session(number).stage == stage)
     }
 
-    fn load(&mut self, upserts: &RecordBatch) -> Result<(), OperatorError> {
+    fn load(&mut self, upserts: &RecordBatch, stage: Stage) -> Result<(), OperatorError> {
         let columns = upserts.columns();
         let (key_columns, rest) = columns[KEYS..].split_at(self.layout.keys.len());
         let (starts, ends) =
@@ -432,17 +545,26 @@ impl Sessions {
         let mut numbers = Vec::with_capacity(keys.len());
         for (row, key) in keys.into_iter().enumerate() {
             let (start, end) = (starts.value(row), ends.value(row));
-            let number = match self.starting_at(key, start) {
-                Some(number) => number,
-                None => self.open(key, start, end),
-            };
+            let known = self.starting_at(key, start, stage);
+            let number = known.unwrap_or_else(|| self.open(key, start, end));
             let session = &mut self.sessions[number as usize];
             session.end = end;
             session.saved_start = Some(start);
-            self.journal.restored(number);
+            match stage {
+                Stage::Shown => {
+                    if known.is_none() {
+                        self.remember(number);
+                    }
+                    self.shown_journal.restored(number);
+                }
+                _ => self.journal.restored(number),
+            }
             numbers.push(number);
         }
         self.accumulators.resize(self.sessions.len());
+        if stage == Stage::Shown {
+            return Ok(());
+        }
         self.accumulators.reset(&numbers);
         self.accumulators.merge(&numbers, state)
     }
@@ -453,6 +575,8 @@ impl Sessions {
             + self.sessions.capacity() * size_of::<Session>()
             + self.by_key.capacity() * size_of::<Vec<u32>>()
             + self.journal.bytes()
-            + self.due.capacity() * size_of::<Reverse<(i64, u32, u32)>>()
+            + self.shown_journal.bytes()
+            + (self.due.capacity() + self.forgettable.capacity())
+                * size_of::<Reverse<(i64, u32, u32)>>()
     }
 }

@@ -42,6 +42,8 @@ type Arrived = (usize, (Fact, i64));
 #[derive(Default)]
 struct Oracle {
     windows: BTreeMap<(i64, i64, Option<u8>), Vec<Arrived>>,
+    /// All sessions that were ever shown.
+    shown: Vec<(i64, i64, Option<u8>)>,
     arrived: usize,
 }
 
@@ -50,6 +52,9 @@ impl Oracle {
         let mut shown = Vec::new();
         self.windows.retain(|&(end, start, key), rows| {
             let fires = watermark.closes(end);
+            if fires {
+                self.shown.push((end, start, key));
+            }
             rows.sort_by_key(|(arrival, _)| *arrival);
             let rows: Vec<_> = rows.iter().map(|(_, row)| row.clone()).collect();
             if fires && rows.iter().map(|(_, weight)| weight).sum::<i64>() > 0 {
@@ -73,7 +78,8 @@ impl Oracle {
     }
 
     /// Adds the rows of an epoch to sessions: again and again those that are not late for the
-    /// sessions there are, until none is left that could be added.
+    /// sessions there are, until none is left that could be added. Those that touch a shown one are
+    /// late, and those that carry an open one back by more than two gaps from the watermark.
     fn sessions(&mut self, gap: i64, rows: &[(Fact, i64)], watermark: Watermark) -> Vec<i64> {
         let mut waiting: Vec<_> = rows.iter().enumerate().collect();
         let first = self.arrived;
@@ -82,13 +88,13 @@ impl Oracle {
             let before = waiting.len();
             waiting.retain(|&(ordinal, row)| {
                 let (time, key) = (row.0.time, row.0.key);
-                let touched: Vec<_> = self
-                    .windows
-                    .keys()
-                    .copied()
-                    .filter(|&(end, start, k)| k == key && time <= end && time + gap >= start)
-                    .collect();
-                if touched.is_empty() && watermark.closes(time + gap) {
+                let touches = |&(end, start, k): &(i64, i64, Option<u8>)| {
+                    k == key && time <= end && time + gap >= start
+                };
+                let touched: Vec<_> = self.windows.keys().copied().filter(touches).collect();
+                let is_old = watermark.closes(time + 2 * gap);
+                let counts = touched.iter().any(|&(_, start, _)| !is_old || start <= time);
+                if self.shown.iter().any(touches) || watermark.closes(time + gap) && !counts {
                     return true;
                 }
                 let (mut start, mut end, mut all) = (time, time + gap, Vec::new());
@@ -258,6 +264,62 @@ fn a_row_one_gap_later_merges_however_epochs_are_cut() {
     let fired = counts(spec, &[(&first, 999), (&second, 5000)]);
     let expected: [&[&str]; 2] = [&[], &["1 2 00:00:00..00:00:02 00:00:01.999"]];
     assert_eq!(fired, expected);
+}
+
+/// The times of late rows and the sessions of one key, over epochs of rows and watermarks.
+fn sessions(gap_ms: i64, epochs: &[(&[i64], i64)]) -> (Vec<i64>, Vec<String>) {
+    let mut workers = workers(spec(WindowKind::Session { gap_ms }, false));
+    let (mut late, mut fired) = (vec![], vec![]);
+    for &(times, watermark) in epochs {
+        let rows: Vec<_> = times.iter().map(|&time| fact(1, time)).collect();
+        let output = workers.step(&oracle::batches(&rows, 2), Watermark(watermark)).unwrap();
+        late.extend(oracle::late_times(&output.late));
+        fired.extend(shown(&output.rows).into_iter().map(|(row, _)| {
+            let end = row.len() - 2;
+            format!("{}..{}", &row[end - 1][17..], &row[end][17..])
+        }));
+        workers.meet(&Event::Restart(SnapshotScope::Changed, vec![], 2));
+    }
+    (late, fired)
+}
+
+#[test]
+fn a_row_of_a_session_that_was_shown_is_late_even_if_alone_it_would_not_be() {
+    // At 2.5 s the session of the first rows was shown; a row at 1.8 s alone would last to 2.8 s.
+    let epochs: [(&[i64], i64); 3] = [(&[0, 1000], 2500), (&[1800, 2001], 2500), (&[], i64::MAX)];
+    let (late, fired) = sessions(1000, &epochs);
+    assert_eq!((late, fired), (vec![1800], vec!["00..02".to_owned(), "02.001..03.001".to_owned()]));
+}
+
+#[test]
+fn a_session_that_was_shown_is_forgotten_two_gaps_later() {
+    let spec = spec(WindowKind::Session { gap_ms: 1000 }, false);
+    let mut operator = WindowAggregate::new(spec, oracle::schema()).unwrap();
+    let mut held = |rows: &[(Fact, i64)], before: i64, after: i64| {
+        let context = EpochContext {
+            epoch: 0,
+            now_ms: 0,
+            watermark_before: Watermark(before),
+            watermark_after: Watermark(after),
+        };
+        let rows = oracle::batches(rows, 2);
+        operator.apply(vec![rows], &context, &mut Output::default()).unwrap();
+        let tables = operator.snapshot(SnapshotScope::Full).unwrap().tables;
+        tables.into_iter().map(|table| table.name).collect::<Vec<_>>()
+    };
+    assert_eq!(held(&[fact(1, 0)], i64::MIN, 999), ["sessions"]);
+    assert_eq!(held(&[], 999, 1000), ["shown"]);
+    assert_eq!(held(&[], 1000, 2999), ["shown"]);
+    assert_eq!(held(&[], 2999, 3000), [] as [&str; 0]);
+}
+
+#[test]
+fn an_old_row_counts_within_an_open_session_and_carries_it_back_by_so_much_only() {
+    let first: &[i64] = &[10_000, 11_000, 12_000, 13_000];
+    // Two gaps behind the watermark stands 11.5 s: 9.5 s is too old to be the new beginning.
+    let epochs: [(&[i64], i64); 3] = [(first, 13_500), (&[9_500, 10_500], 13_500), (&[], i64::MAX)];
+    let (late, fired) = sessions(1000, &epochs);
+    assert_eq!((late, fired), (vec![9_500], vec!["10..14".to_owned()]));
 }
 
 #[test]
