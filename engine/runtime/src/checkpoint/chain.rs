@@ -6,7 +6,7 @@
 //! checkpoint never waits for a merge. Objects are never changed, so that whoever recovers from
 //! an older manifest still finds what it names.
 
-use super::decision::merge_from;
+use super::decision::{is_urgent, merge_from};
 use super::manifest::ObjectRef;
 use super::object::{self, Snapshots};
 use super::protocol::read_object;
@@ -80,12 +80,12 @@ impl Chain {
             links.iter().map(|link| link.iter().map(|object| object.bytes).sum()).collect();
         let Some(from) = merge_from(&sizes) else { return };
         let parts: Vec<ObjectRef> = links[from..].concat();
-        let is_base = from == 0;
+        let (is_base, is_urgent) = (from == 0, is_urgent(links.len()));
         let (sender, outcome) = channel();
         let (store, merging) = (self.store.clone(), parts.clone());
         let thread = std::thread::Builder::new().name("compaction".to_owned());
         let spawned = thread.spawn(move || {
-            step_back();
+            step_back(is_urgent);
             let link = if is_base { Link::Base } else { Link::Delta };
             // Nobody listens any more when the job has ended.
             let _ = sender.send(merged(store.as_ref(), &merging, link, name));
@@ -97,15 +97,17 @@ impl Chain {
     }
 }
 
-/// How much nicer a thread that merges is than the workers: it then has a quarter of a core that
-/// a worker wants too.
+/// How much nicer a thread that merges is than the workers: it then has a fifteenth of a core that
+/// a worker wants too, and all that nobody wants. If it is urgent, a third.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 6;
+const NICENESS: [i32; 2] = [12, 3];
 
 /// Lets the workers go first, where threads have a priority of their own.
-fn step_back() {
+fn step_back(is_urgent: bool) {
+    #[cfg(not(target_os = "linux"))]
+    let _ = is_urgent;
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS) {
+    if let Err(error) = rustix::process::nice(NICENESS[usize::from(is_urgent)]) {
         tracing::debug!("the priority of merging: {error}");
     }
 }

@@ -14,7 +14,7 @@ use crate::error::{JobError, panic_message};
 use crate::job::Shared;
 use crate::unique::unique_name;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -174,6 +174,7 @@ impl Committer {
         self.protocol.commit(&manifest)?;
         shared.metrics.checkpointed(number, started.elapsed(), bytes);
         shared.coordinator.decide(number);
+        self.protocol.forget_expired();
         for (node, report) in &mut self.reports {
             report.report(&assembly.sources[node].positions);
         }
@@ -183,22 +184,32 @@ impl Committer {
         Ok(())
     }
 
+    /// Uploads what each worker has changed, all at once: the first one on this thread, for most
+    /// jobs have few.
     fn upload(
         &self,
         number: u64,
         changes: &BTreeMap<usize, Snapshots>,
     ) -> Result<Vec<ObjectRef>, CheckpointError> {
-        let mut objects = Vec::new();
-        for (worker, snapshots) in changes {
-            if snapshots.values().all(|snapshot| snapshot.is_empty()) {
-                continue;
-            }
+        let is_changed = |snapshots: &Snapshots| snapshots.values().any(|s| !s.is_empty());
+        let mut changed = changes.iter().filter(|(_, snapshots)| is_changed(snapshots));
+        let Some(first) = changed.next() else { return Ok(Vec::new()) };
+        let (store, nonce) = (self.protocol.store().as_ref(), self.nonce.as_str());
+        let upload = |(worker, snapshots): (&usize, &Snapshots)| -> Result<_, CheckpointError> {
             let bytes = object::encode(snapshots)?;
-            let name = format!("state/{number:012}-{}-w{worker}", self.nonce);
-            self.protocol.store().put(&name, &bytes)?;
-            objects.push(object_ref(name, &bytes, number, number));
-        }
-        Ok(objects)
+            let name = format!("state/{number:012}-{nonce}-w{worker}");
+            store.put(&name, &bytes)?;
+            Ok(object_ref(name, &bytes, number, number))
+        };
+        std::thread::scope(|threads| {
+            let others: Vec<_> =
+                changed.map(|of_worker| threads.spawn(move || upload(of_worker))).collect();
+            let mut objects = vec![upload(first)?];
+            for other in others {
+                objects.push(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
+            }
+            Ok(objects)
+        })
     }
 }
 

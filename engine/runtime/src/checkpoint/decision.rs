@@ -197,16 +197,20 @@ pub fn expired(found: &[Found], retained: usize) -> Vec<u64> {
 }
 
 /// A change is rewritten once what came after it is so many times its size, less one.
-const FAN_IN: u64 = 4;
+const FAN_IN: u64 = 16;
+
+/// A chain of so many links has fallen behind: merging it must not wait for idle time.
+const LINKS_MAX: usize = 128;
 
 /// Decides from where on to merge a chain of objects with these sizes, oldest first, so that it
 /// stays short: the first object, which holds the state as it once was, is larger than all after
-/// it together, and each other one is larger than a third of that. `None` if it is short already.
+/// it together, and each other one is larger than a fifteenth of that. `None` if it is short already.
 ///
-/// So a chain is no longer than the logarithm of the state and at most twice as large. A change is
-/// rewritten at most once for each time that what came after it has grown to four times as much,
-/// and the whole state once it has doubled: with several checkpoints a second what is rewritten is
-/// a good part of what there is to do.
+/// So a chain is no longer than some dozens of objects and at most twice as large as the state. A
+/// change is rewritten at most once for each time that what came after it has grown to sixteen
+/// times as much, and the whole state once it has doubled: with several checkpoints a second what
+/// is rewritten is a good part of what there is to do, and to read some more objects when a job
+/// goes on is little.
 pub fn merge_from(sizes: &[u64]) -> Option<usize> {
     let mut later = 0u64;
     let mut from = None;
@@ -219,6 +223,11 @@ pub fn merge_from(sizes: &[u64]) -> Option<usize> {
         later = later.saturating_add(size);
     }
     from
+}
+
+/// Decides whether a chain of so many links is merged at once rather than in idle time.
+pub fn is_urgent(links: usize) -> bool {
+    links > LINKS_MAX
 }
 
 #[cfg(test)]
@@ -344,14 +353,20 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_merged_by_fours_and_the_state_when_they_are_as_large() {
+    fn changes_are_merged_by_sixteens_and_the_state_when_they_are_as_large() {
         assert_eq!(merge_from(&[]), None);
         assert_eq!(merge_from(&[10]), None);
-        assert_eq!(merge_from(&[100, 10, 10, 10]), None);
-        assert_eq!(merge_from(&[100, 10, 10, 10, 10]), Some(1));
-        assert_eq!(merge_from(&[100, 40, 10, 10, 10]), None);
-        assert_eq!(merge_from(&[100, 40, 20, 20, 10]), None);
+        let chain = |base: u64, deltas: usize| [vec![base], vec![10; deltas]].concat();
+        assert_eq!(merge_from(&chain(1000, 15)), None);
+        assert_eq!(merge_from(&chain(1000, 16)), Some(1));
+        assert_eq!(merge_from(&[1000, 160, 10, 10, 10]), None);
+        assert_eq!(merge_from(&[&[1000, 10], &[20; 8][..]].concat()), Some(1));
         assert_eq!(merge_from(&[100, 40, 30, 30]), Some(0));
+    }
+
+    #[test]
+    fn a_chain_that_has_grown_long_is_merged_at_once() {
+        assert_eq!([1, 128, 129].map(is_urgent), [false, false, true]);
     }
 
     proptest! {
@@ -367,10 +382,10 @@ mod tests {
                     rewritten += merged;
                     chain.push(merged);
                 }
-                prop_assert!(chain.len() <= 40, "{chain:?}");
+                prop_assert!(chain.len() <= 64, "{chain:?}");
             }
             let written: u64 = deltas.iter().sum();
-            prop_assert!(rewritten <= 8 * written, "{rewritten} of {written}");
+            prop_assert!(rewritten <= 5 * written, "{rewritten} of {written}");
         }
     }
 }

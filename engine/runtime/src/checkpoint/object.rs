@@ -10,16 +10,21 @@
 //! manifest's checksum to say; here a damaged object is an error, never a panic.
 
 use arrow::array::RecordBatch;
-use arrow::ipc::reader::StreamReader;
+use arrow::buffer::Buffer;
+use arrow::ipc::reader::StreamDecoder;
 use arrow::ipc::writer::StreamWriter;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::io::Cursor;
+use std::io::Read;
 use tidemill_operators::snapshot::{Snapshot, SnapshotTable};
+use zstd::bulk::Compressor;
 
 const MAGIC: &[u8; 4] = b"TMS1";
 /// The fastest level: state changes faster than it is read.
 const ZSTD_LEVEL: i32 = 1;
+/// Room is made at once for what a section says that it holds, if that is no more than so many
+/// times its bytes: what is damaged may say anything.
+const EXPANSION_MAX: u64 = 256;
 
 /// What an object can't be.
 #[derive(Debug, thiserror::Error)]
@@ -73,13 +78,16 @@ pub enum Role {
 pub fn encode(snapshots: &Snapshots) -> Result<Vec<u8>, ObjectError> {
     let mut object = MAGIC.to_vec();
     let mut index = Vec::new();
+    let mut compressor = compressor()?;
     for (&operator, snapshot) in snapshots {
         for (place, table) in snapshot.tables.iter().enumerate() {
             let roles = [(Role::Deletes, &table.deletes), (Role::Upserts, &table.upserts)];
             for (role, batch) in roles {
                 let Some(batch) = batch else { continue };
                 let offset = object.len();
-                object.extend_from_slice(&compressed(batch)?);
+                let stream = ipc_stream(batch)?;
+                let section = compressor.compress(&stream).map_err(ObjectError::new)?;
+                object.extend_from_slice(&section);
                 index.push(Section {
                     operator,
                     table: place,
@@ -135,21 +143,31 @@ pub fn decode(object: &[u8]) -> Result<Snapshots, ObjectError> {
     Ok(snapshots)
 }
 
-fn compressed(batch: &RecordBatch) -> Result<Vec<u8>, ObjectError> {
-    let mut out = zstd::Encoder::new(Vec::new(), ZSTD_LEVEL).map_err(ObjectError::new)?;
+fn compressor() -> Result<Compressor<'static>, ObjectError> {
+    let mut compressor = Compressor::new(ZSTD_LEVEL).map_err(ObjectError::new)?;
     // Arrow takes bytes at their word: what was damaged must not get that far.
-    out.include_checksum(true).map_err(ObjectError::new)?;
-    let mut writer = StreamWriter::try_new(&mut out, &batch.schema()).map_err(ObjectError::new)?;
+    compressor.include_checksum(true).map_err(ObjectError::new)?;
+    Ok(compressor)
+}
+
+fn ipc_stream(batch: &RecordBatch) -> Result<Vec<u8>, ObjectError> {
+    let mut stream = Vec::with_capacity(batch.get_array_memory_size());
+    let mut writer =
+        StreamWriter::try_new(&mut stream, &batch.schema()).map_err(ObjectError::new)?;
     writer.write(batch).and_then(|()| writer.finish()).map_err(ObjectError::new)?;
     drop(writer);
-    out.finish().map_err(ObjectError::new)
+    Ok(stream)
 }
 
 fn decompressed(bytes: &[u8]) -> Result<RecordBatch, ObjectError> {
-    let stream = zstd::decode_all(bytes).map_err(ObjectError::new)?;
-    let mut reader = StreamReader::try_new(Cursor::new(stream), None).map_err(ObjectError::new)?;
-    let batch = reader.next().ok_or_else(|| ObjectError::new("a section is empty"))?;
-    batch.map_err(ObjectError::new)
+    let size = zstd::zstd_safe::get_frame_content_size(bytes).ok().flatten().unwrap_or(0);
+    let size = size.min(EXPANSION_MAX * bytes.len() as u64);
+    let mut stream = Vec::with_capacity(size as usize);
+    let mut reader = zstd::Decoder::with_buffer(bytes).map_err(ObjectError::new)?;
+    reader.read_to_end(&mut stream).map_err(ObjectError::new)?;
+    // The batch's columns are parts of the stream, not copies.
+    let batch = StreamDecoder::new().decode(&mut Buffer::from_vec(stream));
+    batch.map_err(ObjectError::new)?.ok_or_else(|| ObjectError::new("a section is empty"))
 }
 
 #[cfg(test)]

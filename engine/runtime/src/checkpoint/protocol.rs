@@ -310,7 +310,8 @@ impl Protocol {
         Ok(Ok(state))
     }
 
-    /// Takes a checkpoint whose state has been uploaded already.
+    /// Takes a checkpoint whose state has been uploaded already. [`Protocol::forget_expired`] is
+    /// to follow.
     ///
     /// After an error nobody knows whether it stands: only [`Protocol::recover`] tells.
     pub(crate) fn commit(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
@@ -329,9 +330,7 @@ impl Protocol {
         self.outputs.commit(number)?;
         slow_down("commit");
         self.outputs.publish(&manifest.sinks)?;
-        self.note_committed(number)?;
-        self.forget_expired();
-        Ok(())
+        Ok(self.note_committed(number)?)
     }
 
     /// Whether there is a later manifest. What stood in our number's place may have been deleted
@@ -351,7 +350,7 @@ impl Protocol {
 
     /// Deletes checkpoints that are no longer retained, and the objects that only they named.
     /// What can't be deleted now is found again at the next start.
-    fn forget_expired(&mut self) {
+    pub(crate) fn forget_expired(&mut self) {
         let found: Vec<Found> = self.known.values().map(|known| known.found).collect();
         for number in decision::expired(&found, self.retained) {
             let Some(known) = self.known.remove(&number) else { continue };

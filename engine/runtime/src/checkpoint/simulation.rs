@@ -437,13 +437,14 @@ fn live(
         {
             // A process thought dead goes on, and whatever it does must not matter.
             tally.ghosts += 1;
-            let _ = before.protocol.commit(&manifest);
+            let _ = before.protocol.commit(&manifest).map(|()| before.protocol.forget_expired());
         }
         if draw(10) {
             *ghost = Some((job, manifest));
             return Err(Ended::Failed);
         }
         job.protocol.commit(&manifest)?;
+        job.protocol.forget_expired();
     }
     Ok(())
 }
