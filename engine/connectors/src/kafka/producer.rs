@@ -16,15 +16,18 @@ use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// How long a full queue, or the last flush, may take.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
 
-/// A record on its way; the number is its size.
-pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8], usize>;
+/// A record on its way.
+pub(crate) type Record<'a> = BaseRecord<'a, [u8], [u8]>;
+
+/// What a record takes besides key and value, about.
+const RECORD_OVERHEAD_BYTES: usize = 32;
 
 /// What makes two tables share a producer: their properties, and their transaction if they have
 /// one.
@@ -43,7 +46,9 @@ pub(crate) struct Producer {
 #[derive(Default)]
 struct Outcome {
     writers: AtomicUsize,
-    pending_bytes: AtomicUsize,
+    /// Records handed over, and their bytes.
+    records: AtomicU64,
+    bytes: AtomicU64,
     failure: Mutex<Option<String>>,
 }
 
@@ -54,10 +59,14 @@ pub(crate) struct Share(Arc<Producer>);
 
 impl Share {
     /// This writer's share of the bytes not yet acknowledged: whose they are is not known one by
-    /// one, and all writers' shares together are all the bytes.
+    /// one, and all writers' shares together are all the bytes. Nor is it known how large those
+    /// are that are still on their way: as large as all were on average.
     pub(crate) fn pending_bytes(&self) -> usize {
-        let writers = self.0.deliveries.writers.load(Ordering::Relaxed).max(1);
-        self.0.deliveries.pending_bytes.load(Ordering::Relaxed).div_ceil(writers)
+        let Outcome { writers, records, bytes, .. } = &*self.0.deliveries;
+        let in_flight = self.0.inner.in_flight_count().max(0).unsigned_abs() as u64;
+        let records = records.load(Ordering::Relaxed).max(1);
+        let size = bytes.load(Ordering::Relaxed).div_ceil(records);
+        (in_flight * size) as usize / writers.load(Ordering::Relaxed).max(1)
     }
 }
 
@@ -86,10 +95,9 @@ impl ClientContext for Deliveries {
 }
 
 impl ProducerContext for Deliveries {
-    type DeliveryOpaque = usize;
+    type DeliveryOpaque = ();
 
-    fn delivery(&self, result: &DeliveryResult<'_>, bytes: usize) {
-        self.0.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Err((error, message)) = result {
             let mut failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner);
             failure.get_or_insert_with(|| format!("topic '{}': {error}", message.topic()));
@@ -125,6 +133,8 @@ impl Producer {
         config.set("queue.buffering.max.kbytes", "524288");
         config.set("batch.size", "262144");
         config.set("linger.ms", "5");
+        // To hear of each record that arrived takes more time than to encode it.
+        config.set("delivery.report.only.error", "true");
         if let Some(id) = transactional_id {
             config.set("transactional.id", id);
         }
@@ -161,18 +171,20 @@ impl Producer {
 
     /// Hands a record to librdkafka, which copies it. Waits only while its queue is full.
     pub(crate) fn send(&self, record: Record<'_>) -> Result<(), ConnectorError> {
-        let bytes = record.delivery_opaque;
-        let deadline = Instant::now() + DELIVERY_TIMEOUT;
+        let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+        let bytes = length(record.key) + length(record.payload) + RECORD_OVERHEAD_BYTES;
+        self.deliveries.records.fetch_add(1, Ordering::Relaxed);
+        self.deliveries.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut record = record;
-        self.deliveries.pending_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let mut deadline = None;
         loop {
             let (error, refused) = match self.inner.send(record) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + DELIVERY_TIMEOUT);
             let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
             if !is_full || Instant::now() >= deadline {
-                self.deliveries.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 return Err(self.failed(&format!("topic '{}': {error}", refused.topic)));
             }
             self.check()?;

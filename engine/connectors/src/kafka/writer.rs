@@ -16,9 +16,6 @@ use std::sync::Arc;
 use tidemill_formats::{BadRecord, Encoded, Encoder, FormatRole, Table, encoder};
 use tidemill_operators::{Batch, Epoch};
 
-/// What a record takes besides key and value, about.
-const RECORD_OVERHEAD_BYTES: usize = 32;
-
 /// A topic to write.
 pub(crate) struct Topic {
     table: Table,
@@ -138,9 +135,7 @@ impl Out {
                 Some(self.next)
             }
         };
-        let bytes = key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len);
-        let mut record: Record<'_> =
-            BaseRecord::with_opaque_to(&self.topic, bytes + RECORD_OVERHEAD_BYTES);
+        let mut record: Record<'_> = BaseRecord::to(&self.topic);
         record.key = key;
         record.payload = value;
         record.partition = partition;
