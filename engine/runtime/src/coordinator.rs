@@ -5,8 +5,10 @@
 //! number is published when the last one has been open long enough or is full, *and* few enough
 //! epochs are in flight. As a full epoch takes no more rows, that bounds everything under way:
 //! epochs in flight times rows in an epoch. When a worker has read all there is and no earlier
-//! epoch is under way, nobody is served by waiting, and the next number comes at once: epochs are
-//! short while the job keeps up, and grow with what it has to do.
+//! epoch is under way, nobody is served by waiting, and the next number comes at once, unless what
+//! is computed is seen no sooner for that. While earlier epochs are still under way the open one
+//! lasts longer, for what a key goes through within an epoch is computed and written once: epochs
+//! are short while the job keeps up, and grow with what it has to do.
 //!
 //! Numbers are microseconds since 1970 and only ever rise; see
 //! [`processing_time_ms`](tidemill_operators::dataflow::processing_time_ms).
@@ -21,10 +23,18 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tidemill_operators::Epoch;
 
+/// While the job is behind an epoch lasts for so long, unless it is full or may last longer anyway.
+const EPOCH_BEHIND: Duration = Duration::from_millis(50);
+/// The job is behind if more epochs than these are under way, the open one among them.
+const EPOCHS_BEHIND: usize = 2;
+
+/// How long a worker that found few rows lets more gather at most.
+const REST_MAX: Duration = Duration::from_millis(2);
+
 /// When an epoch ends and reading pauses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// An epoch is closed after this time at the latest.
+    /// An epoch is closed after this time at the latest, unless the job is behind.
     pub epoch_interval: Duration,
     /// An epoch is open for so long at least, unless it is full.
     pub epoch_min: Duration,
@@ -36,6 +46,21 @@ pub struct Limits {
     pub epochs_in_flight_max: usize,
     /// Sinks may have accepted so many bytes that are not yet acknowledged outside.
     pub sink_bytes_max: usize,
+}
+
+impl Limits {
+    /// For a job whose rows are seen only once a checkpoint stands: epochs that end early are in
+    /// vain, and there are as few as may be.
+    #[must_use]
+    pub fn unhurried(self) -> Self {
+        Limits { epoch_min: self.epoch_min.max(self.epoch_interval), ..self }
+    }
+
+    /// How long a worker that found few rows lets more gather before it reads again: what reading
+    /// and passing on a batch takes hardly depends on its rows.
+    pub(crate) fn rest(&self) -> Duration {
+        (self.epoch_min / 4).min(REST_MAX)
+    }
 }
 
 impl Default for Limits {
@@ -57,7 +82,9 @@ pub(crate) enum Supply {
     /// There may be more.
     More,
     /// It has read all there is: whoever waits for more rows makes those that came wait.
-    Exhausted,
+    Few,
+    /// There was nothing.
+    Nothing,
 }
 
 /// A checkpoint, announced: it holds everything before an epoch.
@@ -163,21 +190,20 @@ impl Coordinator {
         let published = self.published.load(Ordering::Acquire);
         let Ok(mut opened) = self.opened.try_lock() else { return published };
         let published = self.published.load(Ordering::Acquire);
-        let is_full = self.rows_left() == 0;
         let due = self.due(opened.cut_at);
         let is_last = matches!(due, Some(Some(_)));
-        let open_for = opened.at.elapsed();
-        let is_time = open_for >= self.limits.epoch_interval;
-        let is_exhausted = supply == Supply::Exhausted && self.has_rows();
-        let may_be_early = is_exhausted && open_for >= self.limits.epoch_min;
-        if !is_full && !is_last && !is_time && !may_be_early {
-            return published;
-        }
         retire(&mut opened.in_flight, frontier);
-        if !is_full && !is_last && !is_time && opened.in_flight.len() > 1 {
-            return published;
-        }
-        if opened.in_flight.len() >= self.limits.epochs_in_flight_max {
+        let under_way = opened.in_flight.len();
+        let is_behind = under_way > EPOCHS_BEHIND && due.is_none();
+        let is_served = under_way <= 1 && supply != Supply::More && self.has_rows();
+        let Limits { epoch_min, epoch_interval, .. } = self.limits;
+        let lasts = match (is_behind, is_served) {
+            (true, _) => epoch_interval.max(EPOCH_BEHIND),
+            (_, true) => epoch_interval.min(epoch_min),
+            _ => epoch_interval,
+        };
+        let is_over = self.rows_left() == 0 || is_last || opened.at.elapsed() >= lasts;
+        if !is_over || under_way >= self.limits.epochs_in_flight_max {
             return published;
         }
         let next = wall_clock_epoch().max(published + 1);
@@ -272,6 +298,11 @@ impl Coordinator {
             return 0;
         }
         self.limits.epoch_rows_max.saturating_sub(self.rows.load(Ordering::Relaxed))
+    }
+
+    /// How long a worker that found few rows lets more gather.
+    pub(crate) fn rest(&self) -> Duration {
+        self.limits.rest()
     }
 
     /// Whether sinks are far behind: then nothing should be read.
@@ -382,6 +413,25 @@ mod tests {
     }
 
     #[test]
+    fn an_epoch_lasts_longer_while_the_job_is_behind_unless_a_checkpoint_waits() {
+        let limits = Limits { epoch_interval: Duration::from_millis(1), ..Limits::default() };
+        let plan = CutPlan { interval: Some(EPOCH_BEHIND / 2), last_number: 0 };
+        let coordinator = Coordinator::new(limits, 2, 1, Some(plan));
+        let mut epoch = 1;
+        for _ in 0..EPOCHS_BEHIND {
+            std::thread::sleep(limits.epoch_interval);
+            let next = coordinator.epoch(Some(1), Supply::More);
+            assert!(next > epoch);
+            epoch = next;
+        }
+        std::thread::sleep(limits.epoch_interval);
+        assert_eq!(coordinator.epoch(Some(1), Supply::More), epoch, "two before it are under way");
+        coordinator.changed();
+        std::thread::sleep(EPOCH_BEHIND / 2);
+        assert!(coordinator.epoch(Some(1), Supply::More) > epoch, "a checkpoint is due");
+    }
+
+    #[test]
     fn sinks_hold_reading_back_together() {
         let coordinator = coordinator(Duration::ZERO);
         coordinator.sinks_hold(0, 40 << 20);
@@ -391,17 +441,27 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_sees_sooner_is_not_computed_sooner() {
+        let limits = Limits::default();
+        let unhurried = limits.unhurried();
+        assert_eq!(unhurried.epoch_min, limits.epoch_interval);
+        assert!(limits.rest() < unhurried.rest() && unhurried.rest() <= REST_MAX);
+        let waits = Limits { epoch_min: Duration::from_secs(2), ..limits };
+        assert_eq!((waits.unhurried(), waits.rest()), (waits, REST_MAX));
+    }
+
+    #[test]
     fn an_epoch_ends_early_if_all_is_read_and_no_other_is_under_way() {
         let coordinator = coordinator(Duration::from_secs(3600));
         std::thread::sleep(coordinator.limits.epoch_min);
-        assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), 1, "it has no rows");
+        assert_eq!(coordinator.epoch(Some(1), Supply::Few), 1, "it has no rows");
         coordinator.read(1, 10);
         assert_eq!(coordinator.epoch(Some(1), Supply::More), 1);
-        let second = coordinator.epoch(Some(1), Supply::Exhausted);
+        let second = coordinator.epoch(Some(1), Supply::Few);
         assert!(second > 1);
         coordinator.read(1, 10);
         std::thread::sleep(coordinator.limits.epoch_min);
-        assert_eq!(coordinator.epoch(Some(1), Supply::Exhausted), second, "1 is under way");
-        assert!(coordinator.epoch(Some(second), Supply::Exhausted) > second);
+        assert_eq!(coordinator.epoch(Some(1), Supply::Few), second, "1 is under way");
+        assert!(coordinator.epoch(Some(second), Supply::Few) > second);
     }
 }

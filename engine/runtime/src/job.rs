@@ -196,12 +196,15 @@ impl Attempt<'_> {
     fn run(&mut self) -> Result<Outcome, JobError> {
         let (plan, options) = (self.plan, self.options);
         let workers = options.workers.clamp(1, KEY_GROUPS);
-        let limits = options::limits(&plan.options)?;
+        let mut limits = options::limits(&plan.options)?;
         let (bad_records, late_rows) =
             (graph::bad_record_policies(plan)?, options::late_rows(&plan.options)?);
         self.shut_out_replaced()?;
         let identity = options.state.as_ref().map(|state| state.identity.as_str());
         let Sinks { sinks, letter_topics } = self.open_sinks(identity)?;
+        if !sinks.is_empty() && sinks.values().all(|sink| sink.transaction().is_some()) {
+            limits = limits.unhurried();
+        }
         let mut recovery = self.recover(&sinks, &letter_topics)?;
         let sources = open_sources(plan, self.outside, &recovery.restored)?;
         if let Some(committer) = &mut recovery.committer {

@@ -33,6 +33,8 @@ use tidemill_sql::plan::{Node, NodeId};
 const PATIENCE_MIN: Duration = Duration::from_micros(200);
 /// … up to this: after some 15 ms without a row an idle job costs little, and wakes soon.
 const PATIENCE_MAX: Duration = Duration::from_millis(4);
+/// A worker that read so many rows at once reads on, one that found fewer lets more gather.
+const ROWS_ENOUGH: usize = 256;
 /// Sinks and dead letters are looked after this often even if nothing is written.
 const CHORES_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -72,6 +74,8 @@ struct Running {
     reports: Option<ReportInput>,
     probe: Probe,
     chores_done: Instant,
+    /// Nothing is read before.
+    rests_until: Instant,
     is_reading: bool,
     /// Whether it has the clocks tick in every epoch, for somebody waits for a processing time.
     beats: bool,
@@ -99,6 +103,7 @@ impl Running {
             reports: Some(reports),
             probe,
             chores_done: Instant::now(),
+            rests_until: Instant::now(),
             is_reading: true,
             // One worker's beat is heard by all.
             beats: index == 0 && waits,
@@ -121,13 +126,17 @@ impl Running {
                 return Ok(());
             }
             supply = self.turn(supply, shared)?;
-            if supply == Supply::More {
-                patience = PATIENCE_MIN;
-                worker.step(Duration::ZERO);
-            } else {
-                worker.step(patience);
-                patience = (patience + patience / 4).min(PATIENCE_MAX);
+            match supply {
+                Supply::More => worker.step(Duration::ZERO),
+                Supply::Few => {
+                    worker.step(self.rests_until.saturating_duration_since(Instant::now()));
+                }
+                Supply::Nothing => worker.step(patience),
             }
+            patience = match supply {
+                Supply::Nothing => (patience + patience / 4).min(PATIENCE_MAX),
+                Supply::More | Supply::Few => PATIENCE_MIN,
+            };
             self.do_chores(shared)?;
         }
         self.leave_epoch();
@@ -177,7 +186,10 @@ impl Running {
         }
         let is_paused = shared.memory.as_ref().is_some_and(MemoryLimit::is_paused);
         if !self.is_reading || is_paused {
-            return Ok(Supply::Exhausted);
+            return Ok(Supply::Nothing);
+        }
+        if Instant::now() < self.rests_until {
+            return Ok(Supply::Few);
         }
         let mut rows = 0;
         for source in &mut self.sources {
@@ -191,7 +203,15 @@ impl Running {
         if self.sources.len() > 1 {
             self.sources.rotate_left(1);
         }
-        Ok(if rows > 0 { Supply::More } else { Supply::Exhausted })
+        let is_full = shared.coordinator.rows_left() == 0;
+        Ok(match rows {
+            0 => Supply::Nothing,
+            1..ROWS_ENOUGH if !is_full => {
+                self.rests_until = Instant::now() + shared.coordinator.rest();
+                Supply::Few
+            }
+            _ => Supply::More,
+        })
     }
 
     /// Tells everybody what the epoch brought.
