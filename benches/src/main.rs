@@ -7,6 +7,7 @@
 //! ```text
 //! cargo run --release -p tidemill-benches -- clickstream    six queries: DuckDB, a plain Rust loop
 //! cargo run --release -p tidemill-benches -- nexmark        Nexmark's queries against Flink's figures
+//! cargo run --release -p tidemill-benches -- patterns       MATCH_RECOGNIZE, beside Flink
 //! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
 //! cargo run --release -p tidemill-benches -- join           the join against differential's
@@ -28,6 +29,7 @@ mod join;
 mod kafka;
 mod latency;
 mod nexmark;
+mod patterns;
 mod process;
 mod recovery;
 
@@ -50,6 +52,8 @@ enum Suite {
     Clickstream(clickstream::Arguments),
     /// Nexmark's queries, from JSON and from the built-in source
     Nexmark(nexmark::Arguments),
+    /// Patterns of rows, beside Apache Flink
+    Patterns(patterns::Arguments),
     /// A tumbling count from topic to topic
     Kafka(kafka::Arguments),
     /// How old an updating count is
@@ -92,6 +96,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().suite {
         Suite::Clickstream(arguments) => clickstream::execute(&arguments),
         Suite::Nexmark(arguments) => nexmark::execute(&arguments),
+        Suite::Patterns(arguments) => patterns::execute(&arguments),
         Suite::Kafka(arguments) => kafka::execute(&arguments),
         Suite::Latency(arguments) => latency::execute(&arguments),
         Suite::Join(arguments) => join::execute(&arguments),

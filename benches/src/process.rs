@@ -23,6 +23,15 @@ pub struct Usage {
     pub peak_bytes: u64,
 }
 
+impl Usage {
+    /// That of less processor time, with the less wall time of both.
+    #[must_use]
+    pub fn cheaper(self, other: Self) -> Self {
+        let best = if other.cpu < self.cpu { other } else { self };
+        Usage { wall: self.wall.min(other.wall), ..best }
+    }
+}
+
 /// What the engine says of its run.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Summary {

@@ -324,14 +324,8 @@ fn keep_best(measured: &mut Vec<Measured>, once: Measured) {
         measured.push(once);
         return;
     };
-    best.full = cheaper(best.full, once.full);
-    best.start = cheaper(best.start, once.start);
-}
-
-/// The one of less processor time, with the less wall time of both.
-fn cheaper(a: Usage, b: Usage) -> Usage {
-    let best = if b.cpu < a.cpu { b } else { a };
-    Usage { wall: a.wall.min(b.wall), ..best }
+    best.full = best.full.cheaper(once.full);
+    best.start = best.start.cheaper(once.start);
 }
 
 /// Copies the first lines of a file, unless that was done before.

@@ -1,0 +1,103 @@
+//! The events: prices of shares, seeded, the same bytes for the same numbers.
+//!
+//! Each share's price is a random walk in small steps, and now and then a large one. Event time
+//! moves on by ten milliseconds with each tick, and no two ticks have the same; in the file a tick
+//! stands among those of the second around it, so that nothing is late for a watermark of two.
+
+use anyhow::Context;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use tidemill_jobs::random::Random;
+
+const SHARES: u64 = 1_000;
+/// Between two ticks.
+const STEP_MS: u64 = 10;
+/// Ticks are out of order within blocks of so many.
+const BLOCK: u64 = 100;
+
+/// Writes so many ticks, unless the file is there already.
+pub(super) fn prepare(path: &Path, count: u64, seed: u64) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    eprintln!("generating {count} ticks: {}", path.display());
+    let work = path.with_extension("part");
+    let file = File::create(&work).with_context(|| format!("creating {}", work.display()))?;
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    write(count, seed, &mut out)?;
+    out.flush()?;
+    Ok(fs::rename(work, path)?)
+}
+
+fn write(count: u64, seed: u64, out: &mut impl Write) -> std::io::Result<()> {
+    let mut random = Random::new(seed, 1);
+    let mut prices = vec![1_000_i64; SHARES as usize];
+    let mut block: Vec<String> = vec![];
+    for id in 0..count {
+        let share = random.below(SHARES);
+        let price = &mut prices[share as usize];
+        *price = (*price + step(&mut random)).max(1);
+        let kind = random.weighted(&[("view", 70), ("cart", 20), ("buy", 10)]);
+        let (volume, time) = (random.below(41), time(id * STEP_MS));
+        block.push(format!(
+            "{{\"id\":{id},\"sym\":\"S{share:03}\",\"kind\":\"{kind}\",\"px\":{price},\
+             \"vol\":{volume},\"ts\":\"{time}\"}}\n"
+        ));
+        if block.len() as u64 == BLOCK || id + 1 == count {
+            shuffle(&mut block, &mut random);
+            block.drain(..).try_for_each(|line| out.write_all(line.as_bytes()))?;
+        }
+    }
+    Ok(())
+}
+
+/// By how much a price changes.
+fn step(random: &mut Random) -> i64 {
+    let spread = random.weighted(&[(6, 95), (150, 5)]);
+    random.below(2 * spread + 1) as i64 - spread as i64
+}
+
+fn shuffle(lines: &mut [String], random: &mut Random) {
+    for last in (1..lines.len()).rev() {
+        lines.swap(last, random.below(last as u64 + 1) as usize);
+    }
+}
+
+/// Milliseconds since the first of January 2026, within that month.
+fn time(ms: u64) -> String {
+    let (seconds, ms) = (ms / 1000, ms % 1000);
+    let (minutes, seconds) = (seconds / 60, seconds % 60);
+    let (hours, minutes) = (minutes / 60, minutes % 60);
+    let (days, hours) = (hours / 24, hours % 24);
+    format!("2026-01-{:02} {hours:02}:{minutes:02}:{seconds:02}.{ms:03}", days + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_ticks_are_there_none_late_and_the_seed_decides_them() {
+        let text = |seed| {
+            let mut out = vec![];
+            write(250, seed, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let ids: Vec<u64> = text(7)
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+            .map(|tick| tick["id"].as_u64().unwrap())
+            .collect();
+        let mut newest = 0;
+        for &id in &ids {
+            assert!(id + BLOCK > newest, "tick {id} came after {newest}");
+            newest = newest.max(id);
+        }
+        let mut sorted = ids.clone();
+        sorted.sort_unstable();
+        assert_eq!(sorted, (0..250).collect::<Vec<_>>());
+        assert_eq!(text(7), text(7));
+        assert_ne!(text(7), text(8));
+    }
+}
