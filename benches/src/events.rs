@@ -68,33 +68,50 @@ fn price(cents: u64) -> String {
     format!("{:?}", cents as f64 / 100.0)
 }
 
-/// Milliseconds since the first of January 2026 as a time; within that month.
-fn write_time(ms: u64, out: &mut impl Write) -> std::io::Result<()> {
+/// Day, hour, minute, second and millisecond of what is so many milliseconds after the beginning of
+/// January 2026, within that month.
+pub fn in_january(ms: u64) -> [u64; 5] {
     let (seconds, ms) = (ms / 1000, ms % 1000);
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     let (hours, minutes) = (minutes / 60, minutes % 60);
     let (days, hours) = (hours / 24, hours % 24);
-    write!(out, "2026-01-{:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z", days + 1)
+    [days + 1, hours, minutes, seconds, ms]
+}
+
+fn write_time(ms: u64, out: &mut impl Write) -> std::io::Result<()> {
+    let [day, hours, minutes, seconds, ms] = in_january(ms);
+    write!(out, "2026-01-{day:02}T{hours:02}:{minutes:02}:{seconds:02}.{ms:03}Z")
 }
 
 /// Makes a file of `count` events, unless it is there already.
 pub fn prepare(path: &Path, count: u64, seed: u64) -> anyhow::Result<()> {
+    make(path, &format!("{count} events"), |out| {
+        let mut events = Events::new(seed);
+        for _ in 0..count {
+            events.write(out)?;
+            out.write_all(b"\n")?;
+        }
+        Ok(())
+    })
+}
+
+/// Makes a file, unless it is there already; whole or not at all.
+pub fn make(
+    path: &Path,
+    what: &str,
+    write: impl FnOnce(&mut BufWriter<File>) -> std::io::Result<()>,
+) -> anyhow::Result<()> {
     if path.exists() {
         return Ok(());
     }
-    eprintln!("generating {count} events: {}", path.display());
+    eprintln!("generating {what}: {}", path.display());
     let work = path.with_extension("part");
     let file = File::create(&work).with_context(|| format!("creating {}", work.display()))?;
     let mut out = BufWriter::with_capacity(1 << 20, file);
-    let mut events = Events::new(seed);
-    for _ in 0..count {
-        events.write(&mut out)?;
-        out.write_all(b"\n")?;
-    }
+    write(&mut out)?;
     out.flush()?;
     drop(out);
-    fs::rename(work, path)?;
-    Ok(())
+    Ok(fs::rename(work, path)?)
 }
 
 #[cfg(test)]

@@ -32,6 +32,11 @@ impl Usage {
     }
 }
 
+/// The geometric mean of some ratios.
+pub fn geometric_mean(ratios: &[f64]) -> f64 {
+    (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()
+}
+
 /// What the engine says of its run.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub struct Summary {

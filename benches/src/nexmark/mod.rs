@@ -8,7 +8,7 @@
 mod queries;
 mod yardstick;
 
-use crate::process::{Summary, Usage, clear, engine, measure};
+use crate::process::{Summary, Usage, clear, engine, geometric_mean, measure};
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use queries::{DDL, FILE, QUERIES, Query};
@@ -135,7 +135,7 @@ fn print_mean(ratios: &[f64]) {
     if ratios.is_empty() {
         return;
     }
-    let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+    let mean = geometric_mean(ratios);
     let held = ratios.iter().filter(|&&ratio| ratio <= WANTED).count();
     println!(
         "of Flink's CPU: {mean:.3} in geometric mean ({WANTED_MEAN} wanted); {held} of {} queries \

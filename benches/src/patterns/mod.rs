@@ -9,7 +9,7 @@
 mod flink;
 mod ticks;
 
-use crate::process::{Summary, Usage, clear, engine, measure};
+use crate::process::{Summary, Usage, clear, engine, geometric_mean, measure};
 use anyhow::{Context, ensure};
 use clap::Args;
 use flink::Flink;
@@ -108,8 +108,7 @@ pub fn execute(arguments: &Arguments) -> anyhow::Result<()> {
         ratios.extend(suite.run(pattern).with_context(|| pattern.name)?);
     }
     if !ratios.is_empty() {
-        let mean = ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64;
-        println!("of Flink's CPU: {:.3} in geometric mean", mean.exp());
+        println!("of Flink's CPU: {:.3} in geometric mean", geometric_mean(&ratios));
     }
     Ok(())
 }

@@ -4,9 +4,8 @@
 //! moves on by ten milliseconds with each tick, and no two ticks have the same; in the file a tick
 //! stands among those of the second around it, so that nothing is late for a watermark of two.
 
-use anyhow::Context;
-use std::fs::{self, File};
-use std::io::{BufWriter, Write};
+use crate::events::{in_january, make};
+use std::io::Write;
 use std::path::Path;
 use tidemill_jobs::random::Random;
 
@@ -16,18 +15,9 @@ const STEP_MS: u64 = 10;
 /// Ticks are out of order within blocks of so many.
 const BLOCK: u64 = 100;
 
-/// Writes so many ticks, unless the file is there already.
+/// Makes a file of so many ticks, unless it is there already.
 pub(super) fn prepare(path: &Path, count: u64, seed: u64) -> anyhow::Result<()> {
-    if path.exists() {
-        return Ok(());
-    }
-    eprintln!("generating {count} ticks: {}", path.display());
-    let work = path.with_extension("part");
-    let file = File::create(&work).with_context(|| format!("creating {}", work.display()))?;
-    let mut out = BufWriter::with_capacity(1 << 20, file);
-    write(count, seed, &mut out)?;
-    out.flush()?;
-    Ok(fs::rename(work, path)?)
+    make(path, &format!("{count} ticks"), |out| write(count, seed, out))
 }
 
 fn write(count: u64, seed: u64, out: &mut impl Write) -> std::io::Result<()> {
@@ -64,13 +54,9 @@ fn shuffle(lines: &mut [String], random: &mut Random) {
     }
 }
 
-/// Milliseconds since the first of January 2026, within that month.
 fn time(ms: u64) -> String {
-    let (seconds, ms) = (ms / 1000, ms % 1000);
-    let (minutes, seconds) = (seconds / 60, seconds % 60);
-    let (hours, minutes) = (minutes / 60, minutes % 60);
-    let (days, hours) = (hours / 24, hours % 24);
-    format!("2026-01-{:02} {hours:02}:{minutes:02}:{seconds:02}.{ms:03}", days + 1)
+    let [day, hours, minutes, seconds, ms] = in_january(ms);
+    format!("2026-01-{day:02} {hours:02}:{minutes:02}:{seconds:02}.{ms:03}")
 }
 
 #[cfg(test)]
