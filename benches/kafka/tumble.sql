@@ -19,6 +19,7 @@ CREATE TABLE counts (ws TIMESTAMP_LTZ(3), product_id BIGINT, n BIGINT) WITH (
   'connector' = 'kafka',
   'properties.bootstrap.servers' = '${BROKERS}',
   'topic' = '${OUTPUT}',
+  'sink.delivery-guarantee' = '${GUARANTEE}',
   'format' = 'json',
   'json.timestamp-format.standard' = 'ISO-8601'
 );
