@@ -141,12 +141,17 @@ impl Shared {
 
 /// Runs a plan until its inputs have ended, it is stopped, or it fails for good.
 ///
+/// A job with state that fails as it stops, or that is stopped while it waits to start again, is
+/// started once more, reads nothing, and so ends where its last checkpoint stands.
+///
 /// # Errors
 /// The first thing that went wrong in the last attempt. Nothing more was written after it.
 pub fn run(plan: &Plan, options: RunOptions, outside: &dyn Outside) -> Result<Summary, JobError> {
     let started = Instant::now();
     let mut restarts = None;
+    let stops = || options.stop.load(Ordering::Acquire);
     loop {
+        let was_stopped = stops();
         let attempt_started = Instant::now();
         let mut attempt = Attempt { plan, options: &options, outside, restarts: &mut restarts };
         let error = match attempt.run() {
@@ -158,15 +163,18 @@ pub fn run(plan: &Plan, options: RunOptions, outside: &dyn Outside) -> Result<Su
         let Some(wait) = restarts.and_then(|restarts: &mut Restarts| restarts.next(ran)) else {
             return Err(error);
         };
-        tracing::warn!("{error}; starting again in {:.1} s", wait.as_secs_f64());
-        let deadline = Instant::now() + wait;
-        while Instant::now() < deadline {
-            if options.stop.load(Ordering::Acquire) {
-                return Err(error);
+        if !stops() {
+            tracing::warn!("{error}; starting again in {:.1} s", wait.as_secs_f64());
+            let deadline = Instant::now() + wait;
+            while Instant::now() < deadline && !stops() {
+                std::thread::sleep(STOP_INTERVAL);
             }
-            std::thread::sleep(STOP_INTERVAL);
         }
-        options.metrics.restarted();
+        match stops() {
+            false => options.metrics.restarted(),
+            true if was_stopped || options.state.is_none() => return Err(error),
+            true => tracing::warn!("{error}; stopping where the last checkpoint stands"),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! Whole jobs between sources and sinks in memory.
 
-use crate::{Exit, JobError, Metrics, Outside, RunOptions, Summary, run};
+use crate::{
+    Exit, Fit, JobError, JobState, Metrics, Outside, RunOptions, Start, StateDirectory, Summary,
+    run,
+};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{
     DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType,
@@ -101,6 +104,8 @@ struct World {
     bad_records: u64,
     reader_panics: bool,
     writer_fails: bool,
+    /// Whether nothing arrives outside for the next checkpoint.
+    settling_fails: Arc<AtomicBool>,
     /// How far lanes may drift apart. Lane 0 is slow then.
     max_drift: Option<Duration>,
     /// What was read, in order: the lane and its greatest value so far.
@@ -208,13 +213,23 @@ impl Sink for World {
     fn writer(&self, _: usize, _: usize) -> Result<Box<dyn Writer>, ConnectorError> {
         Ok(Box::new(self.clone()))
     }
+
+    fn settle(&self) -> Result<(), ConnectorError> {
+        match self.settling_fails.swap(false, Ordering::AcqRel) {
+            true => Err(failure()),
+            false => Ok(()),
+        }
+    }
+}
+
+fn failure() -> ConnectorError {
+    ConnectorError { what: "writing results".to_owned(), cause: "disk full".to_owned() }
 }
 
 impl Writer for World {
     fn write(&mut self, epoch: Epoch, batches: &[Batch]) -> Result<(), ConnectorError> {
         if self.writer_fails {
-            let cause = "disk full".to_owned();
-            return Err(ConnectorError { what: "writing results".to_owned(), cause });
+            return Err(failure());
         }
         let mut written = self.written.lock().unwrap();
         for batch in batches {
@@ -260,10 +275,19 @@ impl Job {
     }
 
     fn run(&self, workers: usize, folder: &Path) -> Result<Summary, JobError> {
+        self.run_with(None, workers, folder)
+    }
+
+    fn run_with(
+        &self,
+        state: Option<JobState>,
+        workers: usize,
+        folder: &Path,
+    ) -> Result<Summary, JobError> {
         let options = RunOptions {
             workers,
             dead_letters: folder.to_owned(),
-            state: None,
+            state,
             memory_limit: None,
             stop: self.stop.clone(),
             console: Arc::new(Silence),
@@ -362,24 +386,49 @@ fn an_upserting_sink_gets_one_row_for_each_key_and_epoch() {
     assert!(!job.pairs().contains(&(1, 10)));
 }
 
-#[test]
-fn a_stopped_job_writes_what_it_has_read() {
-    let inputs = vec![vec![vec![(1, 1)], vec![(2, 2)]]];
-    let world = World { is_endless: true, ..world(inputs) };
-    let job = Arc::new(Job::new(vec![source(&[]), sink(Changelog::AppendOnly, 0)], world));
+/// A job that copies two rows and waits for more, stopped once they were written.
+fn stop_a_copy(
+    world: &World,
+    run: impl FnOnce(&Job) -> Result<Summary, JobError> + Send + 'static,
+) -> (Arc<Job>, Result<Summary, JobError>) {
+    let world = World { is_endless: true, ..world.clone() };
+    let nodes = vec![source(&[]), sink(Changelog::AppendOnly, 0)];
+    let job = Job::new(nodes, world).with_option("execution.checkpointing.interval", "1 h");
+    let job = Arc::new(job);
     let running = std::thread::spawn({
         let job = job.clone();
-        move || job.run_anywhere(2)
+        move || run(&job)
     });
     let deadline = Instant::now() + Duration::from_secs(20);
     while job.pairs().len() < 2 && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(2));
     }
     job.stop.store(true, Ordering::Release);
-    let summary = running.join().unwrap().unwrap();
-    assert_eq!(summary.exit, Exit::Stopped);
+    let outcome = running.join().unwrap();
+    (job, outcome)
+}
+
+#[test]
+fn a_stopped_job_writes_what_it_has_read() {
+    let world = world(vec![vec![vec![(1, 1)], vec![(2, 2)]]]);
+    let (job, outcome) = stop_a_copy(&world, |job| job.run_anywhere(2));
+    assert_eq!(outcome.unwrap().exit, Exit::Stopped);
     assert_eq!(job.pairs(), [(1, 1), (2, 2)]);
     assert_eq!(*job.world.finished.lock().unwrap(), 2);
+}
+
+#[test]
+fn a_job_that_fails_as_it_stops_ends_at_its_last_checkpoint() {
+    let world = world(vec![vec![vec![(1, 1)], vec![(2, 2)]]]);
+    world.settling_fails.store(true, Ordering::Release);
+    let (job, outcome) = stop_a_copy(&world, |job| {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDirectory::open(folder.path(), Start::Resume).unwrap();
+        let state_of_job = state.job_state(&job.plan.options, Fit::Exact).unwrap();
+        job.run_with(Some(state_of_job), 2, folder.path())
+    });
+    assert_eq!(outcome.unwrap().exit, Exit::Stopped);
+    assert!(!job.world.settling_fails.load(Ordering::Acquire), "it did fail");
 }
 
 #[test]

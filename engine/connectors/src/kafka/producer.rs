@@ -14,9 +14,10 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka_sys::{rd_kafka_flush, rd_kafka_resp_err_t};
 use std::collections::BTreeMap;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -40,6 +41,7 @@ pub(crate) struct Producer {
     inner: ThreadedProducer<Deliveries>,
     deliveries: Arc<Outcome>,
     brokers: String,
+    is_abandoned: AtomicBool,
 }
 
 /// What became of the records.
@@ -114,7 +116,8 @@ impl Producer {
         let mut producers = PRODUCERS.lock().unwrap_or_else(PoisonError::into_inner);
         producers.retain(|_, producer| producer.strong_count() > 0);
         let key = (settings.properties.clone(), transactional_id.map(str::to_owned));
-        if let Some(producer) = producers.get(&key).and_then(Weak::upgrade) {
+        let known = producers.get(&key).and_then(Weak::upgrade);
+        if let Some(producer) = known.filter(|producer| !producer.is_abandoned()) {
             return Ok(producer);
         }
         let producer = Arc::new(Producer::new(settings, transactional_id)?);
@@ -147,7 +150,8 @@ impl Producer {
         let inner = config
             .create_with_context(Deliveries(deliveries.clone()))
             .map_err(|e| failed(settings, "connecting to write", &e))?;
-        Ok(Producer { inner, deliveries, brokers: settings.brokers().to_owned() })
+        let (brokers, is_abandoned) = (settings.brokers().to_owned(), AtomicBool::new(false));
+        Ok(Producer { inner, deliveries, brokers, is_abandoned })
     }
 
     /// The number of partitions of a topic, once it is there. Asking makes the brokers create it,
@@ -205,10 +209,26 @@ impl Producer {
         failure.as_ref().map_or(Ok(()), |failure| Err(self.failed(failure)))
     }
 
-    /// Waits until everything was delivered.
+    /// Waits until everything was delivered, and no longer: rdkafka's own way to wait looks only
+    /// each 100 ms where nothing is reported of what arrived.
     pub(crate) fn finish(&self) -> Result<(), ConnectorError> {
-        self.inner.flush(DELIVERY_TIMEOUT).map_err(|e| self.failed(&e.to_string()))?;
+        let timeout_ms = DELIVERY_TIMEOUT.as_millis() as i32;
+        // SAFETY: the client lives as long as this producer.
+        let outcome = unsafe { rd_kafka_flush(self.inner.client().native_ptr(), timeout_ms) };
+        if outcome != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return Err(self.failed(&RDKafkaErrorCode::from(outcome).to_string()));
+        }
         self.check()
+    }
+
+    /// Gives the producer up: whoever wants one from now on gets another.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Release);
+    }
+
+    /// Whether it was given up.
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Acquire)
     }
 
     /// librdkafka's own producer, for what concerns all of its records.

@@ -9,6 +9,11 @@
 //! librdkafka can't hand a transaction over to the process that comes next. What was open when
 //! one died can only be aborted: that is what [`TopicTransaction::recover`] does first, and before
 //! that the brokers would not say what the marker is.
+//!
+//! A commit is made on a thread of its own, and not waited for without end: when a broker leaves
+//! the cluster and comes back, librdkafka may wait for the one that left, whatever timeout it was
+//! given (its issues 5456 and 5511). Then the producer is abandoned and the job goes on with another
+//! one, from the last checkpoint.
 
 use super::client::Log;
 use super::partitions::{REQUEST_TIMEOUT, RETRY_INTERVAL, STARTUP_TIMEOUT, retry};
@@ -21,15 +26,16 @@ use rdkafka::error::KafkaError;
 use rdkafka::producer::Producer as _;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long a commit is tried for while brokers are away. Long before that they give up a
-/// transaction (`transaction.timeout.ms`), and say so when they are back.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(5 * 60);
-
 /// librdkafka's default of `transaction.timeout.ms`.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a commit may take, and is tried for while brokers are away. By then, unless they were
+/// told otherwise, they have given the transaction up.
+const COMMIT_TIMEOUT: Duration = TRANSACTION_TIMEOUT;
 
 /// The transaction of a job at a cluster.
 pub(crate) struct TopicTransaction {
@@ -40,7 +46,7 @@ pub(crate) struct TopicTransaction {
     job: String,
     id: String,
     /// The group of the marker, as brokers want to hear it; there after recovery.
-    group: Mutex<Option<ConsumerGroupMetadata>>,
+    group: Mutex<Option<Arc<ConsumerGroupMetadata>>>,
 }
 
 impl TopicTransaction {
@@ -101,8 +107,45 @@ impl TopicTransaction {
         Ok(list)
     }
 
-    /// Repeats a step of the transaction for as long as repeating is the answer to its failure.
-    fn step(
+    fn steps(&self) -> Steps {
+        Steps { producer: self.producer.clone(), id: self.id.clone() }
+    }
+
+    fn failed(&self, doing: &str, error: &KafkaError) -> ConnectorError {
+        self.steps().failed(doing, error)
+    }
+}
+
+/// The steps of a transaction, as they are made at the brokers.
+struct Steps {
+    producer: Arc<Producer>,
+    /// The transaction's.
+    id: String,
+}
+
+impl Steps {
+    fn begin(&self) -> Result<(), ConnectorError> {
+        let begun = self.producer.inner().begin_transaction();
+        begun.map_err(|error| self.failed("beginning a transaction", &error))
+    }
+
+    fn commit(
+        &self,
+        marker: &TopicPartitionList,
+        group: &ConsumerGroupMetadata,
+    ) -> Result<(), ConnectorError> {
+        let producer = self.producer.inner();
+        self.repeat("marking a checkpoint", COMMIT_TIMEOUT, || {
+            producer.send_offsets_to_transaction(marker, group, REQUEST_TIMEOUT)
+        })?;
+        self.repeat("committing a transaction", COMMIT_TIMEOUT, || {
+            producer.commit_transaction(REQUEST_TIMEOUT)
+        })?;
+        self.begin()
+    }
+
+    /// Repeats a step for as long as repeating is the answer to its failure, and somebody waits.
+    fn repeat(
         &self,
         doing: &str,
         timeout: Duration,
@@ -110,6 +153,9 @@ impl TopicTransaction {
     ) -> Result<(), ConnectorError> {
         let deadline = Instant::now() + timeout;
         loop {
+            if self.producer.is_abandoned() {
+                return Err(self.producer.failed("nobody waits for it any more"));
+            }
             let error = match step() {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
@@ -121,11 +167,6 @@ impl TopicTransaction {
             tracing::warn!("{doing}: {error}; trying again");
             std::thread::sleep(RETRY_INTERVAL);
         }
-    }
-
-    fn begin(&self) -> Result<(), ConnectorError> {
-        let begun = self.producer.inner().begin_transaction();
-        begun.map_err(|error| self.failed("beginning a transaction", &error))
     }
 
     fn failed(&self, doing: &str, error: &KafkaError) -> ConnectorError {
@@ -151,7 +192,8 @@ impl Transaction for TopicTransaction {
         // only half a second later: so for a transaction, and so for a group.
         self.producer.partitions(&self.topic, &self.settings)?;
         let producer = self.producer.inner();
-        self.step("taking over the job's transaction", STARTUP_TIMEOUT, || {
+        let steps = self.steps();
+        steps.repeat("taking over the job's transaction", STARTUP_TIMEOUT, || {
             producer.init_transactions(REQUEST_TIMEOUT)
         })?;
         let asker = self.asker()?;
@@ -160,8 +202,9 @@ impl Transaction for TopicTransaction {
             connected.map(drop).map_err(|error| error.to_string())
         })?;
         let marker = self.read_marker(&asker)?;
-        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = asker.group_metadata();
-        self.begin()?;
+        let group = asker.group_metadata().map(Arc::new);
+        *self.group.lock().unwrap_or_else(PoisonError::into_inner) = group;
+        steps.begin()?;
         Ok(marker)
     }
 
@@ -170,18 +213,21 @@ impl Transaction for TopicTransaction {
     }
 
     fn commit(&self, marker: &Marker) -> Result<(), ConnectorError> {
-        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(group) = group.as_ref() else {
+        let group = self.group.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(group) = group else {
             return Err(self.producer.failed("a transaction was committed before it was begun"));
         };
-        let offset = self.marker_offset(marker)?;
-        let producer = self.producer.inner();
-        self.step("marking a checkpoint", COMMIT_TIMEOUT, || {
-            producer.send_offsets_to_transaction(&offset, group, REQUEST_TIMEOUT)
-        })?;
-        self.step("committing a transaction", COMMIT_TIMEOUT, || {
-            producer.commit_transaction(REQUEST_TIMEOUT)
-        })?;
-        self.begin()
+        let (steps, marker) = (self.steps(), self.marker_offset(marker)?);
+        let (answer, answered) = channel();
+        let thread = std::thread::Builder::new().name("kafka-commit".to_owned());
+        // Nobody listens any more once it was waited for long enough.
+        let commit = thread.spawn(move || drop(answer.send(steps.commit(&marker, &group))));
+        commit.map_err(|error| self.producer.failed(&error.to_string()))?;
+        answered.recv_timeout(COMMIT_TIMEOUT).unwrap_or_else(|_| {
+            self.producer.abandon();
+            let (id, waited) = (&self.id, COMMIT_TIMEOUT.as_secs());
+            let problem = format!("committing a transaction ('{id}'): no answer for {waited} s");
+            Err(self.producer.failed(&problem))
+        })
     }
 }

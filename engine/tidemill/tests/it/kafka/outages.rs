@@ -53,11 +53,12 @@ fn a_broker_that_dies_and_comes_back_is_read_and_written_on() {
     });
 }
 
+/// It hangs for longer than its cluster takes it for alive (9 s), so that it leaves and joins it.
 #[test]
 fn a_broker_that_hangs_for_a_while_is_waited_for() {
     copy_through("hangs", 60_000, |broker| {
         broker.pause();
-        std::thread::sleep(Duration::from_secs(8));
+        std::thread::sleep(Duration::from_secs(10));
         broker.resume();
     });
 }

@@ -2,7 +2,7 @@
 
 use super::broker::{create_topic, create_topic_with};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -11,6 +11,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const WAIT: Duration = Duration::from_secs(60);
+
+/// Whether brokers are away.
+fn is_outage(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{AllBrokersDown, BrokerTransportFailure};
+    matches!(error.rdkafka_error_code(), Some(AllBrokersDown | BrokerTransportFailure))
+}
 
 /// A topic that exists.
 #[derive(Clone, Debug)]
@@ -105,6 +111,8 @@ impl Topic {
                 Err(KafkaError::PartitionEOF(partition)) => {
                     read.insert(partition);
                 }
+                // It connects again by itself.
+                Err(error) if is_outage(&error) => {}
                 message => {
                     let message = message.expect("a record");
                     let record = Record {
