@@ -34,26 +34,33 @@ pub(crate) type Lengths = BTreeMap<String, LetterFileState>;
 #[derive(Debug)]
 pub(crate) struct DeadLetters {
     folder: PathBuf,
-    inner: Mutex<LetterBox>,
+    kept: Mutex<Kept>,
+    /// A lock of its own: no worker waits for a disk.
+    files: Mutex<BTreeMap<String, LetterFile>>,
 }
 
+/// What workers hand over.
 #[derive(Debug, Default)]
-struct LetterBox {
-    files: BTreeMap<String, LetterFile>,
+struct Kept {
+    /// By the file's name.
+    counts: BTreeMap<String, Count>,
     /// Letters of epochs that no checkpoint has taken in: file and line, in order of arrival.
     waiting: BTreeMap<Epoch, Vec<(String, String)>>,
+}
+
+/// What was kept for a file, including what waits.
+#[derive(Debug, Default)]
+struct Count {
+    letters: usize,
+    bytes: usize,
+    shown: usize,
+    is_closed: bool,
 }
 
 #[derive(Debug, Default)]
 struct LetterFile {
     out: Option<BufWriter<File>>,
-    /// What was kept, including what waits.
-    letters: usize,
-    bytes: usize,
-    /// What was written.
     written: LetterFileState,
-    shown: usize,
-    is_closed: bool,
 }
 
 impl DeadLetters {
@@ -63,7 +70,7 @@ impl DeadLetters {
     /// # Errors
     /// If a file can't be cut, or is shorter than it was.
     pub(crate) fn resume(folder: PathBuf, lengths: &Lengths) -> io::Result<Self> {
-        let mut files = BTreeMap::new();
+        let (mut files, mut kept) = (BTreeMap::new(), Kept::default());
         for name in kept_files(&folder)? {
             let state = lengths.get(&name).copied().unwrap_or_default();
             let path = letter_file(&folder, &name);
@@ -78,11 +85,10 @@ impl DeadLetters {
             }
             file.set_len(state.bytes)?;
             let (letters, bytes) = (state.letters as usize, state.bytes as usize);
-            let file = LetterFile { letters, bytes, written: state, ..LetterFile::default() };
-            files.insert(name, file);
+            kept.counts.insert(name.clone(), Count { letters, bytes, ..Count::default() });
+            files.insert(name, LetterFile { out: None, written: state });
         }
-        let inner = Mutex::new(LetterBox { files, waiting: BTreeMap::new() });
-        Ok(DeadLetters { folder, inner })
+        Ok(DeadLetters { folder, kept: Mutex::new(kept), files: Mutex::new(files) })
     }
 
     /// How long the files in a folder are.
@@ -124,55 +130,58 @@ impl DeadLetters {
 
     /// Writes all letters of epochs before `before`, and says how long the files are then.
     pub(crate) fn settle(&self, before: Epoch) -> Lengths {
-        let mut letters = self.lock();
-        let later = letters.waiting.split_off(&before);
-        let due = std::mem::replace(&mut letters.waiting, later);
+        let due = {
+            let mut kept = self.kept();
+            let later = kept.waiting.split_off(&before);
+            std::mem::replace(&mut kept.waiting, later)
+        };
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         for (name, line) in due.into_values().flatten() {
-            let file = letters.files.entry(name.clone()).or_default();
+            let file = files.entry(name.clone()).or_default();
             if let Err(error) = file.append(&self.folder, &name, line.as_bytes()) {
-                file.is_closed = true;
+                self.kept().counts.entry(name.clone()).or_default().is_closed = true;
                 tracing::warn!("dead letters of {name} can't be kept: {error}");
             }
         }
-        for (name, file) in &mut letters.files {
+        for (name, file) in &mut *files {
             if let Some(Err(error)) = file.out.as_mut().map(write_out) {
                 tracing::warn!("dead letters of {name} can't be kept: {error}");
             }
         }
-        letters.files.iter().map(|(name, file)| (name.clone(), file.written)).collect()
+        files.iter().map(|(name, file)| (name.clone(), file.written)).collect()
     }
 
     /// Whether no letter was kept.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().files.is_empty()
+        self.kept().counts.is_empty()
     }
 
     /// Keeps a letter; says whether it is one of the first, to be shown.
     fn keep(&self, name: &str, epoch: Epoch, letter: &Value) -> bool {
         let name = file_name(name);
-        let mut letters = self.lock();
-        let LetterBox { files, waiting } = &mut *letters;
-        let file = files.entry(name.clone()).or_default();
-        if file.is_closed {
+        let mut kept = self.kept();
+        let Kept { counts, waiting } = &mut *kept;
+        let count = counts.entry(name.clone()).or_default();
+        if count.is_closed {
             return false;
         }
         let mut line = letter.to_string();
         line.push('\n');
-        if file.letters >= LETTERS_MAX || file.bytes + line.len() > BYTES_MAX {
-            file.is_closed = true;
+        if count.letters >= LETTERS_MAX || count.bytes + line.len() > BYTES_MAX {
+            count.is_closed = true;
             tracing::warn!("dead letters of {name}: enough kept, the rest is only counted");
             return false;
         }
-        file.letters += 1;
-        file.bytes += line.len();
-        file.shown += 1;
-        let is_first = file.shown <= SHOWN_MAX;
+        count.letters += 1;
+        count.bytes += line.len();
+        count.shown += 1;
+        let is_first = count.shown <= SHOWN_MAX;
         waiting.entry(epoch).or_default().push((name, line));
         is_first
     }
 
-    fn lock(&self) -> MutexGuard<'_, LetterBox> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -6,7 +6,7 @@
 //! checkpoint never waits for a merge. Objects are never changed, so that whoever recovers from
 //! an older manifest still finds what it names.
 
-use super::decision::{is_urgent, merge_from};
+use super::decision::{is_urgent, merge_from, written_anew};
 use super::manifest::ObjectRef;
 use super::object::{self, Snapshots};
 use super::protocol::read_object;
@@ -19,6 +19,8 @@ use tidemill_operators::snapshot::{Link, merge};
 /// The objects of a state.
 pub(super) struct Chain {
     objects: Vec<ObjectRef>,
+    /// What the state took in memory when the first objects were written, as far as is known.
+    base_state_bytes: Option<u64>,
     merge: Option<Merge>,
     store: Arc<dyn Store>,
 }
@@ -27,12 +29,14 @@ pub(super) struct Chain {
 struct Merge {
     /// The objects that are being merged: neighbours in the chain.
     parts: Vec<ObjectRef>,
+    /// What all of the state took in memory when it began, if all of it is merged.
+    state_bytes: Option<u64>,
     outcome: Receiver<Result<ObjectRef, String>>,
 }
 
 impl Chain {
     pub(super) fn new(objects: Vec<ObjectRef>, store: Arc<dyn Store>) -> Self {
-        Chain { objects, merge: None, store }
+        Chain { objects, base_state_bytes: None, merge: None, store }
     }
 
     /// All objects, in the order in which they are to be applied.
@@ -53,7 +57,7 @@ impl Chain {
             Err(TryRecvError::Disconnected) => Err("it panicked".to_owned()),
             Ok(outcome) => outcome,
         };
-        let Some(Merge { parts, .. }) = self.merge.take() else { return };
+        let Some(Merge { parts, state_bytes, .. }) = self.merge.take() else { return };
         match outcome {
             Ok(merged) => {
                 let first = parts.first().and_then(|part| {
@@ -61,6 +65,7 @@ impl Chain {
                 });
                 if let Some(first) = first {
                     self.objects.splice(first..first + parts.len(), [merged]);
+                    self.base_state_bytes = state_bytes.or(self.base_state_bytes);
                 }
             }
             // The chain is longer than it could be, and no less right.
@@ -68,9 +73,10 @@ impl Chain {
         }
     }
 
-    /// Begins to merge if there is reason to, for a checkpoint after `last`; `name` is the name
-    /// of the new object.
-    pub(super) fn merge(&mut self, name: String) {
+    /// Begins to merge if there is reason to, after a checkpoint at which the state took so many
+    /// bytes in memory; `name` is the name of the new object.
+    pub(super) fn merge(&mut self, state_bytes: u64, name: String) {
+        let base_state_bytes = *self.base_state_bytes.get_or_insert(state_bytes);
         if self.merge.is_some() {
             return;
         }
@@ -78,7 +84,9 @@ impl Chain {
             self.objects.chunk_by(|a, b| (a.first, a.last) == (b.first, b.last)).collect();
         let sizes: Vec<u64> =
             links.iter().map(|link| link.iter().map(|object| object.bytes).sum()).collect();
-        let Some(from) = merge_from(&sizes) else { return };
+        let base = sizes.first().copied().unwrap_or(0);
+        let state = written_anew(base, base_state_bytes, state_bytes);
+        let Some(from) = merge_from(&sizes, state) else { return };
         let parts: Vec<ObjectRef> = links[from..].concat();
         let (is_base, is_urgent) = (from == 0, is_urgent(links.len()));
         let (sender, outcome) = channel();
@@ -91,7 +99,10 @@ impl Chain {
             let _ = sender.send(merged(store.as_ref(), &merging, link, name));
         });
         match spawned {
-            Ok(_) => self.merge = Some(Merge { parts, outcome }),
+            Ok(_) => {
+                let state_bytes = is_base.then_some(state_bytes);
+                self.merge = Some(Merge { parts, state_bytes, outcome });
+            }
             Err(error) => tracing::warn!("merging state: {error}"),
         }
     }

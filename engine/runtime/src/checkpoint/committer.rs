@@ -155,6 +155,7 @@ impl Committer {
         let objects = self.upload(number, &assembly.changes)?;
         let bytes = objects.iter().map(|object| object.bytes).sum();
         self.chain.extend(objects);
+        let state_bytes = assembly.steps.values().map(|step| step.bytes).sum();
         let manifest = Manifest {
             format: FORMAT,
             job: self.job.clone(),
@@ -179,7 +180,7 @@ impl Committer {
             report.report(&assembly.sources[node].positions);
         }
         if !is_finished {
-            self.chain.merge(format!("state/{number:012}-{}-m", self.nonce));
+            self.chain.merge(state_bytes, format!("state/{number:012}-{}-m", self.nonce));
         }
         Ok(())
     }

@@ -197,32 +197,49 @@ pub fn expired(found: &[Found], retained: usize) -> Vec<u64> {
 }
 
 /// A change is rewritten once what came after it is so many times its size, less one.
-const FAN_IN: u64 = 16;
+const FAN_IN: u64 = 32;
 
 /// A chain of so many links has fallen behind: merging it must not wait for idle time.
-const LINKS_MAX: usize = 128;
+const LINKS_MAX: usize = 256;
 
 /// Decides from where on to merge a chain of objects with these sizes, oldest first, so that it
-/// stays short: the first object, which holds the state as it once was, is larger than all after
-/// it together, and each other one is larger than a fifteenth of that. `None` if it is short already.
+/// stays short: all together are at most twice as large as the state is, written anew, and each but
+/// the first is larger than a thirty-first of what came after it. `None` if it is short already.
 ///
-/// So a chain is no longer than some dozens of objects and at most twice as large as the state. A
-/// change is rewritten at most once for each time that what came after it has grown to sixteen
-/// times as much, and the whole state once it has doubled: with several checkpoints a second what
-/// is rewritten is a good part of what there is to do, and to read some more objects when a job
-/// goes on is little.
-pub fn merge_from(sizes: &[u64]) -> Option<usize> {
+/// So a chain is no longer than some dozens of objects. A change is rewritten at most once for each
+/// time that what came after it has grown to 32 times as much, and the whole state once half of the
+/// chain is out of date: never, if it only grows. With several checkpoints a second what is
+/// rewritten is a good part of what there is to do, and to read some more objects when a job goes
+/// on is little.
+pub fn merge_from(sizes: &[u64], state: u64) -> Option<usize> {
     let mut later = 0u64;
     let mut from = None;
     for (place, &size) in sizes.iter().enumerate().rev() {
         let is_last = place + 1 == sizes.len();
-        let enough = if place == 0 { size } else { size.saturating_mul(FAN_IN - 1) };
-        if !is_last && enough <= later {
+        let is_due = match place {
+            0 => later.saturating_add(size) >= state.saturating_mul(2),
+            _ => later >= size.saturating_mul(FAN_IN - 1),
+        };
+        if !is_last && is_due {
             from = Some(place);
         }
         later = later.saturating_add(size);
     }
     from
+}
+
+/// Below this size a state is written anew whenever as much has been written since: what a row
+/// takes of a small object says nothing about a large one.
+const GROWING_BYTES_MIN: u64 = 1 << 20;
+
+/// How large a state would be if it were written anew: it was `written` bytes when it `was` so large
+/// in memory, and now `is` so large.
+pub fn written_anew(written: u64, was: u64, is: u64) -> u64 {
+    if written < GROWING_BYTES_MIN || was == 0 {
+        return written;
+    }
+    let grown = u128::from(written) * u128::from(is) / u128::from(was);
+    u64::try_from(grown).unwrap_or(u64::MAX)
 }
 
 /// Decides whether a chain of so many links is merged at once rather than in idle time.
@@ -353,36 +370,50 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_merged_by_sixteens_and_the_state_when_they_are_as_large() {
-        assert_eq!(merge_from(&[]), None);
-        assert_eq!(merge_from(&[10]), None);
+    fn changes_are_merged_by_thirty_twos_and_the_state_when_half_is_out_of_date() {
+        assert_eq!(merge_from(&[], 0), None);
+        assert_eq!(merge_from(&[10], 10), None);
         let chain = |base: u64, deltas: usize| [vec![base], vec![10; deltas]].concat();
-        assert_eq!(merge_from(&chain(1000, 15)), None);
-        assert_eq!(merge_from(&chain(1000, 16)), Some(1));
-        assert_eq!(merge_from(&[1000, 160, 10, 10, 10]), None);
-        assert_eq!(merge_from(&[&[1000, 10], &[20; 8][..]].concat()), Some(1));
-        assert_eq!(merge_from(&[100, 40, 30, 30]), Some(0));
+        assert_eq!(merge_from(&chain(1000, 31), 1000), None);
+        assert_eq!(merge_from(&chain(1000, 32), 1000), Some(1));
+        assert_eq!(merge_from(&[1000, 320, 10, 10, 10], 1000), None);
+        assert_eq!(merge_from(&[&[1000, 10], &[20; 16][..]].concat(), 1000), Some(1));
+        assert_eq!(merge_from(&[100, 40, 30, 30], 100), Some(0));
+        assert_eq!(merge_from(&[100, 40, 30, 30], 101), None, "the state has grown");
+        assert_eq!(merge_from(&[100, 5], 50), Some(0), "most of it is gone");
+    }
+
+    #[test]
+    fn what_a_state_would_take_follows_what_it_takes_in_memory() {
+        let (small, large) = (GROWING_BYTES_MIN - 1, GROWING_BYTES_MIN);
+        assert_eq!(written_anew(large, 1000, 3000), 3 * large);
+        assert_eq!(written_anew(large, 1000, 500), large / 2);
+        assert_eq!(written_anew(small, 1000, 3000), small);
+        assert_eq!(written_anew(large, 0, 3000), large);
     }
 
     #[test]
     fn a_chain_that_has_grown_long_is_merged_at_once() {
-        assert_eq!([1, 128, 129].map(is_urgent), [false, false, true]);
+        assert_eq!([1, 256, 257].map(is_urgent), [false, false, true]);
     }
 
     proptest! {
         #[test]
         fn chains_stay_short_and_merging_costs_little(
             deltas in prop::collection::vec(1u64..1000, 1..300),
+            only_grows in any::<bool>(),
         ) {
             let (mut chain, mut rewritten) = (Vec::new(), 0u64);
-            for delta in &deltas {
+            for (number, delta) in deltas.iter().enumerate() {
                 chain.push(*delta);
-                if let Some(from) = merge_from(&chain) {
+                let state = if only_grows { deltas[..=number].iter().sum() } else { chain[0] };
+                if let Some(from) = merge_from(&chain, state) {
+                    prop_assert!(from > 0 || !only_grows, "nothing of it is out of date");
                     let merged: u64 = chain.drain(from..).sum();
                     rewritten += merged;
                     chain.push(merged);
                 }
-                prop_assert!(chain.len() <= 64, "{chain:?}");
+                prop_assert!(chain.len() <= 128, "{chain:?}");
             }
             let written: u64 = deltas.iter().sum();
             prop_assert!(rewritten <= 5 * written, "{rewritten} of {written}");

@@ -68,8 +68,9 @@ pub trait Store: Send + Sync {
 
 /// A directory of this machine.
 ///
-/// Every object is written under a hidden name, flushed to the disk, and then given its own
-/// name, which is flushed as well: it survives the loss of power, not only of the process.
+/// Every object is written under a hidden name and then given its own, so that nobody sees half of
+/// it, and both are flushed to the disk before it is said to be there: it survives the loss of
+/// power, not only of the process.
 #[derive(Debug)]
 pub struct LocalStore {
     root: PathBuf,
@@ -92,20 +93,20 @@ impl LocalStore {
         }
     }
 
-    /// Writes `bytes` under a hidden name beside `path`, and hands it to `publish`.
+    /// Writes `bytes` under a hidden name beside `path`, and hands them to `publish`, which gives
+    /// them their own.
     fn write<R>(
         &self,
         path: &Path,
         bytes: &[u8],
-        publish: impl FnOnce(&Path) -> io::Result<R>,
+        publish: impl FnOnce(&File, &Path) -> io::Result<R>,
     ) -> io::Result<R> {
         let folder = path.parent().unwrap_or(&self.root);
         fs::create_dir_all(folder)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let hidden = folder.join(format!(".{}-{number}.tmp", std::process::id()));
         let mut file = File::create(&hidden)?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let published = written.and_then(|()| publish(&hidden));
+        let published = file.write_all(bytes).and_then(|()| publish(&file, &hidden));
         if published.is_err() {
             let _ = fs::remove_file(&hidden);
         }
@@ -118,14 +119,20 @@ impl LocalStore {
 impl Store for LocalStore {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         let path = self.root.join(name);
-        let written = self.write(&path, bytes, |hidden| fs::rename(hidden, &path));
+        // Named first and then flushed, all at once: who knows the name waits until it is said to
+        // be there.
+        let written = self.write(&path, bytes, |file, hidden| {
+            fs::rename(hidden, &path)?;
+            file.sync_all()
+        });
         written.map_err(|error| self.failed("writing", name, &error))
     }
 
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError> {
         let path = self.root.join(name);
-        // A link, unlike a rename, refuses to replace.
-        let created = self.write(&path, bytes, |hidden| {
+        // A link, unlike a rename, refuses to replace. Whoever finds the name must find all of it.
+        let created = self.write(&path, bytes, |file, hidden| {
+            file.sync_all()?;
             let created = match fs::hard_link(hidden, &path) {
                 Ok(()) => Created::New,
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,

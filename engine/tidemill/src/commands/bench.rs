@@ -190,6 +190,9 @@ fn latency(
         rate,
         stop,
     };
+    // What the first run has written would be flushed to the disk in the middle of this one, and
+    // checkpoints wait for the disk.
+    rustix::fs::sync();
     // Made beforehand: that must not take the job's time.
     let records = generated(job, arguments.seed, Watched::events(rate)).collect();
     let Some(seen) = watched.measure(records)? else { return Ok(None) };
