@@ -130,7 +130,6 @@ fn contestants(arguments: &Arguments) -> Vec<Contestant> {
 struct Best {
     contestant: Contestant,
     usage: Usage,
-    wall_seconds: f64,
 }
 
 impl Suite<'_> {
@@ -236,19 +235,19 @@ impl Suite<'_> {
         let events = self.arguments.events as f64;
         let one = &best[0];
         for entry in best {
-            let cpu = entry.usage.cpu.as_secs_f64();
+            let (cpu, wall) = (entry.usage.cpu.as_secs_f64(), entry.usage.wall.as_secs_f64());
             print!(
                 "{} {:<22} {:>6.3} us CPU/event  {:>6.3} us wall/event  {:>4} MB",
                 query.name,
                 entry.contestant.to_string(),
                 cpu * 1e6 / events,
-                entry.wall_seconds * 1e6 / events,
+                wall * 1e6 / events,
                 entry.usage.peak_bytes >> 20,
             );
             match entry.contestant {
                 Contestant::Tidemill { workers: 1 } => println!(),
                 Contestant::Tidemill { .. } => {
-                    println!("  {:.2} times as fast", one.wall_seconds / entry.wall_seconds)
+                    println!("  {:.2} times as fast", one.usage.wall.as_secs_f64() / wall)
                 }
                 _ => {
                     println!("  Tidemill takes {:.2} of its CPU", one.usage.cpu.as_secs_f64() / cpu)
@@ -259,15 +258,9 @@ impl Suite<'_> {
 }
 
 fn keep_best(best: &mut Vec<Best>, contestant: Contestant, usage: Usage) {
-    let wall_seconds = usage.wall.as_secs_f64();
     match best.iter_mut().find(|entry| entry.contestant == contestant) {
-        None => best.push(Best { contestant, usage, wall_seconds }),
-        Some(entry) => {
-            entry.wall_seconds = entry.wall_seconds.min(wall_seconds);
-            if usage.cpu < entry.usage.cpu {
-                entry.usage = usage;
-            }
-        }
+        Some(entry) => entry.usage = entry.usage.cheaper(usage),
+        None => best.push(Best { contestant, usage }),
     }
 }
 

@@ -32,6 +32,33 @@ impl Usage {
     }
 }
 
+/// What a contestant used over all rows, and over the few that only measure starting.
+#[derive(Clone, Copy, Debug)]
+pub struct Runs {
+    /// Over all rows.
+    pub full: Usage,
+    /// Over few.
+    pub start: Usage,
+}
+
+impl Runs {
+    /// The cheaper run of each kind.
+    #[must_use]
+    pub fn cheaper(self, other: Self) -> Self {
+        Runs { full: self.full.cheaper(other.full), start: self.start.cheaper(other.start) }
+    }
+
+    /// Microseconds of processor time for each of so many more rows.
+    pub fn cpu_us(&self, rows: u64) -> f64 {
+        self.full.cpu.saturating_sub(self.start.cpu).as_secs_f64() * 1e6 / rows as f64
+    }
+
+    /// Microseconds that passed for each of so many more rows.
+    pub fn wall_us(&self, rows: u64) -> f64 {
+        self.full.wall.saturating_sub(self.start.wall).as_secs_f64() * 1e6 / rows as f64
+    }
+}
+
 /// The geometric mean of some ratios.
 pub fn geometric_mean(ratios: &[f64]) -> f64 {
     (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp()

@@ -8,7 +8,7 @@
 mod queries;
 mod yardstick;
 
-use crate::process::{Summary, Usage, clear, engine, geometric_mean, measure};
+use crate::process::{Runs, Summary, Usage, clear, engine, geometric_mean, measure};
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
 use queries::{DDL, FILE, QUERIES, Query};
@@ -17,7 +17,6 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 /// So many events are read by a run that measures starting.
 const FEW_EVENTS: u64 = 100;
@@ -76,24 +75,22 @@ struct Way {
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     way: Way,
-    full: Usage,
-    start: Usage,
+    runs: Runs,
     summary: Summary,
 }
 
 impl Measured {
-    /// Microseconds for an event, net of starting.
-    fn per_event_us(&self, of: fn(&Usage) -> Duration) -> f64 {
-        let events = self.summary.rows_in.saturating_sub(FEW_EVENTS).max(1);
-        of(&self.full).saturating_sub(of(&self.start)).as_secs_f64() * 1e6 / events as f64
+    /// Events that only the full run had.
+    fn events(&self) -> u64 {
+        self.summary.rows_in.saturating_sub(FEW_EVENTS).max(1)
     }
 
     fn cpu_us(&self) -> f64 {
-        self.per_event_us(|usage| usage.cpu)
+        self.runs.cpu_us(self.events())
     }
 
     fn wall_us(&self) -> f64 {
-        self.per_event_us(|usage| usage.wall)
+        self.runs.wall_us(self.events())
     }
 }
 
@@ -242,7 +239,7 @@ impl Suite<'_> {
     fn measure(&self, way: Way) -> anyhow::Result<Measured> {
         let (start, _) = self.measure_run(way, FEW_EVENTS)?;
         let (full, summary) = self.measure_run(way, self.arguments.events)?;
-        Ok(Measured { way, full, start, summary })
+        Ok(Measured { way, runs: Runs { full, start }, summary })
     }
 
     fn measure_run(&self, way: Way, events: u64) -> anyhow::Result<(Usage, Summary)> {
@@ -267,8 +264,8 @@ impl Suite<'_> {
             format!("{:?}", entry.way.source).to_lowercase(),
             entry.way.workers,
             per_second(entry.wall_us()),
-            entry.start.cpu.as_millis(),
-            entry.full.peak_bytes >> 20,
+            entry.runs.start.cpu.as_millis(),
+            entry.runs.full.peak_bytes >> 20,
             state(query, &entry.summary),
         );
         let is_comparable = entry.way == Way { source: SourceKind::Json, workers: 1 };
@@ -320,12 +317,10 @@ fn check_answers(query: &Query, measured: &[Measured]) -> anyhow::Result<()> {
 }
 
 fn keep_best(measured: &mut Vec<Measured>, once: Measured) {
-    let Some(best) = measured.iter_mut().find(|best| best.way == once.way) else {
-        measured.push(once);
-        return;
-    };
-    best.full = best.full.cheaper(once.full);
-    best.start = best.start.cheaper(once.start);
+    match measured.iter_mut().find(|best| best.way == once.way) {
+        Some(best) => best.runs = best.runs.cheaper(once.runs),
+        None => measured.push(once),
+    }
 }
 
 /// Copies the first lines of a file, unless that was done before.

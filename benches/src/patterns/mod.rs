@@ -9,7 +9,7 @@
 mod flink;
 mod ticks;
 
-use crate::process::{Summary, Usage, clear, engine, geometric_mean, measure};
+use crate::process::{Runs, Summary, Usage, clear, engine, geometric_mean, measure};
 use anyhow::{Context, ensure};
 use clap::Args;
 use flink::Flink;
@@ -79,8 +79,7 @@ enum Contestant {
 #[derive(Clone, Copy, Debug)]
 struct Measured {
     contestant: Contestant,
-    full: Usage,
-    start: Usage,
+    runs: Runs,
 }
 
 struct Suite<'a> {
@@ -163,7 +162,7 @@ impl Suite<'_> {
         };
         let answer = lines_of(&self.directory.join(OUTPUT))?;
         ["warm", "few", OUTPUT].iter().try_for_each(|name| clear(&self.directory.join(name)))?;
-        Ok((Measured { contestant, full, start }, answer))
+        Ok((Measured { contestant, runs: Runs { full, start } }, answer))
     }
 
     /// The job over so many rows, which writes to a folder in which nothing is.
@@ -188,12 +187,8 @@ impl Suite<'_> {
     }
 
     fn print(&self, pattern: &Pattern, measured: &[Measured], matches: usize) -> Option<f64> {
-        let rows = (self.arguments.rows - FEW_ROWS) as f64;
-        let net = |entry: &Measured| {
-            let cpu = entry.full.cpu.saturating_sub(entry.start.cpu);
-            let wall = entry.full.wall.saturating_sub(entry.start.wall);
-            (cpu.as_secs_f64() * 1e6 / rows, wall.as_secs_f64() * 1e6 / rows)
-        };
+        let rows = self.arguments.rows - FEW_ROWS;
+        let net = |entry: &Measured| (entry.runs.cpu_us(rows), entry.runs.wall_us(rows));
         let (own_cpu, own_wall) = net(&measured[0]);
         let mut ratio = None;
         for entry in measured {
@@ -202,7 +197,7 @@ impl Suite<'_> {
                 "{:<16} {:<22} {cpu:>7.3} us CPU/row  {wall:>7.3} us wall/row  {:>4} MB",
                 pattern.name,
                 entry.contestant.to_string(),
-                entry.full.peak_bytes >> 20,
+                entry.runs.full.peak_bytes >> 20,
             );
             match entry.contestant {
                 Contestant::Tidemill { workers: 1 } => println!("  {matches} matches"),
@@ -232,13 +227,10 @@ fn lines_of(folder: &Path) -> anyhow::Result<Vec<String>> {
 }
 
 fn keep_best(measured: &mut Vec<Measured>, once: Measured) {
-    let same = |best: &&mut Measured| best.contestant == once.contestant;
-    let Some(best) = measured.iter_mut().find(same) else {
-        measured.push(once);
-        return;
-    };
-    best.full = best.full.cheaper(once.full);
-    best.start = best.start.cheaper(once.start);
+    match measured.iter_mut().find(|best| best.contestant == once.contestant) {
+        Some(best) => best.runs = best.runs.cheaper(once.runs),
+        None => measured.push(once),
+    }
 }
 
 impl std::fmt::Display for Contestant {

@@ -39,12 +39,11 @@ const COMMIT_TIMEOUT: Duration = TRANSACTION_TIMEOUT;
 
 /// The transaction of a job at a cluster.
 pub(crate) struct TopicTransaction {
-    producer: Arc<Producer>,
+    steps: Arc<Steps>,
     settings: Settings,
     /// The topic that the marker is about.
     topic: String,
     job: String,
-    id: String,
     /// The group of the marker, as brokers want to hear it; there after recovery.
     group: Mutex<Option<Arc<ConsumerGroupMetadata>>>,
 }
@@ -58,7 +57,8 @@ impl TopicTransaction {
         id: String,
     ) -> Self {
         let (settings, job, group) = (settings.clone(), job.to_owned(), Mutex::new(None));
-        TopicTransaction { producer, settings, topic, job, id, group }
+        let steps = Arc::new(Steps { producer, id });
+        TopicTransaction { steps, settings, topic, job, group }
     }
 
     /// A consumer of the marker's group: it never joins, it only asks.
@@ -68,7 +68,7 @@ impl TopicTransaction {
         config.set("group.id", format!("tidemill-{}", self.job));
         config.set("enable.auto.commit", "false");
         config.set("isolation.level", "read_committed");
-        config.create_with_context(Log).map_err(|error| self.failed("connecting", &error))
+        config.create_with_context(Log).map_err(|error| self.steps.failed("connecting", &error))
     }
 
     fn read_marker(&self, asker: &BaseConsumer<Log>) -> Result<Option<Marker>, ConnectorError> {
@@ -90,7 +90,7 @@ impl TopicTransaction {
         marker.map(Some).ok_or_else(|| {
             let problem =
                 format!("offset {checkpoint} of group 'tidemill-{}' is no marker", self.job);
-            self.producer.failed(&problem)
+            self.steps.producer.failed(&problem)
         })
     }
 
@@ -103,16 +103,8 @@ impl TopicTransaction {
         element.set_metadata(text);
         element
             .set_offset(Offset::Offset(offset))
-            .map_err(|error| self.failed("marking a checkpoint", &error))?;
+            .map_err(|error| self.steps.failed("marking a checkpoint", &error))?;
         Ok(list)
-    }
-
-    fn steps(&self) -> Steps {
-        Steps { producer: self.producer.clone(), id: self.id.clone() }
-    }
-
-    fn failed(&self, doing: &str, error: &KafkaError) -> ConnectorError {
-        self.steps().failed(doing, error)
     }
 }
 
@@ -178,7 +170,8 @@ impl Transaction for TopicTransaction {
     fn id(&self) -> String {
         let mut properties = DefaultHasher::new();
         self.settings.properties.hash(&mut properties);
-        format!("{} at {} ({:08x})", self.id, self.settings.brokers(), properties.finish() >> 32)
+        let (id, brokers) = (&self.steps.id, self.settings.brokers());
+        format!("{id} at {brokers} ({:08x})", properties.finish() >> 32)
     }
 
     fn timeout(&self) -> Option<Duration> {
@@ -190,10 +183,9 @@ impl Transaction for TopicTransaction {
     fn recover(&self) -> Result<Option<Marker>, ConnectorError> {
         // librdkafka looks for a coordinator at once, and if it isn't connected to any broker yet
         // only half a second later: so for a transaction, and so for a group.
-        self.producer.partitions(&self.topic, &self.settings)?;
-        let producer = self.producer.inner();
-        let steps = self.steps();
-        steps.repeat("taking over the job's transaction", STARTUP_TIMEOUT, || {
+        self.steps.producer.partitions(&self.topic, &self.settings)?;
+        let producer = self.steps.producer.inner();
+        self.steps.repeat("taking over the job's transaction", STARTUP_TIMEOUT, || {
             producer.init_transactions(REQUEST_TIMEOUT)
         })?;
         let asker = self.asker()?;
@@ -204,30 +196,31 @@ impl Transaction for TopicTransaction {
         let marker = self.read_marker(&asker)?;
         let group = asker.group_metadata().map(Arc::new);
         *self.group.lock().unwrap_or_else(PoisonError::into_inner) = group;
-        steps.begin()?;
+        self.steps.begin()?;
         Ok(marker)
     }
 
     fn flush(&self) -> Result<(), ConnectorError> {
-        self.producer.finish()
+        self.steps.producer.finish()
     }
 
     fn commit(&self, marker: &Marker) -> Result<(), ConnectorError> {
+        let Steps { producer, id } = &*self.steps;
         let group = self.group.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(group) = group else {
-            return Err(self.producer.failed("a transaction was committed before it was begun"));
+            return Err(producer.failed("a transaction was committed before it was begun"));
         };
-        let (steps, marker) = (self.steps(), self.marker_offset(marker)?);
+        let (steps, marker) = (self.steps.clone(), self.marker_offset(marker)?);
         let (answer, answered) = channel();
         let thread = std::thread::Builder::new().name("kafka-commit".to_owned());
         // Nobody listens any more once it was waited for long enough.
         let commit = thread.spawn(move || drop(answer.send(steps.commit(&marker, &group))));
-        commit.map_err(|error| self.producer.failed(&error.to_string()))?;
+        commit.map_err(|error| producer.failed(&error.to_string()))?;
         answered.recv_timeout(COMMIT_TIMEOUT).unwrap_or_else(|_| {
-            self.producer.abandon();
-            let (id, waited) = (&self.id, COMMIT_TIMEOUT.as_secs());
+            producer.abandon();
+            let waited = COMMIT_TIMEOUT.as_secs();
             let problem = format!("committing a transaction ('{id}'): no answer for {waited} s");
-            Err(self.producer.failed(&problem))
+            Err(producer.failed(&problem))
         })
     }
 }
