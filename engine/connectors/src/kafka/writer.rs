@@ -9,9 +9,9 @@ use crate::source::ConnectorError;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
+use arrow::error::ArrowError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
-use std::collections::HashMap;
 use std::sync::Arc;
 use tidemill_formats::{BadRecord, Encoded, Encoder, FormatRole, Table, encoder};
 use tidemill_operators::{Batch, Epoch};
@@ -229,82 +229,38 @@ impl TopicWriter {
         Ok(())
     }
 
-    /// One record for each key of an epoch: its new row, or a tombstone if there is none.
-    fn upsert(&mut self, batches: &[Batch]) -> Result<(), ConnectorError> {
-        let mut encoded = Vec::with_capacity(batches.len());
-        for batch in batches {
-            encoded.push(self.encode_upserts(batch)?);
+    /// One record for each key of an epoch: its new row, or a tombstone if there is none. Rows come
+    /// consolidated, so each key stands in one row.
+    fn upsert(&mut self, batch: &Batch) -> Result<(), ConnectorError> {
+        let around = Surroundings::new(batch, self.physical, &self.surroundings)?;
+        let rows = Batch::append_only(self.physical(batch)?.columns().clone());
+        self.keys.clear();
+        self.values.clear();
+        if let Some(key) = &mut self.key {
+            key.encode(&rows, &mut self.keys).map_err(|e| self.out.wrong(e))?;
         }
-        let mut latest: HashMap<&[u8], Option<(usize, usize)>> = HashMap::new();
-        for (b, rows) in encoded.iter().enumerate() {
-            for (key, value) in rows.keys.iter().zip(&rows.values) {
-                let slot = latest.entry(key).or_insert(None);
-                *slot = value.map(|value| (b, value)).or(*slot);
+        let new_rows = match batch.weights() {
+            None => rows,
+            Some(weights) => {
+                let is_new: BooleanArray = weights.iter().map(|&w| Some(w > 0)).collect();
+                let wrong = |e: ArrowError| self.out.wrong(BadRecord { reason: e.to_string() });
+                rows.filter(&is_new).map_err(wrong)?
             }
-        }
-        // In the order of the rows, each key once, where its last row stands (or its deletion).
-        for (b, rows) in encoded.iter().enumerate() {
-            for (row, (key, value)) in rows.keys.iter().zip(&rows.values).enumerate() {
-                match latest.get(key) {
-                    Some(None) => {
-                        latest.remove(key);
-                        self.out.send(Some(key), None, &rows.around, row)?;
-                    }
-                    Some(Some(place)) if value.map(|value| (b, value)) == Some(*place) => {
-                        let value = record(&rows.records, place.1);
-                        self.out.send(Some(key), Some(value), &rows.around, row)?;
-                    }
-                    _ => {}
-                }
-            }
+        };
+        self.value.encode(&new_rows, &mut self.values).map_err(|e| self.out.wrong(e))?;
+        let mut values = self.values.iter();
+        for (row, key) in self.keys.iter().enumerate() {
+            let value = if batch.weight(row) > 0 { values.next() } else { None };
+            self.out.send(Some(key), value, &around, row)?;
         }
         Ok(())
     }
-
-    fn encode_upserts(&mut self, batch: &Batch) -> Result<Upserts, ConnectorError> {
-        let around = Surroundings::new(batch, self.physical, &self.surroundings)?;
-        let weights: Vec<i64> = (0..batch.len()).map(|row| batch.weight(row)).collect();
-        let rows = Batch::append_only(self.physical(batch)?.columns().clone());
-        let wrong = |e: &dyn std::fmt::Display| BadRecord { reason: e.to_string() };
-        let is_positive: BooleanArray = weights.iter().map(|&weight| Some(weight > 0)).collect();
-        let positive = rows.filter(&is_positive).map_err(|e| self.out.wrong(wrong(&e)))?;
-        let (mut keys, mut records) = (Encoded::default(), Encoded::default());
-        if let Some(key) = &mut self.key {
-            key.encode(&rows, &mut keys).map_err(|e| self.out.wrong(e))?;
-        }
-        self.value.encode(&positive, &mut records).map_err(|e| self.out.wrong(e))?;
-        let mut next = 0;
-        let value = |&weight: &i64| {
-            (weight > 0).then(|| {
-                next += 1;
-                next - 1
-            })
-        };
-        let values = weights.iter().map(value).collect();
-        Ok(Upserts { keys, values, records, around })
-    }
-}
-
-/// The n-th record.
-fn record(records: &Encoded, n: usize) -> &[u8] {
-    let start = n.checked_sub(1).map_or(0, |before| records.ends[before]);
-    &records.bytes[start..records.ends[n]]
-}
-
-/// A batch of an updating sink, encoded.
-struct Upserts {
-    /// The key of each row.
-    keys: Encoded,
-    /// The record of each row, if it has one.
-    values: Vec<Option<usize>>,
-    records: Encoded,
-    around: Surroundings,
 }
 
 impl Writer for TopicWriter {
     fn write(&mut self, _epoch: Epoch, rows: &[Batch]) -> Result<(), ConnectorError> {
         match self.flavour {
-            Flavour::Upsert => self.upsert(rows),
+            Flavour::Upsert => rows.iter().try_for_each(|batch| self.upsert(batch)),
             Flavour::Append => rows.iter().try_for_each(|batch| self.append(batch)),
         }
     }
