@@ -70,6 +70,15 @@ impl KeyIndex {
         Ok(())
     }
 
+    /// The slot of every row's key, where it has one already.
+    pub(crate) fn find(
+        &self,
+        columns: &[ArrayRef],
+        rows: usize,
+    ) -> Result<Vec<Option<u32>>, OperatorError> {
+        self.table.find(None, columns, rows)
+    }
+
     /// Forgets a key; its slot will be given to another.
     pub(crate) fn remove(&mut self, slot: u32) {
         self.table.remove(&[slot]);

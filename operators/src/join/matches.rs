@@ -2,6 +2,7 @@
 //! rows: there each row counts its partners.
 
 use super::pairs::{Alone, Pair};
+use super::rows::Rows;
 use super::residual::Test;
 use super::side::Side;
 use super::{Join, bag::Bag};
@@ -33,16 +34,13 @@ impl Join {
 
 /// Counts the partners that a pair gives to its rows, or takes from them.
 fn count_matches(pair: Pair, left: &mut Bag, right: &mut Bag) {
-    let (l, r) = (&left.rows[pair.left as usize], &right.rows[pair.right as usize]);
+    let ((l_before, l), (r_before, r)) = (left.counts(pair.left), right.counts(pair.right));
     // A row that was there knows its partners from before; a new one meets all of them now.
-    let for_left = if l.is_new() { r.count } else { r.delta };
-    let for_right = if r.is_new() { l.count } else { l.delta };
+    let for_left = if l_before == 0 { r } else { r - r_before };
+    let for_right = if r_before == 0 { l } else { l - l_before };
     for (side, id, matches) in [(left, pair.left, for_left), (right, pair.right, for_right)] {
         if matches != 0 {
-            let row = &mut side.rows[id as usize];
-            row.matches += matches;
-            row.matches_delta += matches;
-            side.touch(id);
+            side.add_matches(id, matches);
         }
     }
 }
@@ -52,11 +50,11 @@ fn alone_by_matches(alone: Alone, port: usize, side: &Bag, pairs: &mut Vec<Pair>
     if alone == Alone::Never {
         return;
     }
-    for &id in &side.touched {
-        let row = &side.rows[id as usize];
-        let matches_before = row.matches - row.matches_delta;
-        let weight = alone.shown(row.count, row.matches > 0)
-            - alone.shown(row.count_before(), matches_before > 0);
-        pairs.extend(Pair::alone(port, id, weight));
+    for change in side.changes() {
+        let (before, now) = side.counts(change.id);
+        let matches = side.matches(change.id);
+        let weight = alone.shown(now, matches > 0)
+            - alone.shown(before, matches - change.matches_delta > 0);
+        pairs.extend(Pair::alone(port, change.id, weight));
     }
 }

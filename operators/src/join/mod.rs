@@ -135,7 +135,8 @@ impl Join {
             match spec.only_grows[port] && !counts_matches && expiry.is_none() {
                 true => Ok(Side::Log(Log::new(schema.clone(), port))),
                 false => {
-                    Bag::new(schema.clone(), port, forgetting(&spec, port, expiry)).map(Side::Bag)
+                    let forgetting = forgetting(&spec, port, expiry);
+                    Bag::new(schema.clone(), port, counts_matches, forgetting).map(Side::Bag)
                 }
             }
         };

@@ -76,7 +76,9 @@ impl Join {
             let held = &mut bag.rows[id as usize];
             self.keys.add_total(slot, port, counts[row] - held.count);
             held.count = counts[row];
-            held.matches = matches[row];
+            if let Some(all) = &mut bag.matches {
+                all[id as usize] = matches[row];
+            }
             bag.journal.restored(id);
             ids.push(id);
         }
@@ -88,15 +90,17 @@ impl Join {
 
     fn restore_deletes(&mut self, port: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
         let rows = self.input_columns(port, batch, 1)?;
+        let slots = self.index.find(&self.key_columns(port, &rows), rows.num_rows())?;
         let Side::Bag(bag) = &mut self.sides[port] else {
             let message = "rows were deleted from what only grows";
             return Err(OperatorError::Data(message.to_owned()));
         };
         let encoded = bag.codec.encode(rows.columns())?;
-        for row in 0..rows.num_rows() {
-            if let Some(id) = bag.find(encoded.get(row)) {
+        for (row, slot) in slots.into_iter().enumerate() {
+            let Some(slot) = slot else { continue };
+            if let Ok(id) = bag.find(encoded.get(row), slot, &self.keys) {
                 let held = &bag.rows[id as usize];
-                self.keys.add_total(held.slot, port, -held.count);
+                self.keys.add_total(slot, port, -held.count);
                 bag.remove(id, &mut self.keys, &self.index);
             }
         }
@@ -166,7 +170,7 @@ fn upserts(bag: &Bag, index: &KeyIndex, ids: &[u32]) -> Result<RecordBatch, Oper
         fields.push(Arc::new(Field::new(name, DataType::Int64, false)));
     }
     columns.push(Arc::new(Int64Array::from_iter_values(held().map(|r| r.count))));
-    columns.push(Arc::new(Int64Array::from_iter_values(held().map(|r| r.matches))));
+    columns.push(Arc::new(Int64Array::from_iter_values(ids.iter().map(|&id| bag.matches(id)))));
     if let Some(expiry) = bag.expiry() {
         let (field, column) = expiry.column(ids);
         fields.push(Arc::new(field));
