@@ -49,11 +49,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// For a job whose rows are seen only once a checkpoint stands: epochs that end early are in
-    /// vain, and there are as few as may be.
+    /// For a job whose rows are seen only once a checkpoint stands, of which there is one at each
+    /// `interval`: epochs that end early are in vain, and there are as few as may be. What is left
+    /// to be computed when a checkpoint cuts is that of the last epoch, so there are some.
     #[must_use]
-    pub fn unhurried(self) -> Self {
-        Limits { epoch_min: self.epoch_min.max(self.epoch_interval), ..self }
+    pub fn unhurried(self, interval: Option<Duration>) -> Self {
+        let part = interval.map_or(EPOCH_BEHIND, |interval| (interval / 4).min(EPOCH_BEHIND));
+        let epoch_interval = self.epoch_interval.max(part);
+        Limits { epoch_interval, epoch_min: self.epoch_min.max(epoch_interval), ..self }
     }
 
     /// How long a worker that found few rows lets more gather before it reads again: what reading
@@ -191,7 +194,6 @@ impl Coordinator {
         let Ok(mut opened) = self.opened.try_lock() else { return published };
         let published = self.published.load(Ordering::Acquire);
         let due = self.due(opened.cut_at);
-        let is_last = matches!(due, Some(Some(_)));
         retire(&mut opened.in_flight, frontier);
         let under_way = opened.in_flight.len();
         let is_behind = under_way > EPOCHS_BEHIND && due.is_none();
@@ -202,7 +204,8 @@ impl Coordinator {
             (_, true) => epoch_interval.min(epoch_min),
             _ => epoch_interval,
         };
-        let is_over = self.rows_left() == 0 || is_last || opened.at.elapsed() >= lasts;
+        // Nobody waits for the end of an epoch that a checkpoint waits for.
+        let is_over = self.rows_left() == 0 || due.is_some() || opened.at.elapsed() >= lasts;
         if !is_over || under_way >= self.limits.epochs_in_flight_max {
             return published;
         }
@@ -444,11 +447,26 @@ mod tests {
     #[test]
     fn what_nobody_sees_sooner_is_not_computed_sooner() {
         let limits = Limits::default();
-        let unhurried = limits.unhurried();
-        assert_eq!(unhurried.epoch_min, limits.epoch_interval);
-        assert!(limits.rest() < unhurried.rest() && unhurried.rest() <= REST_MAX);
-        let waits = Limits { epoch_min: Duration::from_secs(2), ..limits };
-        assert_eq!((waits.unhurried(), waits.rest()), (waits, REST_MAX));
+        for (interval_ms, epoch_ms) in [(10, 10), (100, 25), (1000, 50)] {
+            let unhurried = limits.unhurried(Some(Duration::from_millis(interval_ms)));
+            assert_eq!(unhurried.epoch_interval, Duration::from_millis(epoch_ms));
+            assert_eq!(unhurried.epoch_min, unhurried.epoch_interval);
+            assert!(limits.rest() < unhurried.rest() && unhurried.rest() <= REST_MAX);
+        }
+        let waits = Duration::from_secs(2);
+        let waits = Limits { epoch_interval: waits, epoch_min: waits, ..limits };
+        assert_eq!((waits.unhurried(None), waits.rest()), (waits, REST_MAX));
+    }
+
+    #[test]
+    fn an_epoch_ends_when_a_checkpoint_is_due() {
+        let hour = Duration::from_secs(3600);
+        let limits = Limits { epoch_interval: hour, epoch_min: hour, ..Limits::default() };
+        let plan = CutPlan { interval: Some(Duration::ZERO), last_number: 0 };
+        let coordinator = Coordinator::new(limits, 2, 1, Some(plan));
+        assert_eq!(coordinator.epoch(Some(1), Supply::More), 1, "nothing has happened");
+        coordinator.changed();
+        assert!(coordinator.epoch(Some(1), Supply::More) > 1);
     }
 
     #[test]

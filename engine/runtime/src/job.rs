@@ -211,7 +211,8 @@ impl Attempt<'_> {
         let identity = options.state.as_ref().map(|state| state.identity.as_str());
         let Sinks { sinks, letter_topics } = self.open_sinks(identity)?;
         if !sinks.is_empty() && sinks.values().all(|sink| sink.transaction().is_some()) {
-            limits = limits.unhurried();
+            let interval = options::checkpoints(&plan.options)?.interval;
+            limits = limits.unhurried(interval);
         }
         let mut recovery = self.recover(&sinks, &letter_topics)?;
         let sources = open_sources(plan, self.outside, &recovery.restored)?;
