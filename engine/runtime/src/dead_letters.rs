@@ -5,9 +5,10 @@
 //! fails the job; a disk that refuses is said once as well.
 //!
 //! Letters are part of checkpoints. A letter waits in memory under its epoch until a checkpoint
-//! takes the epoch in ([`DeadLetters::settle`]); only then is it written, and the checkpoint
-//! notes how long each file is. A job that goes on from a checkpoint first cuts its files to
-//! those lengths, so that each letter stands there exactly once.
+//! takes the epoch in ([`DeadLetters::settle`]); only then is it written, and the checkpoint, which
+//! stands no sooner than they are on the disk ([`DeadLetters::sync`]), notes how long each file
+//! is. A job that goes on from a checkpoint first cuts its files to those lengths, so that each
+//! letter stands there exactly once.
 
 use crate::checkpoint::LetterFileState;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -61,6 +62,8 @@ struct Count {
 struct LetterFile {
     out: Option<BufWriter<File>>,
     written: LetterFileState,
+    /// Whether some of it may not be on the disk.
+    is_dirty: bool,
 }
 
 impl DeadLetters {
@@ -86,7 +89,7 @@ impl DeadLetters {
             file.set_len(state.bytes)?;
             let (letters, bytes) = (state.letters as usize, state.bytes as usize);
             kept.counts.insert(name.clone(), Count { letters, bytes, ..Count::default() });
-            files.insert(name, LetterFile { out: None, written: state });
+            files.insert(name, LetterFile { written: state, ..LetterFile::default() });
         }
         Ok(DeadLetters { folder, kept: Mutex::new(kept), files: Mutex::new(files) })
     }
@@ -128,7 +131,8 @@ impl DeadLetters {
         }
     }
 
-    /// Writes all letters of epochs before `before`, and says how long the files are then.
+    /// Writes all letters of epochs before `before`, and says how long the files are then. They
+    /// may not be on the disk yet.
     pub(crate) fn settle(&self, before: Epoch) -> Lengths {
         let due = {
             let mut kept = self.kept();
@@ -144,11 +148,22 @@ impl DeadLetters {
             }
         }
         for (name, file) in &mut *files {
-            if let Some(Err(error)) = file.out.as_mut().map(write_out) {
+            if let Some(Err(error)) = file.out.as_mut().map(BufWriter::flush) {
                 tracing::warn!("dead letters of {name} can't be kept: {error}");
             }
         }
         files.iter().map(|(name, file)| (name.clone(), file.written)).collect()
+    }
+
+    /// Brings to the disk what was written.
+    pub(crate) fn sync(&self) {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        for (name, file) in files.iter_mut().filter(|(_, file)| file.is_dirty) {
+            file.is_dirty = false;
+            if let Some(Err(error)) = file.out.as_ref().map(|out| out.get_ref().sync_data()) {
+                tracing::warn!("dead letters of {name} can't be kept: {error}");
+            }
+        }
     }
 
     /// Whether no letter was kept.
@@ -196,19 +211,12 @@ impl LetterFile {
                 self.out.insert(BufWriter::new(file))
             }
         };
+        self.is_dirty = true;
         out.write_all(line)?;
         self.written.bytes += line.len() as u64;
         self.written.letters += 1;
         Ok(())
     }
-}
-
-fn write_out(out: &mut BufWriter<File>) -> io::Result<()> {
-    if out.buffer().is_empty() {
-        return Ok(());
-    }
-    out.flush()?;
-    out.get_ref().sync_data()
 }
 
 /// The file of a table's letters, or of the `late` ones.

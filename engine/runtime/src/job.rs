@@ -256,6 +256,7 @@ impl Attempt<'_> {
         }
         if !shared.coordinator.has_cuts() {
             shared.dead_letters.settle(u64::MAX);
+            shared.dead_letters.sync();
         }
         Ok(Outcome { exit, has_dead_letters: !shared.dead_letters.is_empty() })
     }

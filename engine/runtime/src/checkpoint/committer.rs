@@ -10,6 +10,7 @@ use super::object::{self, Snapshots};
 use super::outputs::SinkOutputs;
 use super::protocol::{CheckpointError, Outputs as _, Protocol, Recovered};
 use crate::coordinator::Cut;
+use crate::dead_letters::DeadLetters;
 use crate::error::{JobError, panic_message};
 use crate::job::Shared;
 use crate::unique::unique_name;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::thread::ScopedJoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tidemill_connectors::source::{PositionReport, Positions};
 use tidemill_operators::Watermark;
@@ -152,7 +154,7 @@ impl Committer {
         let is_finished = cut.is_end();
         let dead_letters = shared.dead_letters.settle(cut.epoch);
         self.chain.take_merged();
-        let objects = self.upload(number, &assembly.changes)?;
+        let objects = self.bring_out(number, &assembly.changes, &shared.dead_letters)?;
         let bytes = objects.iter().map(|object| object.bytes).sum();
         self.chain.extend(objects);
         let state_bytes = assembly.steps.values().map(|step| step.bytes).sum();
@@ -175,7 +177,7 @@ impl Committer {
         self.protocol.commit(&manifest)?;
         shared.metrics.checkpointed(number, started.elapsed(), bytes);
         shared.coordinator.decide(number);
-        self.protocol.forget_expired();
+        self.protocol.conclude(number)?;
         for (node, report) in &mut self.reports {
             report.report(&assembly.sources[node].positions);
         }
@@ -185,31 +187,33 @@ impl Committer {
         Ok(())
     }
 
-    /// Uploads what each worker has changed, all at once: the first one on this thread, for most
-    /// jobs have few.
-    fn upload(
+    /// Brings out what a checkpoint consists of beside its manifest, all at once, for each part
+    /// waits for a disk or a broker: what each worker has changed, all output, the dead letters.
+    fn bring_out(
         &self,
         number: u64,
         changes: &BTreeMap<usize, Snapshots>,
+        dead_letters: &DeadLetters,
     ) -> Result<Vec<ObjectRef>, CheckpointError> {
         let is_changed = |snapshots: &Snapshots| snapshots.values().any(|s| !s.is_empty());
-        let mut changed = changes.iter().filter(|(_, snapshots)| is_changed(snapshots));
-        let Some(first) = changed.next() else { return Ok(Vec::new()) };
+        let changed = changes.iter().filter(|(_, snapshots)| is_changed(snapshots));
         let (store, nonce) = (self.protocol.store().as_ref(), self.nonce.as_str());
-        let upload = |(worker, snapshots): (&usize, &Snapshots)| -> Result<_, CheckpointError> {
+        let upload = |worker: usize, snapshots: &Snapshots| -> Result<_, CheckpointError> {
             let bytes = object::encode(snapshots)?;
             let name = format!("state/{number:012}-{nonce}-w{worker}");
             store.put(&name, &bytes)?;
             Ok(object_ref(name, &bytes, number, number))
         };
         std::thread::scope(|threads| {
-            let others: Vec<_> =
-                changed.map(|of_worker| threads.spawn(move || upload(of_worker))).collect();
-            let mut objects = vec![upload(first)?];
-            for other in others {
-                objects.push(other.join().unwrap_or_else(|panic| resume_unwind(panic))?);
-            }
-            Ok(objects)
+            threads.spawn(|| dead_letters.sync());
+            let uploads: Vec<_> = changed
+                .map(|(&worker, snapshots)| threads.spawn(move || upload(worker, snapshots)))
+                .collect();
+            self.protocol.flush()?;
+            let join = |upload: ScopedJoinHandle<'_, _>| {
+                upload.join().unwrap_or_else(|panic| resume_unwind(panic))
+            };
+            uploads.into_iter().map(join).collect()
         })
     }
 }

@@ -2,8 +2,8 @@
 //! on from one.
 //!
 //! ```text
-//! commit    state uploaded ─► output flushed ─► manifest n created ─► transaction n committed
-//!           with its marker ─► staged output published ─► n noted as committed ─► old ones deleted
+//! commit    state uploaded, output flushed ─► manifest n created ─► transaction n committed with
+//!           its marker ─► staged output published ─► n noted as committed ─► old ones deleted
 //!
 //! recover   transactions of whoever came before ended, marker read ─► next number fenced
 //!           ─► decide (see `decision`) ─► what was given up is noted ─► the commit of what stands
@@ -310,13 +310,18 @@ impl Protocol {
         Ok(Ok(state))
     }
 
-    /// Takes a checkpoint whose state has been uploaded already. [`Protocol::forget_expired`] is
-    /// to follow.
+    /// Waits until the output of the checkpoint that comes next has arrived outside.
+    pub(crate) fn flush(&self) -> Result<(), CheckpointError> {
+        Ok(self.outputs.flush()?)
+    }
+
+    /// Takes a checkpoint whose state has been uploaded and whose output flushed: afterwards it
+    /// stands, and its output is visible. [`Protocol::conclude`] is to follow, and nobody needs to
+    /// wait for that.
     ///
     /// After an error nobody knows whether it stands: only [`Protocol::recover`] tells.
     pub(crate) fn commit(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
         let number = manifest.number;
-        self.outputs.flush()?;
         let created = self.store.create(&manifest_name(number), &manifest.encode())?;
         if created == Created::Existed || self.is_outrun(number)? {
             return Err(CheckpointError::Zombie { number, place: self.store.describe() });
@@ -329,8 +334,7 @@ impl Protocol {
         slow_down("manifest");
         self.outputs.commit(number)?;
         slow_down("commit");
-        self.outputs.publish(&manifest.sinks)?;
-        Ok(self.note_committed(number)?)
+        Ok(self.outputs.publish(&manifest.sinks)?)
     }
 
     /// Whether there is a later manifest. What stood in our number's place may have been deleted
@@ -348,9 +352,16 @@ impl Protocol {
         Ok(())
     }
 
+    /// Notes that a checkpoint stands, and forgets those that are no longer retained.
+    pub(crate) fn conclude(&mut self, number: u64) -> Result<(), CheckpointError> {
+        self.note_committed(number)?;
+        self.forget_expired();
+        Ok(())
+    }
+
     /// Deletes checkpoints that are no longer retained, and the objects that only they named.
     /// What can't be deleted now is found again at the next start.
-    pub(crate) fn forget_expired(&mut self) {
+    fn forget_expired(&mut self) {
         let found: Vec<Found> = self.known.values().map(|known| known.found).collect();
         for number in decision::expired(&found, self.retained) {
             let Some(known) = self.known.remove(&number) else { continue };

@@ -333,6 +333,13 @@ impl Process {
         Ok(Process { hand, protocol, next, number: last_number, generation })
     }
 
+    /// Takes the checkpoint whose state is uploaded.
+    fn take(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
+        self.protocol.flush()?;
+        self.protocol.commit(manifest)?;
+        self.protocol.conclude(manifest.number)
+    }
+
     /// Copies some numbers and hands over the checkpoint that holds them.
     fn copy(&mut self, count: i64) -> Result<Manifest, Ended> {
         let numbers: Vec<i64> = (self.next..(self.next + count).min(NUMBERS)).collect();
@@ -437,14 +444,13 @@ fn live(
         {
             // A process thought dead goes on, and whatever it does must not matter.
             tally.ghosts += 1;
-            let _ = before.protocol.commit(&manifest).map(|()| before.protocol.forget_expired());
+            let _ = before.take(&manifest);
         }
         if draw(10) {
             *ghost = Some((job, manifest));
             return Err(Ended::Failed);
         }
-        job.protocol.commit(&manifest)?;
-        job.protocol.forget_expired();
+        job.take(&manifest)?;
     }
     Ok(())
 }
