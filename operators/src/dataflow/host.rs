@@ -29,6 +29,10 @@ pub trait Host {
     /// A node applied rows or a watermark.
     fn applied(&self, node: usize, applied: Applied);
 
+    /// Of a node's rows so many were combined with others before the exchange: they are among those
+    /// that [came in](Applied::rows_in) no more.
+    fn combined(&self, node: usize, rows: u64);
+
     /// A node dropped rows of an epoch because they came too late.
     fn late(&self, node: usize, epoch: Epoch, rows: LateRows);
 
