@@ -17,7 +17,7 @@
 //! what was combined or as itself. Rows that the operator has to judge for being late, it gets as
 //! themselves: what was combined is never late, for both go by the same watermark.
 //!
-//! It pays where rows share keys. Where they do not, rows [pass](Gain) as they come.
+//! It pays where rows share keys. Where they do not, rows pass as they come; see `combine/gain.rs`.
 
 mod gain;
 

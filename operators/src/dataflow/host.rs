@@ -29,8 +29,8 @@ pub trait Host {
     /// A node applied rows or a watermark.
     fn applied(&self, node: usize, applied: Applied);
 
-    /// Of a node's rows so many were combined with others before the exchange: they are among those
-    /// that [came in](Applied::rows_in) no more.
+    /// So many of a node's rows were added to other ones before the exchange. They did not reach it,
+    /// so they are not among those that it says [came in](Applied::rows_in).
     fn combined(&self, node: usize, rows: u64);
 
     /// A node dropped rows of an epoch because they came too late.
