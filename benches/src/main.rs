@@ -7,6 +7,7 @@
 //! ```text
 //! cargo run --release -p tidemill-benches -- clickstream    six queries: DuckDB, a plain Rust loop
 //! cargo run --release -p tidemill-benches -- nexmark        Nexmark's queries against Flink's figures
+//! cargo run --release -p tidemill-benches -- skew           aggregates with a hot key, on two workers
 //! cargo run --release -p tidemill-benches -- patterns       MATCH_RECOGNIZE, beside Flink
 //! cargo run --release -p tidemill-benches -- kafka          Kafka to Kafka against a bare consumer
 //! cargo run --release -p tidemill-benches -- latency        an updating count against a bare copy
@@ -32,6 +33,7 @@ mod nexmark;
 mod patterns;
 mod process;
 mod recovery;
+mod skew;
 
 use clap::{Parser, Subcommand};
 
@@ -52,6 +54,8 @@ enum Suite {
     Clickstream(clickstream::Arguments),
     /// Nexmark's queries, from JSON and from the built-in source
     Nexmark(nexmark::Arguments),
+    /// Aggregates with a hot key, combined before the exchange and not
+    Skew(skew::Arguments),
     /// Patterns of rows, beside Apache Flink
     Patterns(patterns::Arguments),
     /// A tumbling count from topic to topic
@@ -96,6 +100,7 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().suite {
         Suite::Clickstream(arguments) => clickstream::execute(&arguments),
         Suite::Nexmark(arguments) => nexmark::execute(&arguments),
+        Suite::Skew(arguments) => skew::execute(&arguments),
         Suite::Patterns(arguments) => patterns::execute(&arguments),
         Suite::Kafka(arguments) => kafka::execute(&arguments),
         Suite::Latency(arguments) => latency::execute(&arguments),

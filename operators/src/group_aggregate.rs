@@ -15,7 +15,7 @@ use crate::aggregate::AggregateCall;
 use crate::batch::Batch;
 use crate::expiry::{self, Expiry};
 use crate::groups::values::{self, Lead, ValueTables};
-use crate::groups::{GroupLayout, Groups, Read, batch};
+use crate::groups::{GroupLayout, Groups, Intake, batch};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field};
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
@@ -25,6 +25,8 @@ use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use std::sync::Arc;
 
+/// The port of rows; what was combined before the exchange comes in at the one behind it.
+const ROWS: usize = 0;
 /// The table of groups in a snapshot.
 const GROUPS: &str = "groups";
 
@@ -46,7 +48,17 @@ pub struct GroupAggregateSpec {
     pub ttl_ms: Option<i64>,
 }
 
-/// The operator of a [`GroupAggregateSpec`]. See the [module](self).
+impl GroupAggregateSpec {
+    pub(crate) fn layout(&self, input: &Schema) -> Result<GroupLayout, OperatorError> {
+        let GroupAggregateSpec { keys, aggregates, updating, arrival, .. } = self;
+        let layout = GroupLayout::new(keys, aggregates, *updating, *arrival, input)?;
+        Ok(GroupLayout { counts_rows: true, ..layout })
+    }
+}
+
+/// The operator of a [`GroupAggregateSpec`]. Rows come in at its first port; what a
+/// [`Combiner`](crate::combine::Combiner) has made of other rows, at its second one. See the
+/// [module](self).
 pub struct GroupAggregate {
     spec: GroupAggregateSpec,
     layout: GroupLayout,
@@ -68,9 +80,7 @@ impl GroupAggregate {
     /// # Errors
     /// If the specification asks for columns or functions that do not exist.
     pub fn new(spec: GroupAggregateSpec, input: SchemaRef) -> Result<Self, OperatorError> {
-        let GroupAggregateSpec { keys, aggregates, updating, arrival, .. } = &spec;
-        let mut layout = GroupLayout::new(keys, aggregates, *updating, *arrival, &input)?;
-        layout.counts_rows = true;
+        let layout = spec.layout(&input)?;
         let lead = std::iter::once(key_group_field()).chain(layout.saved_key_fields());
         Ok(GroupAggregate {
             lead: lead.collect(),
@@ -90,12 +100,26 @@ impl GroupAggregate {
         self.schema.clone()
     }
 
+    /// What comes in at each port.
+    fn intakes(&self, inputs: Vec<Vec<Batch>>) -> Result<Vec<Intake>, OperatorError> {
+        let (mut intakes, mut ordinal) = (Vec::new(), 0);
+        for (port, batches) in inputs.into_iter().enumerate() {
+            for batch in batches.iter().filter(|batch| !batch.is_empty()) {
+                intakes.push(match port {
+                    ROWS => Intake::Rows(self.layout.read(batch, &mut ordinal)?),
+                    _ => Intake::Partials(self.layout.partials(batch)?),
+                });
+            }
+        }
+        Ok(intakes)
+    }
+
     /// The groups of each batch's rows, and all of them, once each, in order of appearance.
-    fn number(&mut self, reads: &[Read]) -> Result<(Vec<Vec<u32>>, Vec<u32>), OperatorError> {
-        let (mut numbered, mut touched) = (Vec::with_capacity(reads.len()), Vec::new());
-        for read in reads {
+    fn number(&mut self, intakes: &[Intake]) -> Result<(Vec<Vec<u32>>, Vec<u32>), OperatorError> {
+        let (mut numbered, mut touched) = (Vec::with_capacity(intakes.len()), Vec::new());
+        for intake in intakes {
             let mut groups = Vec::new();
-            self.groups.number(&read.keys, read.rows, &mut groups)?;
+            self.groups.number(intake.keys(), intake.rows(), &mut groups)?;
             self.is_touched.resize(self.groups.keys().slots(), false);
             for &group in &groups {
                 if !std::mem::replace(&mut self.is_touched[group as usize], true) {
@@ -202,17 +226,14 @@ impl Operator for GroupAggregate {
         output: &mut Output,
     ) -> Result<(), OperatorError> {
         self.forget_idle(context.now_ms)?;
-        let (mut reads, mut ordinal) = (Vec::new(), 0);
-        for batch in inputs.iter().flatten().filter(|batch| !batch.is_empty()) {
-            reads.push(self.layout.read(batch, &mut ordinal)?);
-        }
-        if reads.is_empty() {
+        let intakes = self.intakes(inputs)?;
+        if intakes.is_empty() {
             return Ok(());
         }
-        let (numbered, touched) = self.number(&reads)?;
+        let (numbered, touched) = self.number(&intakes)?;
         let old = self.shown(&touched)?;
-        for (read, groups) in reads.iter().zip(&numbered) {
-            self.groups.apply(groups, read, context.epoch)?;
+        for (intake, groups) in intakes.iter().zip(&numbered) {
+            self.groups.apply(groups, intake, context.epoch)?;
         }
         if let Some(expiry) = &mut self.expiry {
             touched.iter().for_each(|&group| expiry.used(context.now_ms, group));

@@ -17,7 +17,9 @@ use crate::snapshot::{CHUNK_ROWS, SnapshotScope};
 use crate::time::Epoch;
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions,
+    UInt32Array,
 };
+use arrow::compute::take_arrays;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use std::sync::Arc;
 
@@ -60,7 +62,7 @@ impl GroupLayout {
         })
     }
 
-    fn key_types(&self) -> Vec<DataType> {
+    pub(crate) fn key_types(&self) -> Vec<DataType> {
         self.key_fields.iter().map(|f| f.data_type().clone()).collect()
     }
 
@@ -111,6 +113,12 @@ impl GroupLayout {
             arrival,
         })
     }
+
+    /// The columns of what a [`Combiner`](crate::combine::Combiner) gave: keys, then state.
+    pub(crate) fn partials(&self, batch: &Batch) -> Result<Partials, OperatorError> {
+        let (keys, state) = split(batch.columns().columns(), self.keys.len())?;
+        Ok(Partials { rows: batch.len(), keys: keys.to_vec(), state: state.to_vec() })
+    }
 }
 
 /// The columns of a batch that groups read.
@@ -147,7 +155,7 @@ impl Read {
 
     /// The rows at `rows`, in that order.
     pub(crate) fn take(&self, rows: &[u32]) -> Result<Read, OperatorError> {
-        let indices = arrow::array::UInt32Array::from(rows.to_vec());
+        let indices = UInt32Array::from(rows.to_vec());
         let take = |c: &ArrayRef| arrow::compute::take(c, &indices, None);
         let maybe = |c: &Option<ArrayRef>| c.as_ref().map(take).transpose();
         let filter = |f: &Option<BooleanArray>| match f {
@@ -166,6 +174,71 @@ impl Read {
                 .arrival
                 .as_ref()
                 .map(|a| rows.iter().map(|&r| a.value(r as usize)).collect::<Vec<_>>().into()),
+        })
+    }
+}
+
+/// What other groups held of some rows: their keys, once each, and their
+/// [state](Accumulators::state).
+#[derive(Clone, Debug)]
+pub(crate) struct Partials {
+    pub(crate) rows: usize,
+    pub(crate) keys: Vec<ArrayRef>,
+    pub(crate) state: Vec<ArrayRef>,
+}
+
+impl Partials {
+    /// A run of them.
+    fn slice(&self, start: usize, length: usize) -> Partials {
+        let slice = |columns: &[ArrayRef]| -> Vec<ArrayRef> {
+            columns.iter().map(|column| column.slice(start, length)).collect()
+        };
+        Partials { rows: length, keys: slice(&self.keys), state: slice(&self.state) }
+    }
+
+    /// Those at `rows`, in that order.
+    fn take(&self, rows: &[u32]) -> Result<Partials, OperatorError> {
+        let indices = UInt32Array::from(rows.to_vec());
+        let take = |columns: &[ArrayRef]| take_arrays(columns, &indices, None);
+        Ok(Partials { rows: rows.len(), keys: take(&self.keys)?, state: take(&self.state)? })
+    }
+}
+
+/// What comes into groups.
+#[derive(Clone, Debug)]
+pub(crate) enum Intake {
+    Rows(Read),
+    Partials(Partials),
+}
+
+impl Intake {
+    pub(crate) fn keys(&self) -> &[ArrayRef] {
+        match self {
+            Intake::Rows(read) => &read.keys,
+            Intake::Partials(partials) => &partials.keys,
+        }
+    }
+
+    pub(crate) fn rows(&self) -> usize {
+        match self {
+            Intake::Rows(read) => read.rows,
+            Intake::Partials(partials) => partials.rows,
+        }
+    }
+
+    /// A run of it.
+    pub(crate) fn slice(&self, start: usize, length: usize) -> Intake {
+        match self {
+            Intake::Rows(read) => Intake::Rows(read.slice(start, length)),
+            Intake::Partials(partials) => Intake::Partials(partials.slice(start, length)),
+        }
+    }
+
+    /// What is at `rows`, in that order.
+    pub(crate) fn take(&self, rows: &[u32]) -> Result<Intake, OperatorError> {
+        Ok(match self {
+            Intake::Rows(read) => Intake::Rows(read.take(rows)?),
+            Intake::Partials(partials) => Intake::Partials(partials.take(rows)?),
         })
     }
 }
@@ -210,22 +283,25 @@ impl Groups {
         Ok(())
     }
 
-    /// Applies rows whose groups have been asked for.
+    /// Applies what comes, whose groups have been asked for.
     pub(crate) fn apply(
         &mut self,
         groups: &[u32],
-        rows: &Read,
+        intake: &Intake,
         epoch: Epoch,
     ) -> Result<(), OperatorError> {
         self.touch(groups);
-        self.accumulators.update(groups, rows, epoch)
+        match intake {
+            Intake::Rows(read) => self.accumulators.update(groups, read, epoch),
+            Intake::Partials(partials) => self.accumulators.merge(groups, &partials.state),
+        }
     }
 
-    /// Applies rows.
-    pub(crate) fn update(&mut self, rows: &Read, epoch: Epoch) -> Result<(), OperatorError> {
+    /// Applies what comes.
+    pub(crate) fn update(&mut self, intake: &Intake, epoch: Epoch) -> Result<(), OperatorError> {
         let mut groups = std::mem::take(&mut self.scratch);
-        self.number(&rows.keys, rows.rows, &mut groups)?;
-        self.apply(&groups, rows, epoch)?;
+        self.number(intake.keys(), intake.rows(), &mut groups)?;
+        self.apply(&groups, intake, epoch)?;
         self.scratch = groups;
         Ok(())
     }

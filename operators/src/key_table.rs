@@ -265,6 +265,17 @@ impl KeyTable {
         }
     }
 
+    /// Forgets all keys; numbers begin with zero again. What was allocated stays.
+    pub(crate) fn clear(&mut self) {
+        self.index.clear();
+        self.hashes.clear();
+        self.free.clear();
+        self.store.clear();
+        if let Some(owners) = &mut self.owners {
+            owners.clear();
+        }
+    }
+
     /// All live groups, ascending.
     pub fn groups(&self) -> Vec<u32> {
         if self.index.len() == self.slots() {
@@ -423,6 +434,21 @@ impl Store {
     fn forget(&mut self, group: u32) {
         if let Store::Bytes(bytes) = self {
             bytes.forget(group);
+        }
+    }
+
+    fn clear(&mut self) {
+        match self {
+            Store::Unit => {}
+            Store::Int(ints) => {
+                ints.values.clear();
+                ints.is_null.clear();
+            }
+            Store::Bytes(bytes) => {
+                bytes.arena.clear();
+                bytes.spans.clear();
+                bytes.dead = 0;
+            }
         }
     }
 

@@ -1,8 +1,9 @@
 //! For tests: random rows, what SQL says of them computed the slow way, and a few workers that
 //! checkpoint and restart.
 
-use crate::aggregate::{AggregateCall, AggregateFunction};
+use crate::aggregate::{AggregateCall, AggregateFunction, Retraction};
 use crate::batch::Batch;
+use crate::combine::Combiner;
 use crate::key::{KeyGroup, hash_keys};
 use crate::operator::{EpochContext, LateRows, Operator, OperatorError, Output};
 use crate::snapshot::{Link, Snapshot, SnapshotScope, merge};
@@ -87,7 +88,8 @@ pub(crate) fn batches(rows: &[(Fact, i64)], length: usize) -> Vec<Batch> {
     rows.chunks(length.max(1)).map(batch).collect()
 }
 
-fn text(n: u8) -> String {
+/// The text of a number.
+pub(crate) fn text(n: u8) -> String {
     "x".repeat(usize::from(n) + 1) // an empty string would look like NULL
 }
 
@@ -220,10 +222,17 @@ fn result(call: &AggregateCall, rows: &[(Fact, i64)]) -> String {
     }
 }
 
-/// The result row of a group: its key, and its aggregates.
-pub(crate) fn row(key: Option<u8>, rows: &[(Fact, i64)]) -> Vec<String> {
+/// Some of those that may be computed in parts, perhaps none.
+pub(crate) fn calls_of_parts(retraction: Retraction) -> impl Strategy<Value = Vec<AggregateCall>> {
+    let all: Vec<_> = calls().into_iter().filter(|call| call.is_of_parts(retraction)).collect();
+    let most = all.len();
+    prop::sample::subsequence(all, 0..=most)
+}
+
+/// The result row of a group: its key, and these aggregates.
+pub(crate) fn row(calls: &[AggregateCall], key: Option<u8>, rows: &[(Fact, i64)]) -> Vec<String> {
     let key = key.map(|k| k.to_string()).unwrap_or_default();
-    [key].into_iter().chain(calls().iter().map(|call| result(call, rows))).collect()
+    [key].into_iter().chain(calls.iter().map(|call| result(call, rows))).collect()
 }
 
 /// The rows of batches as text, with their weights.
@@ -239,12 +248,17 @@ pub(crate) fn shown(batches: &[Batch]) -> Vec<(Vec<String>, i64)> {
     rows
 }
 
+/// So many workers there are at most, as [`events`] has it.
+const WORKERS_MAX: usize = 4;
+
 /// Some workers that run one operator, each its key groups.
 pub(crate) struct Workers<O> {
     make: Box<dyn Fn() -> O>,
     /// Key columns, by port.
     keys: Vec<Vec<usize>>,
     operators: Vec<O>,
+    /// What combines rows before they are exchanged, by the worker that reads them.
+    combiners: Vec<Combiner>,
     /// What a restart reads: the snapshots of all workers, the oldest first.
     chain: Vec<Snapshot>,
     epoch: Epoch,
@@ -254,8 +268,22 @@ pub(crate) struct Workers<O> {
 impl<O: Operator> Workers<O> {
     /// One worker, with an operator without state.
     pub(crate) fn new(keys: Vec<Vec<usize>>, make: impl Fn() -> O + 'static) -> Self {
-        let (operators, watermark) = (vec![make()], Watermark::MIN);
-        Workers { make: Box::new(make), keys, operators, chain: Vec::new(), epoch: 0, watermark }
+        Workers {
+            operators: vec![make()],
+            make: Box::new(make),
+            keys,
+            combiners: Vec::new(),
+            chain: Vec::new(),
+            epoch: 0,
+            watermark: Watermark::MIN,
+        }
+    }
+
+    /// The same with combiners in front of the exchange; see [`Workers::step_combining`].
+    pub(crate) fn combining(mut self, combiner: impl Fn() -> Combiner) -> Self {
+        self.combiners = (0..WORKERS_MAX).map(|_| combiner()).collect();
+        self.keys.push(self.combiners[0].keys());
+        self
     }
 
     pub(crate) fn watermark(&self) -> Watermark {
@@ -272,6 +300,11 @@ impl<O: Operator> Workers<O> {
         batches: &[Batch],
         watermark: Watermark,
     ) -> Result<Output, OperatorError> {
+        let context = self.next_epoch(watermark);
+        self.apply(&[batches.to_vec()], &context)
+    }
+
+    fn next_epoch(&mut self, watermark: Watermark) -> EpochContext {
         let context = EpochContext {
             epoch: self.epoch,
             now_ms: 0,
@@ -279,7 +312,31 @@ impl<O: Operator> Workers<O> {
             watermark_after: self.watermark.max(watermark),
         };
         (self.epoch, self.watermark) = (self.epoch + 1, context.watermark_after);
-        self.apply(&[batches.to_vec()], &context)
+        context
+    }
+
+    /// The same, where each worker has read some of the batches and those of `is_combined` leave it
+    /// combined. One batch after the other stands for the workers and for that, again and again.
+    pub(crate) fn step_combining(
+        &mut self,
+        batches: &[Batch],
+        watermark: Watermark,
+        is_combined: &[bool],
+    ) -> Result<Output, OperatorError> {
+        let combines = |n: usize| is_combined.get(n % is_combined.len().max(1)) == Some(&true);
+        let (mut rows, mut partials) = (Vec::new(), Vec::new());
+        let readers = self.operators.len();
+        for (reader, combiner) in self.combiners.iter_mut().take(readers).enumerate() {
+            let read = batches.iter().enumerate().filter(|(n, _)| n % readers == reader);
+            let (taken, passed): (Vec<_>, Vec<_>) = read.partition(|&(n, _)| combines(n));
+            let taken: Vec<Batch> = taken.into_iter().map(|(_, batch)| batch.clone()).collect();
+            let combined = combiner.combine(&taken, self.watermark, self.epoch)?;
+            rows.extend(passed.into_iter().map(|(_, batch)| batch.clone()));
+            rows.extend(combined.rows);
+            partials.extend(combined.partials);
+        }
+        let context = self.next_epoch(watermark);
+        self.apply(&[rows, partials], &context)
     }
 
     /// Applies an epoch, each row on the worker that owns its key.
@@ -418,7 +475,7 @@ pub(crate) fn events() -> impl Strategy<Value = Event> {
     let link = prop_oneof![Just(Link::Base), Just(Link::Delta)];
     let merge = (place(), place(), link).prop_map(|(from, to, link)| Merge { from, to, link });
     let merges = prop::collection::vec(merge, 0..3);
-    let restart = (scope(), merges.clone(), 1usize..4);
+    let restart = (scope(), merges.clone(), 1..=WORKERS_MAX);
     prop_oneof![
         2 => Just(Event::Nothing),
         2 => (scope(), merges).prop_map(|(scope, merges)| Event::Checkpoint(scope, merges)),

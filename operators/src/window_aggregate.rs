@@ -10,6 +10,7 @@
 //! it, and windows show in the order of their ends. A row counts in those of its windows that are
 //! open, and leaves as late if one is not; nothing else is ever dropped.
 
+pub(crate) mod cut;
 mod panes;
 mod sessions;
 
@@ -47,7 +48,16 @@ pub struct WindowAggregateSpec {
     pub arrival: Option<usize>,
 }
 
-/// The operator of a [`WindowAggregateSpec`]. See the [module](self).
+impl WindowAggregateSpec {
+    pub(crate) fn layout(&self, input: &Schema) -> Result<GroupLayout, OperatorError> {
+        let WindowAggregateSpec { keys, aggregates, updating, arrival, .. } = self;
+        GroupLayout::new(keys, aggregates, *updating, *arrival, input)
+    }
+}
+
+/// The operator of a [`WindowAggregateSpec`]. Rows come in at its first port; what a
+/// [`Combiner`](crate::combine::Combiner) has made of other rows, at its second one. See the
+/// [module](self).
 pub struct WindowAggregate {
     state: State,
     schema: SchemaRef,
@@ -64,8 +74,7 @@ impl WindowAggregate {
     /// # Errors
     /// If the specification asks for columns, functions or windows that do not exist.
     pub fn new(spec: WindowAggregateSpec, input: SchemaRef) -> Result<Self, OperatorError> {
-        let WindowAggregateSpec { keys, aggregates, updating, arrival, .. } = &spec;
-        let layout = GroupLayout::new(keys, aggregates, *updating, *arrival, &input)?;
+        let layout = spec.layout(&input)?;
         let mut fields = layout.result_fields();
         fields.extend(window::window_fields(spec.zone));
         let state = match spec.window {
@@ -90,11 +99,21 @@ impl Operator for WindowAggregate {
         context: &EpochContext,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let batches = inputs.into_iter().flatten().filter(|batch| !batch.is_empty()).collect();
+        let mut ports = inputs.into_iter().map(|batches| {
+            batches.into_iter().filter(|batch| !batch.is_empty()).collect::<Vec<Batch>>()
+        });
+        let rows = ports.next().unwrap_or_default();
+        let partials = ports.next().unwrap_or_default();
         let mut results = Results::new(self.schema.clone());
         match &mut self.state {
-            State::Panes(panes) => panes.apply(batches, context, &mut results, output)?,
-            State::Sessions(sessions) => sessions.apply(batches, context, &mut results, output)?,
+            State::Panes(panes) => {
+                let batches = (rows, partials);
+                panes.apply(batches, context, &mut results, output)?;
+            }
+            State::Sessions(sessions) => {
+                debug_assert!(partials.is_empty(), "sessions are not combined");
+                sessions.apply(rows, context, &mut results, output)?;
+            }
         }
         output.rows.extend(results.finish()?);
         Ok(())

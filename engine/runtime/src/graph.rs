@@ -17,8 +17,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tidemill_connectors::LookupTable;
 use tidemill_connectors::source::Reader;
+use tidemill_operators::combine::Combiner;
 use tidemill_operators::dataflow::{
-    Applied, Graph, Host, Input, News, Probe, Report, ReportInput, Rows, StateCut, Upstream, Worker,
+    Applied, Combining, Graph, Host, Input, Lateness, News, Probe, Report, ReportInput, Rows,
+    StateCut, Upstream, Worker,
 };
 use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
@@ -37,6 +39,7 @@ use tidemill_operators::unnest::Unnest;
 use tidemill_operators::window_aggregate::WindowAggregate;
 use tidemill_operators::window_join::WindowJoin;
 use tidemill_operators::{Batch, Epoch, Operator, OperatorError, Watermark};
+use tidemill_sql::Phases;
 use tidemill_sql::plan::{Node, NodeId, NodeKind, Plan};
 
 /// A worker's dataflow and the hands on its ends.
@@ -106,6 +109,8 @@ struct Parts<'a> {
     letter_topics: BTreeMap<NodeId, GatedWriter>,
     maps: BTreeMap<NodeId, Map>,
     operators: BTreeMap<NodeId, (Box<dyn Operator>, Watermark)>,
+    /// In front of some of these.
+    combiners: BTreeMap<NodeId, Combining>,
     sources: Vec<SourceDriver>,
     values: Vec<ValuesDriver>,
     sinks: Vec<Rc<RefCell<SinkDriver>>>,
@@ -121,6 +126,7 @@ impl<'a> Parts<'a> {
             letter_topics: BTreeMap::new(),
             maps: BTreeMap::new(),
             operators: BTreeMap::new(),
+            combiners: BTreeMap::new(),
             sources: Vec::new(),
             values: Vec::new(),
             sinks: Vec::new(),
@@ -145,6 +151,13 @@ impl<'a> Parts<'a> {
                 restoring.map_err(failed)?;
                 let watermark = restored.watermark(node.operator_id);
                 parts.operators.insert(id, (operator, watermark));
+                // A worker alone exchanges nothing.
+                if shared.workers > 1
+                    && let Some(combining) =
+                        combining(&shared.plan, node, watermark).map_err(failed)?
+                {
+                    parts.combiners.insert(id, combining);
+                }
             }
         }
         Ok(parts)
@@ -222,9 +235,18 @@ impl<'a> Parts<'a> {
             | NodeKind::TimeFilter(_)
             | NodeKind::Normalize(_) => {
                 let operator = self.operators.remove(&id).expect("made before");
-                let ports = inputs.into_iter().enumerate();
-                let inputs = ports.map(|(port, rows)| exchanged(graph, node, port, rows));
-                Some(graph.operator(id, name, inputs.collect(), &node.sources, operator))
+                let inputs = match self.combiners.remove(&id) {
+                    Some(combining) => {
+                        let rows = inputs.pop().expect("an aggregate has an input");
+                        let keys = node.kind.exchange(0).expect("an aggregate has keys");
+                        graph.combined(id, name, rows, keys, combining)
+                    }
+                    None => {
+                        let ports = inputs.into_iter().enumerate();
+                        ports.map(|(port, rows)| exchanged(graph, node, port, rows)).collect()
+                    }
+                };
+                Some(graph.operator(id, name, inputs, &node.sources, operator))
             }
         }
     }
@@ -286,6 +308,35 @@ fn operator(
     }))
 }
 
+/// What combines the rows of an aggregate before the exchange, if anything does; `watermark` is what
+/// it was when the job is resumed.
+fn combining(
+    plan: &Plan,
+    node: &Node,
+    watermark: Watermark,
+) -> Result<Option<Combining>, OperatorError> {
+    let Some(Phases::Two(when)) = plan.phases(node) else { return Ok(None) };
+    let input = &plan.nodes[node.inputs[0]].schema;
+    let (combiner, lateness) = match &node.kind {
+        NodeKind::GroupAggregate(spec) => {
+            (Combiner::of_groups(spec, input, when)?, Lateness::Never)
+        }
+        NodeKind::WindowAggregate(spec) => {
+            let lateness = match node.by_processing_time {
+                true => Lateness::Never,
+                false => Lateness::By {
+                    sources: node.sources.clone(),
+                    watermark,
+                    delay_ms: node.delay_ms,
+                },
+            };
+            (Combiner::of_windows(spec, input, when)?, lateness)
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Combining { combiner, lateness }))
+}
+
 /// What a worker's dataflow tells is counted, and failures poison the job.
 struct WorkerHost {
     shared: Arc<Shared>,
@@ -315,6 +366,12 @@ impl Host for WorkerHost {
             self.shared.coordinator.changed();
         }
         metrics.set_state_bytes(self.worker, applied.state_bytes);
+    }
+
+    fn combined(&self, node: usize, rows: u64) {
+        let metrics = &self.shared.metrics.nodes[node];
+        metrics.rows_in.fetch_add(rows, Ordering::Relaxed);
+        metrics.rows_combined.fetch_add(rows, Ordering::Relaxed);
     }
 
     fn keeps_state(&self, checkpoint: u64) -> bool {

@@ -33,6 +33,8 @@ pub struct NodeMetrics {
     pub rows_out: AtomicU64,
     /// Bytes that a source has read, as columns in memory.
     pub bytes: AtomicU64,
+    /// Of the rows that came in those that were added to another one of their key before the exchange.
+    pub rows_combined: AtomicU64,
     /// Rows dropped because they came too late.
     pub late_rows: AtomicU64,
     /// Records that could not be decoded.
@@ -51,6 +53,7 @@ impl NodeMetrics {
             rows_in: AtomicU64::new(0),
             rows_out: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            rows_combined: AtomicU64::new(0),
             late_rows: AtomicU64::new(0),
             bad_records: AtomicU64::new(0),
             watermark_ms: AtomicI64::new(i64::MIN),

@@ -1,18 +1,21 @@
 //! [`explain`]: a plan as text, sinks at the top, each node once.
 
+use crate::phases::{Because, Phases};
 use crate::plan::{Node, NodeId, NodeKind, Plan};
 use arrow::datatypes::{DataType, Field, Schema};
 use std::fmt::Write;
 use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
-use tidemill_operators::aggregate::AggregateCall;
+use tidemill_operators::aggregate::{AggregateCall, AggregateFunction};
+use tidemill_operators::combine::{Obstacle, When};
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::pattern::{Condition, Pattern, PatternSpec, Preference, Skip, Test};
 use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
 use tidemill_operators::window::WindowKind;
 
 /// The dataflow: operators, what each keeps and whether nothing bounds that, whether it is
-/// append-only or updating, its keys, and the columns that are read.
+/// append-only or updating, its keys, the columns that are read, and of an aggregate whether each
+/// worker's rows are combined before the exchange.
 pub fn explain(plan: &Plan) -> String {
     let mut text = String::new();
     let mut shown = vec![false; plan.nodes.len()];
@@ -37,8 +40,13 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
         Changelog::Upsert => "upsert",
     };
     let clock = if node.by_processing_time { ", by processing time" } else { "" };
+    let phases = plan.phases(node).map(|phases| combined(phases, node)).unwrap_or_default();
     let state = if node.kind.keeps_for_ever() { ", unbounded state" } else { "" };
-    let _ = writeln!(text, "{indent}#{id} {}{clock} [{changelog}{state}]", describe(plan, node));
+    let _ = writeln!(
+        text,
+        "{indent}#{id} {}{clock}{phases} [{changelog}{state}]",
+        describe(plan, node)
+    );
     for &input in &node.inputs {
         write_node(plan, input, depth + 1, shown, text);
     }
@@ -230,6 +238,40 @@ fn calls(calls: &[AggregateCall], name: &dyn Fn(usize) -> String) -> String {
         format!("{:?}({distinct}{argument}){filter}", call.function)
     };
     calls.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether rows are combined before the exchange, and why they are not.
+fn combined(phases: Phases, node: &Node) -> String {
+    let calls = match &node.kind {
+        NodeKind::GroupAggregate(spec) => &spec.aggregates[..],
+        NodeKind::WindowAggregate(spec) => &spec.aggregates[..],
+        _ => &[],
+    };
+    match phases {
+        Phases::Two(When::Always) => "; combined before the exchange".to_owned(),
+        Phases::Two(When::Helpful) => "; combined before the exchange where that helps".to_owned(),
+        Phases::One(Because::Asked) => "; not combined before the exchange, as asked".to_owned(),
+        Phases::One(Because::Of(Obstacle::Sessions)) => {
+            "; not combined before the exchange: sessions need all rows of a key".to_owned()
+        }
+        Phases::One(Because::Of(Obstacle::Call(number))) => {
+            let call = &calls[number];
+            format!("; not combined before the exchange: {:?} {}", call.function, need(call))
+        }
+    }
+}
+
+/// What an aggregate needs that keeps its rows from being combined.
+fn need(call: &AggregateCall) -> &'static str {
+    use AggregateFunction::*;
+    match call.function {
+        Min | Max => "needs all values of rows that may be taken back",
+        First | Last | ListAgg { .. } | ArrayAgg => "needs the order of all rows",
+        ApproxCountDistinct => "is no smaller than the rows",
+        SingleValue => "is of one row",
+        _ if call.distinct => "DISTINCT needs all values",
+        _ => "needs all values",
+    }
 }
 
 fn pattern(spec: &PatternSpec, input: &Schema) -> String {

@@ -13,6 +13,7 @@
 //! | any other | that there is no such option |
 
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
+use crate::phases::{AGG_PHASES, is_strategy};
 use crate::planner::{STATE_TTL, Surprise};
 use datafusion::common::utils::datafusion_strsim::levenshtein;
 use tidemill_formats::parse_duration;
@@ -40,6 +41,7 @@ pub const OPTIONS: &[&str] = &[
     "table.exec.mini-batch.size",
     "table.exec.state.ttl",
     ZONE,
+    AGG_PHASES,
     "tidemill.epoch.interval-ms",
     "tidemill.epoch.max-bytes",
     "tidemill.epoch.max-rows",
@@ -81,12 +83,23 @@ fn check_key(key: &str, at: At) -> Planned<()> {
 
 /// Refuses values of options that the planner itself reads.
 fn check_value(key: &str, value: &str, at: At) -> Planned<()> {
-    if key != STATE_TTL || parse_duration(value).is_some() {
-        return Ok(());
+    let (is_right, message, hint) = match key {
+        STATE_TTL => (
+            parse_duration(value).is_some(),
+            format!("'{value}' is no duration"),
+            "write a number and a unit, such as '36 h' or '7 d'",
+        ),
+        AGG_PHASES => (
+            is_strategy(value),
+            format!("'{value}' is no strategy for aggregates"),
+            "write 'AUTO', 'TWO_PHASE' or 'ONE_PHASE'",
+        ),
+        _ => return Ok(()),
+    };
+    match is_right {
+        true => Ok(()),
+        false => Err(Refusal::new(ErrorKind::BadOption, at, message).hint(hint)),
     }
-    let message = format!("'{value}' is no duration");
-    Err(Refusal::new(ErrorKind::BadOption, at, message)
-        .hint("write a number and a unit, such as '36 h' or '7 d'"))
 }
 
 /// Options of Flink's that job files set, and that have no effect here. Of those with a dot at the end
@@ -267,7 +280,11 @@ mod tests {
             ("table.exec.source.idle-timeot", "did you mean 'table.exec.source.idle-timeout'?"),
             ("table.exec.source.idle-timeout", "has no effect; 'scan.watermark.idle-timeout'"),
             ("table.exec.emit.early-fire.enabled", "has no effect; a window speaks once"),
-            ("table.optimizer.agg-phase-strategy", "has no effect; it is one of Flink's"),
+            (
+                "table.optimizer.agg-phase-stategy",
+                "did you mean 'table.optimizer.agg-phase-strategy'?",
+            ),
+            ("table.optimizer.join-reorder-enabled", "has no effect; it is one of Flink's"),
             ("state.backend.rocksdb.memory.managed", "has no effect; it is one of Flink's"),
             ("my.own", "there is no option 'my.own': it has no effect"),
         ] {

@@ -141,10 +141,67 @@ fn a_window_of_a_table_function_goes_into_the_aggregate() {
     let expected = "\
 #4 Sink out_append (append): insertions [append-only]
   #3 Map select usr AS a, __agg0:COUNT(*) AS n [append-only]
-    #2 Window aggregate tumbling 1 min by (usr): CountRows(*); keeps one partial for each pane and key [append-only]
+    #2 Window aggregate tumbling 1 min by (usr): CountRows(*); keeps one partial for each pane and key; combined before the exchange where that helps [append-only]
       #1 Map where (kind = 'view'); select usr, ts [append-only]
         #0 Source clicks (append): reads usr, kind, ts; watermark (ts - INTERVAL '5' SECOND) [append-only]";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn an_aggregate_says_whether_rows_are_combined_before_the_exchange_and_why_not() {
+    let of = |option: &str, query: &str| {
+        let text = explained(&format!("{option} INSERT INTO out_retract {query}"));
+        let line = text.lines().find(|line| line.contains("before the exchange")).expect(&text);
+        let line = line.split_once("combined before the exchange").expect("it says so");
+        let not = if line.0.ends_with("; not ") { "not" } else { "" };
+        format!("{not}{}", line.1.split_once(" [").expect("it says what changes").0)
+    };
+    let grouped = |calls: &str| format!("SELECT usr, {calls} FROM clicks GROUP BY usr");
+    let set = |value: &str| format!("SET 'table.optimizer.agg-phase-strategy' = '{value}';");
+    for strategy in ["".to_owned(), set("AUTO"), set("auto")] {
+        assert_eq!(of(&strategy, &grouped("COUNT(*)")), " where that helps");
+    }
+    assert_eq!(of(&set("TWO_PHASE"), &grouped("COUNT(*)")), "");
+    assert_eq!(of(&set("ONE_PHASE"), &grouped("COUNT(*)")), "not, as asked");
+    assert_eq!(of("", "SELECT DISTINCT usr, 1 FROM clicks"), " where that helps");
+    for (calls, expected) in [
+        ("COUNT(DISTINCT kind)", "not: Count DISTINCT needs all values"),
+        ("COUNT(*) + CHAR_LENGTH(LAST_VALUE(kind))", "not: Last needs the order of all rows"),
+        ("APPROX_COUNT_DISTINCT(kind)", "not: ApproxCountDistinct is no smaller than the rows"),
+        ("CHAR_LENGTH(MAX(kind))", " where that helps"),
+    ] {
+        assert_eq!(of(&set("AUTO"), &grouped(calls)), expected, "{calls}");
+        if expected.starts_with("not") {
+            assert_eq!(of(&set("TWO_PHASE"), &grouped(calls)), expected, "{calls}");
+        }
+    }
+    let again = "SELECT MIN(n), MAX(n) FROM (SELECT COUNT(*) AS n FROM clicks GROUP BY usr) AS t";
+    let expected = "not: Min needs all values of rows that may be taken back";
+    assert_eq!(of("", &format!("SELECT 'all', n FROM ({again}) AS t(n, m)")), expected);
+    let sessions =
+        "SELECT usr, COUNT(*) FROM clicks GROUP BY usr, SESSION(ts, INTERVAL '1' MINUTE)";
+    assert_eq!(of("", sessions), "not: sessions need all rows of a key");
+}
+
+#[test]
+fn who_aggregates_first_is_no_part_of_what_a_step_means() {
+    let id = |option: &str| {
+        let text = "INSERT INTO out_retract SELECT usr, COUNT(*) FROM clicks GROUP BY usr";
+        let plan = plan(&format!("{option} {text}"));
+        plan.nodes.iter().map(|node| node.operator_id).collect::<Vec<_>>()
+    };
+    let set = |value: &str| format!("SET 'table.optimizer.agg-phase-strategy' = '{value}';");
+    assert_eq!(id(""), id(&set("TWO_PHASE")));
+    assert_eq!(id(""), id(&set("ONE_PHASE")));
+}
+
+#[test]
+fn a_strategy_for_aggregates_that_there_is_not_is_refused() {
+    let error = session("SET 'table.optimizer.agg-phase-strategy' = 'THREE_PHASE';");
+    let error = error.expect_err("there are two at most");
+    assert_eq!(error.kind, ErrorKind::BadOption);
+    let said = error.to_string();
+    assert!(said.contains("'THREE_PHASE'") && said.contains("'TWO_PHASE'"), "{said}");
 }
 
 #[test]
@@ -519,7 +576,7 @@ fn idle_keys_are_kept_as_long_as_the_session_says() {
     let count = "INSERT INTO out_upsert SELECT usr, COUNT(*) FROM clicks GROUP BY usr;";
     let text = explained(&format!("SET 'table.exec.state.ttl' = '36 h'; {count}"));
     assert!(text.contains("keeps a row for each key until it is idle for 129600s"), "{text}");
-    assert!(explained(count).contains("keeps a row for each key ["), "for ever");
+    assert!(explained(count).contains("keeps a row for each key;"), "for ever");
     let (kind, line, column) = refused("\nSET 'table.exec.state.ttl' = 'a while';");
     assert_eq!((kind, line, column), (ErrorKind::BadOption, 2, 5));
 }
@@ -685,7 +742,7 @@ fn a_time_filter_says_what_it_keeps_and_stands_above_what_does_not_change() {
 #5 Sink out_retract (retract): insertions and retractions [updating]
   #4 Map select usr AS a, __agg1:COUNT(*) AS n [updating]
     #3 Time filter watermark > __agg0:MAX(…) + 7 d; keeps each row until its time has come [updating]
-      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key [updating, unbounded state]
+      #2 Group aggregate by (usr): Max(__arg2), CountRows(*); keeps a row for each key; combined before the exchange where that helps [updating, unbounded state]
         #1 Map where (usr != 'bot'); select usr, ts AS __arg2 [append-only]";
     assert!(text.starts_with(expected), "{text}");
     let having = explained(
@@ -781,11 +838,7 @@ fn windows_of_processing_time_close_by_the_clock() {
          INSERT INTO out_append SELECT kind, COUNT(*) FROM now
          GROUP BY kind, HOP(at, INTERVAL '1' MINUTE, INTERVAL '2' MINUTE)",
     );
-    assert_eq!(
-        text.matches("for each pane and key, by processing time [append-only]").count(),
-        2,
-        "{text}"
-    );
+    assert_eq!(text.matches("for each pane and key, by processing time;").count(), 2, "{text}");
     let (kind, ..) = refused(
         "CREATE VIEW now AS SELECT *, PROCTIME() AS at FROM clicks;
          INSERT INTO out_append SELECT usr, SUM(1) OVER (PARTITION BY usr ORDER BY window_time)

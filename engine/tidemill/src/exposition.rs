@@ -124,6 +124,10 @@ impl Scrape {
         self.steps(to, "tidemill_rows_out", "Rows that went out", |node| {
             (node.role != Role::Sink).then(|| count(node.rows_out.load(Ordering::Relaxed)))
         })?;
+        self.steps(to, "tidemill_rows_combined", "Rows combined before the exchange", |node| {
+            let combined = node.rows_combined.load(Ordering::Relaxed);
+            (combined > 0).then(|| count(combined))
+        })?;
         self.steps(to, "tidemill_source_bytes", "Bytes read, as columns in memory", |node| {
             (node.role == Role::Source).then(|| count(node.bytes.load(Ordering::Relaxed)))
         })?;

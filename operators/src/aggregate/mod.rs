@@ -88,6 +88,28 @@ pub struct AggregateCall {
     pub name: String,
 }
 
+impl AggregateCall {
+    /// Whether what it holds of a group are a few numbers, in whatever order the rows came: then it
+    /// may be computed in parts, each of some of the rows, and little is told of a part.
+    pub fn is_of_parts(&self, retraction: Retraction) -> bool {
+        use AggregateFunction::*;
+        match self.function {
+            CountRows | Count | Sum | Avg | VarPop | VarSamp | StddevPop | StddevSamp => {
+                !self.distinct
+            }
+            // Which value is next best only all of them say.
+            Min | Max => retraction == Retraction::Never,
+            First
+            | Last
+            | ListAgg { .. }
+            | ArrayAgg
+            | Collect
+            | ApproxCountDistinct
+            | SingleValue => false,
+        }
+    }
+}
+
 impl AggregateFunction {
     /// Whether rows can be taken back from it.
     pub fn takes_back(&self) -> bool {

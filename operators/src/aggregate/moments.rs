@@ -138,10 +138,16 @@ struct Shifted {
 }
 
 impl Shifted {
+    /// Whether no value is in it. A count of zero alone doesn't say so: a deletion may come before
+    /// its insertion.
+    #[inline]
+    fn is_empty(&self) -> bool {
+        self.count == 0 && self.sum == 0.0 && self.squares == 0.0
+    }
+
     #[inline]
     fn add(&mut self, value: f64, weight: i64) {
-        // Not merely a count of zero: a deletion may come before its insertion.
-        if self.count == 0 && self.sum == 0.0 && self.squares == 0.0 {
+        if self.is_empty() {
             *self =
                 Shifted { origin: if value.is_finite() { value } else { 0.0 }, ..Self::default() };
         }
@@ -203,7 +209,7 @@ impl Aggregate for Floats {
             let (count, origin) = (counts[i], origins[i]);
             let more = Shifted { count, origin, sum: sums[i], squares: squares[i] };
             let cell = &mut self.cells[group as usize];
-            if cell.count == 0 {
+            if cell.is_empty() {
                 *cell = more;
             } else {
                 let more = more.moved_to(cell.origin);
@@ -267,6 +273,26 @@ mod tests {
         assert_eq!(result(VarSamp, &[0, 0, 2]), Some(1));
         assert_eq!(result(VarSamp, &[7]), None);
         assert_eq!(result(StddevPop, &[0, 10]), Some(5));
+    }
+
+    #[test]
+    fn a_deletion_that_is_merged_before_its_insertion_takes_it_out() {
+        let function = AggregateFunction::VarPop;
+        let floats = || Floats {
+            cells: vec![Shifted::default()],
+            function: function.clone(),
+            output: DataType::Float64,
+        };
+        let of = |rows: &[(f64, i64)]| {
+            let mut floats = floats();
+            rows.iter().for_each(|&(value, weight)| floats.cells[0].add(value, weight));
+            floats.state(&[0]).unwrap()
+        };
+        let mut whole = floats();
+        for part in [of(&[(3.0, 1), (5.0, -1)]), of(&[(5.0, 1), (7.0, 1)])] {
+            whole.merge(&[0], &part).unwrap();
+        }
+        assert_eq!(whole.result(whole.cells[0]), Some(4.0));
     }
 
     #[test]

@@ -62,30 +62,53 @@ pub(super) type Logic = Box<dyn FnMut(Complete) -> Result<Outcome, Failed>>;
 /// An epoch that waits is looked at again after this time.
 const WAIT: Duration = Duration::from_millis(1);
 
-struct Pending {
-    answer: Capability<Epoch>,
-    inputs: Vec<Vec<Batch>>,
-    tick: Option<Tick>,
+pub(super) struct Pending {
+    /// One for each output.
+    pub answers: Vec<Capability<Epoch>>,
+    pub inputs: Vec<Vec<Batch>>,
+    pub tick: Option<Tick>,
 }
 
-#[derive(Default)]
-struct Stash {
+impl Pending {
+    pub fn epoch(&self) -> Epoch {
+        *self.answers.first().expect("there is an output").time()
+    }
+}
+
+/// Epochs that are not complete, or could not be answered.
+pub(super) struct Stash {
     ports: usize,
+    outputs: usize,
     epochs: BTreeMap<Epoch, Pending>,
 }
 
 impl Stash {
-    fn epoch(&mut self, capability: &InputCapability<Epoch>) -> &mut Pending {
-        let ports = self.ports;
+    pub fn new(ports: usize, outputs: usize) -> Self {
+        Stash { ports, outputs, epochs: BTreeMap::new() }
+    }
+
+    pub fn epoch(&mut self, capability: &InputCapability<Epoch>) -> &mut Pending {
+        let (ports, outputs) = (self.ports, self.outputs);
         let epoch = *capability.least().expect("every message has a stamp");
+        let answer = |output| capability.retain_least(output).expect("every message has a stamp");
         self.epochs.entry(epoch).or_insert_with(|| Pending {
-            answer: capability.retain_least(0).expect("every message has a stamp"),
+            answers: (0..outputs).map(answer).collect(),
             inputs: vec![Vec::new(); ports],
             tick: None,
         })
     }
 
-    fn pop_complete(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> Option<Pending> {
+    /// The first epoch there is.
+    pub fn first(&self) -> Option<Epoch> {
+        self.epochs.keys().next().copied()
+    }
+
+    /// Takes an epoch back that could not be answered.
+    pub fn put_back(&mut self, pending: Pending) {
+        self.epochs.insert(pending.epoch(), pending);
+    }
+
+    pub fn pop_complete(&mut self, frontiers: &[MutableAntichain<Epoch>]) -> Option<Pending> {
         let entry = self.epochs.first_entry()?;
         let is_open = frontiers.iter().any(|frontier| frontier.less_equal(entry.key()));
         (!is_open).then(|| entry.remove())
@@ -104,7 +127,7 @@ pub(super) fn build<'scope>(
     mut logic: Logic,
 ) -> Rows<'scope> {
     let mut builder = OperatorBuilder::new(name, scope);
-    let mut stash = Stash { ports: inputs.len(), epochs: BTreeMap::new() };
+    let mut stash = Stash::new(inputs.len(), 1);
     let ports = inputs.into_iter().enumerate();
     let mut drains: Vec<Drain> = ports.map(|(port, up)| rows(&mut builder, port, up)).collect();
     drains.push(tick(&mut builder, ticks, wanted));
@@ -121,24 +144,23 @@ pub(super) fn build<'scope>(
             drains.iter_mut().for_each(|drain| drain(&mut stash));
             let mut output = output.activate();
             while let Some(pending) = stash.pop_complete(frontiers) {
-                let Pending { answer, inputs, tick } = pending;
-                match logic(Complete { epoch: *answer.time(), inputs, tick }) {
-                    Ok(Outcome::Waits(Complete { epoch, inputs, tick })) => {
-                        stash.epochs.insert(epoch, Pending { answer, inputs, tick });
+                let epoch = pending.epoch();
+                let Pending { answers, inputs, tick } = pending;
+                match logic(Complete { epoch, inputs, tick }) {
+                    Ok(Outcome::Waits(Complete { inputs, tick, .. })) => {
+                        stash.put_back(Pending { answers, inputs, tick });
                         activator.activate_after(WAIT);
                         return;
                     }
                     Ok(Outcome::Applied(rows)) => {
-                        let mut session = output.session_with_builder(&answer);
+                        let mut session = output.session_with_builder(&answers[0]);
                         for batch in rows {
                             session.give_container(&mut batch.into());
                         }
                     }
                     Err(Failed) => {
                         has_failed = true;
-                        let epoch = *answer.time();
-                        let kept = Pending { answer, inputs: Vec::new(), tick: None };
-                        stash.epochs.insert(epoch, kept);
+                        stash.put_back(Pending { answers, inputs: Vec::new(), tick: None });
                         return;
                     }
                 }

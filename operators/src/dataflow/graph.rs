@@ -80,10 +80,10 @@ impl std::fmt::Debug for Input {
 
 /// A dataflow under construction. All workers must build the same steps in the same order.
 pub struct Graph<'scope> {
-    scope: Scope<'scope, Epoch>,
-    ticks: Ticks<'scope>,
+    pub(super) scope: Scope<'scope, Epoch>,
+    pub(super) ticks: Ticks<'scope>,
     probe: ProbeHandle<Epoch>,
-    host: Rc<dyn Host>,
+    pub(super) host: Rc<dyn Host>,
 }
 
 impl std::fmt::Debug for Graph<'_> {

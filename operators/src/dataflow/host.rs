@@ -29,6 +29,10 @@ pub trait Host {
     /// A node applied rows or a watermark.
     fn applied(&self, node: usize, applied: Applied);
 
+    /// So many of a node's rows were added to other ones before the exchange. They did not reach it,
+    /// so they are not among those that it says [came in](Applied::rows_in).
+    fn combined(&self, node: usize, rows: u64);
+
     /// A node dropped rows of an epoch because they came too late.
     fn late(&self, node: usize, epoch: Epoch, rows: LateRows);
 

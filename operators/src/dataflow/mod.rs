@@ -6,6 +6,9 @@
 //!  Reports ──broadcast──► clock: frontier passed e ──────┘ tick: every source's watermark after e
 //! ```
 //!
+//! In front of the exchange of an aggregate may stand a [`Combiner`](crate::combine::Combiner), which
+//! makes few rows of many.
+//!
 //! A [`Worker`] builds a [`Graph`] once and is then stepped. Rows travel as [`Message`]s stamped
 //! with their ingest epoch. What sources know about event time travels beside them as
 //! [`Report`]s, broadcast once to all workers; the clock of each worker turns them into one tick
@@ -21,6 +24,7 @@
 //! [`Host`], keeps its capabilities, and is never stepped again; see [`Worker::step`].
 
 mod clock;
+mod combine;
 mod epochs;
 mod exchange;
 mod graph;
@@ -33,6 +37,7 @@ mod worker;
 mod tests;
 
 pub use clock::{EventClock, SourceId, SourceTime};
+pub use combine::{Combining, Lateness};
 pub use graph::{Graph, Input, MapStep, Probe, Rows, SinkStep, Upstream};
 pub use host::{Applied, Host, StateCut};
 pub use message::Message;

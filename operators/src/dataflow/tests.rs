@@ -1,6 +1,8 @@
 //! The bridge against a plain computation: any number of workers, the same answer.
 
 use super::*;
+use crate::combine::{Combiner, When};
+use crate::group_aggregate::GroupAggregateSpec;
 use crate::operator::{
     EpochContext, LateRows, Operator, OperatorError, Output, Snapshot, SnapshotScope,
 };
@@ -47,11 +49,15 @@ impl Operator for Count {
             return Err(OperatorError::Data("no further".to_owned()));
         }
         let mut changed = BTreeMap::new();
-        for batch in inputs.iter().flatten() {
-            for &key in batch.column(0).as_primitive::<Int64Type>().values() {
-                let count = self.counts.entry(key).or_default();
-                *count += 1;
-                changed.insert(key, *count);
+        for (port, batches) in inputs.iter().enumerate() {
+            for batch in batches {
+                let column = |column| batch.column(column).as_primitive::<Int64Type>().values();
+                for (row, &key) in column(0).iter().enumerate() {
+                    let count = self.counts.entry(key).or_default();
+                    // Behind a combiner the number of rows stands behind the key.
+                    *count += if port == 0 { 1 } else { column(1)[row] };
+                    changed.insert(key, *count);
+                }
             }
         }
         if context.watermark_after != context.watermark_before {
@@ -97,6 +103,8 @@ impl Host for Flag {
         self.rows_in.set(self.rows_in.get() + applied.rows_in);
     }
 
+    fn combined(&self, _: usize, _: u64) {}
+
     fn late(&self, _: usize, _: u64, _: LateRows) {}
 
     fn keeps_state(&self, _: u64) -> bool {
@@ -137,17 +145,42 @@ impl SinkStep for Collect {
 /// What a worker reads: for each epoch from 1 some batches of keys.
 type Script = Vec<Vec<Vec<i64>>>;
 
+/// How rows are counted.
+#[derive(Clone, Copy, Debug, Default)]
+struct How {
+    /// No further than here.
+    fails_at: Option<u64>,
+    /// Combined before the exchange.
+    combined: Option<When>,
+}
+
+fn ways() -> impl Strategy<Value = How> {
+    let when = prop::sample::select(vec![When::Always, When::Helpful]);
+    prop::option::of(when).prop_map(|combined| How { fails_at: None, combined })
+}
+
+/// A combiner of counts per key.
+fn combining(when: When) -> Combining {
+    let spec = GroupAggregateSpec {
+        keys: vec![0],
+        aggregates: Vec::new(),
+        updating: false,
+        emit_retractions: true,
+        arrival: None,
+        ttl_ms: None,
+    };
+    let combiner = Combiner::of_groups(&spec, &batch(vec![], vec![]).schema(), when).unwrap();
+    let lateness = Lateness::By { sources: vec![0], watermark: Watermark::MIN, delay_ms: 0 };
+    Combining { combiner, lateness }
+}
+
 /// Runs `script[worker]` with a count per key; epoch `e` ends with watermark `e * 10 + worker`.
-fn run(scripts: &[Script], fails_at: Option<u64>) -> (Vec<(u64, i64, i64)>, bool) {
-    run_with_cuts(scripts, fails_at, &Cuts::default())
+fn run(scripts: &[Script], how: How) -> (Vec<(u64, i64, i64)>, bool) {
+    run_with_cuts(scripts, how, &Cuts::default())
 }
 
 /// The same, with checkpoint `e` cutting before each second epoch `e`.
-fn run_with_cuts(
-    scripts: &[Script],
-    fails_at: Option<u64>,
-    cuts: &Cuts,
-) -> (Vec<(u64, i64, i64)>, bool) {
+fn run_with_cuts(scripts: &[Script], how: How, cuts: &Cuts) -> (Vec<(u64, i64, i64)>, bool) {
     let results = Results::default();
     let failed = Arc::new(AtomicBool::new(false));
     let exits = Arc::new(std::sync::Barrier::new(scripts.len()));
@@ -155,7 +188,7 @@ fn run_with_cuts(
         for (index, (seat, script)) in seats(scripts.len()).into_iter().zip(scripts).enumerate() {
             let (results, failed, exits) = (results.clone(), failed.clone(), exits.clone());
             let seen = Seen { results, cuts: cuts.clone(), failed };
-            threads.spawn(move || work(index, seat, script, fails_at, seen, &exits));
+            threads.spawn(move || work(index, seat, script, how, seen, &exits));
         }
     });
     let mut results = results.lock().unwrap().clone();
@@ -174,11 +207,12 @@ fn work(
     index: usize,
     seat: Seat,
     script: &Script,
-    fails_at: Option<u64>,
+    how: How,
     seen: Seen,
     exits: &std::sync::Barrier,
 ) {
     let Seen { results, cuts, failed } = seen;
+    let How { fails_at, combined } = how;
     let mut worker = seat.take();
     let host =
         Rc::new(Flag { failed: failed.clone(), rows_in: Cell::default(), cuts: cuts.clone() });
@@ -187,8 +221,11 @@ fn work(
         let rows = graph.map(1, "pass", rows, Box::new(|batch, _| Ok(batch.clone())));
         let rows = graph.union(vec![rows]);
         let count = Box::new(Count { fails_at, ..Count::default() });
-        let keyed = graph.by_key(rows, &[0]);
-        let counts = graph.operator(2, "count", vec![keyed], &[0], (count, Watermark::MIN));
+        let keyed = match combined {
+            None => vec![graph.by_key(rows, &[0])],
+            Some(when) => graph.combined(2, "count", rows, &[0], combining(when)),
+        };
+        let counts = graph.operator(2, "count", keyed, &[0], (count, Watermark::MIN));
         let collect = Collect { results, written: 0, cuts };
         graph.sink(3, "results", graph.local(counts), Box::new(collect));
         (input, graph.probe())
@@ -259,17 +296,21 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn counts_per_epoch_are_the_oracles_for_any_number_of_workers(scripts in scripts()) {
-        let (results, failed) = run(&scripts, None);
+    fn counts_per_epoch_are_the_oracles_for_any_number_of_workers(
+        scripts in scripts(), how in ways(),
+    ) {
+        let (results, failed) = run(&scripts, how);
         prop_assert!(!failed);
         let counts: Vec<_> = results.iter().copied().filter(|&(_, key, _)| key >= 0).collect();
         prop_assert_eq!(counts, oracle(&scripts));
     }
 
     #[test]
-    fn a_checkpoint_holds_exactly_what_came_before_its_epoch(scripts in scripts()) {
+    fn a_checkpoint_holds_exactly_what_came_before_its_epoch(
+        scripts in scripts(), how in ways(),
+    ) {
         let cuts = Cuts::default();
-        let (results, _) = run_with_cuts(&scripts, None, &cuts);
+        let (results, _) = run_with_cuts(&scripts, how, &cuts);
         let cuts = cuts.lock().unwrap();
         let epochs = scripts.iter().map(Vec::len).max().unwrap_or_default() as u64;
         prop_assert_eq!(cuts.len() as u64, epochs / 2 * 2, "each is seen by operator and sink");
@@ -290,7 +331,7 @@ proptest! {
 #[test]
 fn all_workers_see_the_same_watermarks_in_the_same_epochs() {
     let script: Script = vec![vec![vec![1, 2, 3]], vec![], vec![]];
-    let (results, _) = run(&[script.clone(), script], None);
+    let (results, _) = run(&[script.clone(), script], How::default());
     let watermarks: Vec<_> = results.into_iter().filter(|&(_, key, _)| key == -1).collect();
     let expected = [(1, 10), (1, 10), (2, 20), (2, 20), (3, i64::MAX), (3, i64::MAX)];
     assert_eq!(watermarks, expected.map(|(epoch, watermark)| (epoch, -1, watermark)));
@@ -300,16 +341,19 @@ fn all_workers_see_the_same_watermarks_in_the_same_epochs() {
 fn after_a_failure_no_later_epoch_completes_on_any_worker() {
     let script: Script = vec![vec![vec![1, 2, 3, 4, 5, 6, 7]]; 5];
     for workers in 1..=3 {
-        let scripts = vec![script.clone(); workers];
-        let (results, failed) = run(&scripts, Some(3));
-        assert!(failed);
-        assert!(results.iter().all(|&(epoch, ..)| epoch < 3), "{results:?}");
+        for combined in [None, Some(When::Always), Some(When::Helpful)] {
+            let scripts = vec![script.clone(); workers];
+            let (results, failed) = run(&scripts, How { fails_at: Some(3), combined });
+            assert!(failed);
+            assert!(results.iter().all(|&(epoch, ..)| epoch < 3), "{results:?}");
+        }
     }
 }
 
 #[test]
 fn a_batch_without_rows_passes_through_exchanges() {
-    let (results, _) = run(&[vec![vec![vec![]]], vec![vec![vec![], vec![4]]]], None);
+    let scripts: [Script; 2] = [vec![vec![vec![]]], vec![vec![vec![], vec![4]]]];
+    let (results, _) = run(&scripts, How::default());
     let counts: Vec<_> = results.into_iter().filter(|&(_, key, _)| key >= 0).collect();
     assert_eq!(counts, [(1, 4, 1)]);
 }

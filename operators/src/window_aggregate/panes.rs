@@ -4,88 +4,21 @@
 //! place for that wherever no later window needs the pane as it was: always for cumulating
 //! windows, which then keep one pane however often they fire, and for the last window over it.
 
+use super::cut::{Cut, PaneKey, Part, parts_by_bounds};
 use super::{Results, WindowAggregateSpec, late};
 use crate::batch::Batch;
 use crate::groups::values::{self, Lead, ValueTables};
-use crate::groups::{GroupLayout, Groups, Read, batch};
+use crate::groups::{GroupLayout, Groups, Intake, batch};
 use crate::operator::{EpochContext, OperatorError, Output};
 use crate::snapshot::{self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field};
-use crate::time::Watermark;
-use crate::window::{Slices, WindowKind, Zone, times, zone};
+use crate::time::{Epoch, Watermark};
+use crate::window::{Slices, Zone, zone};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
-use hashbrown::HashMap;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Where a pane stands: its end, then its start. In this order panes fire.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct PaneKey {
-    end: i64,
-    start: i64,
-}
-
-/// How rows find their panes, and panes their windows.
-#[derive(Clone, Copy, Debug)]
-enum Cut {
-    Slices { slices: Slices, time: usize },
-    Attached { start: usize, end: usize },
-}
-
-impl Cut {
-    /// The end of the earliest window over a pane that `watermark` has not closed.
-    fn next_end(self, pane: PaneKey, watermark: Watermark) -> Option<i64> {
-        match self {
-            Cut::Slices { slices, .. } => slices.next_end(pane.start, watermark),
-            Cut::Attached { .. } => (!watermark.closes(pane.end)).then_some(pane.end),
-        }
-    }
-
-    /// Whether `watermark` has closed a window over a pane.
-    fn misses(self, pane: PaneKey, watermark: Watermark) -> bool {
-        match self {
-            Cut::Slices { slices, .. } => slices.misses(pane.start, watermark),
-            Cut::Attached { .. } => watermark.closes(pane.end),
-        }
-    }
-
-    /// Whether the window that ends at `end` is the last one over a pane.
-    fn is_last(self, pane: PaneKey, end: i64) -> bool {
-        match self {
-            Cut::Slices { slices, .. } => slices.last_end(pane.start) <= end,
-            Cut::Attached { .. } => true,
-        }
-    }
-}
-
-/// Rows of a batch that fall into one pane, in order.
-enum Part {
-    All,
-    Some(Vec<u32>),
-}
-
-impl Part {
-    fn read(&self, all: &Read) -> Result<Read, OperatorError> {
-        match self {
-            Part::All => Ok(all.clone()),
-            Part::Some(rows) => match (rows.first(), rows.last()) {
-                (Some(&first), Some(&last)) if (last - first) as usize + 1 == rows.len() => {
-                    Ok(all.slice(first as usize, rows.len()))
-                }
-                _ => all.take(rows),
-            },
-        }
-    }
-
-    fn rows(self, all: usize) -> Vec<u32> {
-        match self {
-            Part::All => (0..all as u32).collect(),
-            Part::Some(rows) => rows,
-        }
-    }
-}
 
 pub(super) struct Panes {
     cut: Cut,
@@ -105,15 +38,8 @@ impl Panes {
         spec: &WindowAggregateSpec,
         layout: GroupLayout,
     ) -> Result<Self, OperatorError> {
-        let cut = match (&spec.window, Slices::of(&spec.window)?) {
-            (_, Some(slices)) => Cut::Slices { slices, time: spec.time },
-            (&WindowKind::Attached { start, end }, None) => Cut::Attached { start, end },
-            (window, None) => {
-                return Err(OperatorError::Data(format!("windows {window:?} have no panes")));
-            }
-        };
         Ok(Panes {
-            cut,
+            cut: Cut::of(spec)?,
             zone: spec.zone,
             value_tables: Groups::new(&layout)?.value_tables(),
             layout,
@@ -125,7 +51,7 @@ impl Panes {
 
     pub(super) fn apply(
         &mut self,
-        batches: Vec<Batch>,
+        (rows, partials): (Vec<Batch>, Vec<Batch>),
         context: &EpochContext,
         results: &mut Results,
         output: &mut Output,
@@ -133,12 +59,12 @@ impl Panes {
         let before = zone::local_watermark(context.watermark_before, self.zone);
         self.fired = self.fired.max(before);
         let mut ordinal = 0;
-        for batch in &batches {
-            let read = self.layout.read(batch, &mut ordinal)?;
+        for batch in &rows {
+            let read = Intake::Rows(self.layout.read(batch, &mut ordinal)?);
             let mut late_rows = Vec::new();
-            for (pane, part) in self.parts(batch)? {
+            for (pane, part) in self.cut.parts(batch, self.zone)? {
                 if self.cut.next_end(pane, before).is_some() {
-                    self.pane(pane)?.update(&part.read(&read)?, context.epoch)?;
+                    self.pane(pane)?.update(&part.of(&read)?, context.epoch)?;
                 }
                 if self.cut.misses(pane, before) {
                     late_rows.extend(part.rows(batch.len()));
@@ -147,7 +73,32 @@ impl Panes {
             late_rows.sort_unstable();
             late(batch, late_rows, context.watermark_before, output)?;
         }
+        for batch in &partials {
+            self.absorb(batch, before, context.epoch)?;
+        }
         self.fire(zone::local_watermark(context.watermark_after, self.zone), results)
+    }
+
+    /// Takes in what was combined of rows none of which is late.
+    fn absorb(
+        &mut self,
+        batch: &Batch,
+        before: Watermark,
+        epoch: Epoch,
+    ) -> Result<(), OperatorError> {
+        let mut partials = self.layout.partials(batch)?;
+        let bounds: Vec<ArrayRef> = partials.state.drain(..BOUNDS).collect();
+        let bound = |bound: usize| bounds[bound].as_primitive::<Int64Type>().values();
+        let partials = Intake::Partials(partials);
+        for (pane, part) in parts_by_bounds(bound(0), bound(1)) {
+            if self.cut.misses(pane, before) {
+                return Err(OperatorError::Data("rows of a closed window were combined".into()));
+            }
+            if self.cut.next_end(pane, before).is_some() {
+                self.pane(pane)?.update(&part.of(&partials)?, epoch)?;
+            }
+        }
+        Ok(())
     }
 
     fn pane(&mut self, key: PaneKey) -> Result<&mut Groups, OperatorError> {
@@ -156,44 +107,6 @@ impl Panes {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(Groups::new(&self.layout)?),
         })
-    }
-
-    /// The panes of a batch's rows, each with its rows.
-    fn parts(&self, batch: &Batch) -> Result<Vec<(PaneKey, Part)>, OperatorError> {
-        match self.cut {
-            Cut::Slices { slices, time } => {
-                let times = zone::to_local(&times(batch.columns(), time)?, self.zone);
-                let key = |time: i64| {
-                    let start = slices.pane(time);
-                    PaneKey { end: start.saturating_add(slices.pane_ms), start }
-                };
-                let (least, greatest) = range(&times);
-                if key(least) == key(greatest) {
-                    return Ok(vec![(key(least), Part::All)]);
-                }
-                let mut current = key(times[0]);
-                Ok(parts(times.iter().map(|&time| {
-                    if time < current.start || time >= current.end {
-                        current = key(time);
-                    }
-                    current
-                })))
-            }
-            Cut::Attached { start, end } => {
-                let starts = times(batch.columns(), start)?;
-                let ends = times(batch.columns(), end)?;
-                let keys = starts.iter().zip(ends.iter());
-                let (first, is_one) = {
-                    let first = (starts[0], ends[0]);
-                    let is_first = |(&start, &end): (&i64, &i64)| (start, end) == first;
-                    (first, keys.clone().all(is_first))
-                };
-                if is_one {
-                    return Ok(vec![(PaneKey { start: first.0, end: first.1 }, Part::All)]);
-                }
-                Ok(parts(keys.map(|(&start, &end)| PaneKey { end, start })))
-            }
-        }
     }
 
     /// Fires every window that `watermark` closes and drops the panes that no window needs.
@@ -349,40 +262,19 @@ fn show(
     Ok(())
 }
 
-/// The least and the greatest of some values.
-fn range(values: &[i64]) -> (i64, i64) {
-    let all = values.iter();
-    all.fold((i64::MAX, i64::MIN), |(least, greatest), &v| (least.min(v), greatest.max(v)))
-}
-
-/// Sorts rows by their panes. Neighbours are mostly of one pane.
-fn parts(keys: impl Iterator<Item = PaneKey>) -> Vec<(PaneKey, Part)> {
-    let mut parts: Vec<(PaneKey, Vec<u32>)> = Vec::new();
-    let mut index: HashMap<PaneKey, usize> = HashMap::new();
-    let mut current = usize::MAX;
-    for (row, key) in keys.enumerate() {
-        if parts.get(current).is_none_or(|(of, _)| *of != key) {
-            current = *index.entry(key).or_insert_with(|| {
-                parts.push((key, Vec::new()));
-                parts.len() - 1
-            });
-        }
-        parts[current].1.push(row as u32);
-    }
-    parts.into_iter().map(|(key, rows)| (key, Part::Some(rows))).collect()
-}
-
 /// Rows of a snapshot's table by the pane that they are of.
 fn parts_of(table: &Option<RecordBatch>) -> Result<Vec<(PaneKey, RecordBatch)>, OperatorError> {
     let Some(table) = table else { return Ok(Vec::new()) };
     let starts = table.column(1).as_primitive::<Int64Type>().values();
     let ends = table.column(2).as_primitive::<Int64Type>().values();
-    let keys = starts.iter().zip(ends).map(|(&start, &end)| PaneKey { end, start });
-    let part = |(key, part): (PaneKey, Part)| {
-        let rows = UInt32Array::from(part.rows(table.num_rows()));
-        Ok((key, take_record_batch(table, &rows)?))
+    if starts.is_empty() {
+        return Ok(Vec::new());
+    }
+    let part = |(key, part): (PaneKey, Part)| match part {
+        Part::All => Ok((key, table.clone())),
+        Part::Some(rows) => Ok((key, take_record_batch(table, &UInt32Array::from(rows))?)),
     };
-    parts(keys).into_iter().map(part).collect()
+    parts_by_bounds(starts, ends).into_iter().map(part).collect()
 }
 
 /// The columns of a snapshot's key.
@@ -399,6 +291,9 @@ fn places(key: PaneKey, groups: &Groups, of: &[u32]) -> Vec<ArrayRef> {
     };
     vec![Arc::new(groups.keys().key_groups(of)), repeat(key.start), repeat(key.end)]
 }
+
+/// How many columns behind the keys say the pane of what was combined.
+const BOUNDS: usize = 2;
 
 /// How many columns [`places`] gives; the keys stand behind them.
 const LEAD: usize = 3;

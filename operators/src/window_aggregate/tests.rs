@@ -1,5 +1,9 @@
 use super::*;
-use crate::oracle::{self, Event, Fact, KEY, TIME, Workers, calls, events, facts, row, shown};
+use crate::aggregate::Retraction;
+use crate::combine::{Combiner, When};
+use crate::oracle::{
+    self, Event, Fact, KEY, TIME, Workers, calls, calls_of_parts, events, facts, row, shown,
+};
 use crate::window::Slices;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -17,8 +21,14 @@ fn spec(window: WindowKind, updating: bool) -> WindowAggregateSpec {
 }
 
 fn workers(spec: WindowAggregateSpec) -> Workers<WindowAggregate> {
-    let keys = vec![spec.keys.clone()];
-    Workers::new(keys, move || WindowAggregate::new(spec.clone(), oracle::schema()).unwrap())
+    let (keys, same) = (vec![spec.keys.clone()], spec.clone());
+    let workers =
+        Workers::new(keys, move || WindowAggregate::new(spec.clone(), oracle::schema()).unwrap());
+    match same.obstacle() {
+        Some(_) => workers,
+        None => workers
+            .combining(|| Combiner::of_windows(&same, &oracle::schema(), When::Always).unwrap()),
+    }
 }
 
 fn at(time: i64) -> String {
@@ -29,8 +39,13 @@ fn at(time: i64) -> String {
 /// A row of the output, and the end of its window.
 type Shown = (i64, Vec<String>);
 
-fn window_row(key: Option<u8>, rows: &[(Fact, i64)], start: i64, end: i64) -> Shown {
-    let mut row = row(key, rows);
+fn window_row(
+    calls: &[AggregateCall],
+    key: Option<u8>,
+    rows: &[(Fact, i64)],
+    (start, end): (i64, i64),
+) -> Shown {
+    let mut row = row(calls, key, rows);
     row.extend([at(start), at(end), at(end - 1)]);
     (end, row)
 }
@@ -48,7 +63,7 @@ struct Oracle {
 }
 
 impl Oracle {
-    fn fire(&mut self, watermark: Watermark) -> Vec<Shown> {
+    fn fire(&mut self, calls: &[AggregateCall], watermark: Watermark) -> Vec<Shown> {
         let mut shown = Vec::new();
         self.windows.retain(|&(end, start, key), rows| {
             let fires = watermark.closes(end);
@@ -58,7 +73,7 @@ impl Oracle {
             rows.sort_by_key(|(arrival, _)| *arrival);
             let rows: Vec<_> = rows.iter().map(|(_, row)| row.clone()).collect();
             if fires && rows.iter().map(|(_, weight)| weight).sum::<i64>() > 0 {
-                shown.push(window_row(key, &rows, start, end));
+                shown.push(window_row(calls, key, &rows, (start, end)));
             }
             !fires
         });
@@ -113,13 +128,15 @@ impl Oracle {
     }
 }
 
-/// An epoch: rows (or deletions of earlier ones), how they are cut into batches, how far the
-/// watermark stays behind the latest row, and what happens after it.
-type Step = (Vec<(Fact, prop::sample::Index, bool)>, usize, i64, Event);
+/// An epoch: rows (or deletions of earlier ones), how they are cut into batches and which of those
+/// are combined before the exchange, how far the watermark stays behind the latest row, and what
+/// happens after it.
+type Step = (Vec<(Fact, prop::sample::Index, bool)>, (usize, Vec<bool>), i64, Event);
 
 fn steps(spread: i64) -> impl Strategy<Value = Vec<Step>> {
     let row = (facts(0..spread), any::<prop::sample::Index>(), any::<bool>());
-    let step = (prop::collection::vec(row, 0..30), 1usize..40, 0..spread, events());
+    let batches = (1usize..40, prop::collection::vec(any::<bool>(), 0..4));
+    let step = (prop::collection::vec(row, 0..30), batches, 0..spread, events());
     prop::collection::vec(step, 1..10)
 }
 
@@ -134,17 +151,14 @@ fn closing(window: &WindowKind, watermark: Watermark) -> Watermark {
 }
 
 /// Runs operator and oracle side by side, time moving on by half the spread each step.
-fn check(
-    window: WindowKind,
-    updating: bool,
-    spread: i64,
-    steps: Vec<Step>,
-) -> Result<(), TestCaseError> {
-    let mut workers = workers(spec(window.clone(), updating));
+fn check(spec: WindowAggregateSpec, spread: i64, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let WindowAggregateSpec { window, updating, aggregates: calls, .. } = spec.clone();
+    let can_combine = spec.obstacle().is_none();
+    let mut workers = workers(spec);
     let slices = Slices::of(&window).unwrap();
     let (mut oracle, mut live) = (Oracle::default(), Vec::<Fact>::new());
     let last = steps.len();
-    for (n, (rows, batch, behind, event)) in steps.into_iter().enumerate() {
+    for (n, (rows, (batch, is_combined), behind, event)) in steps.into_iter().enumerate() {
         let base = n as i64 * spread / 2 - spread;
         let mut changes = Vec::new();
         for (mut fact, which, deletes) in rows {
@@ -171,9 +185,14 @@ fn check(
         let mut late = late;
         late.sort_unstable();
         let after = if n + 1 == last { Watermark::MAX } else { Watermark(base + spread - behind) };
-        let output = workers.step(&oracle::batches(&changes, batch), after).unwrap();
+        let batches = oracle::batches(&changes, batch);
+        let output = match can_combine {
+            true => workers.step_combining(&batches, after, &is_combined),
+            false => workers.step(&batches, after),
+        };
+        let output = output.unwrap();
         prop_assert_eq!(oracle::late_times(&output.late), late);
-        let mut expected = oracle.fire(closing(&window, workers.watermark()));
+        let mut expected = oracle.fire(&calls, closing(&window, workers.watermark()));
         let rows = shown(&output.rows);
         let mut got: Vec<Shown> = Vec::new();
         for (row, weight) in rows {
@@ -216,12 +235,26 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn windows_hold_what_the_definition_says(window in sliced(), steps in steps(24)) {
-        check(window, false, 24, steps)?;
+        check(spec(window, false), 24, steps)?;
     }
 
     #[test]
     fn sessions_hold_what_the_definition_says(gap_ms in 1i64..8, steps in steps(40)) {
-        check(WindowKind::Session { gap_ms }, false, 40, steps)?;
+        check(spec(WindowKind::Session { gap_ms }, false), 40, steps)?;
+    }
+
+    #[test]
+    fn rows_that_were_combined_before_the_exchange_count_as_they_do_themselves(
+        window in sliced(), aggregates in calls_of_parts(Retraction::Never), steps in steps(24),
+    ) {
+        check(WindowAggregateSpec { aggregates, ..spec(window, false) }, 24, steps)?;
+    }
+
+    #[test]
+    fn combined_rows_that_go_again_leave_no_trace(
+        window in sliced(), aggregates in calls_of_parts(Retraction::Possible), steps in steps(24),
+    ) {
+        check(WindowAggregateSpec { aggregates, ..spec(window, true) }, 1000, steps)?;
     }
 }
 
@@ -401,6 +434,6 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
     fn rows_that_go_again_leave_no_trace(window in sliced(), steps in steps(24)) {
-        check(window, true, 1000, steps)?;
+        check(spec(window, true), 1000, steps)?;
     }
 }

@@ -5,6 +5,7 @@
 //! of workers. What was written and not committed is lost then, as it would be outside.
 
 use proptest::prelude::*;
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,6 +21,9 @@ use tidemill_sql::plan::Plan;
 
 /// How long a write takes.
 const WRITE_TIME: Duration = Duration::from_micros(500);
+
+/// Before and behind the exchange, or only behind it: each attempt aggregates in another way.
+const STRATEGIES: [&str; 3] = ["TWO_PHASE", "AUTO", "ONE_PHASE"];
 
 /// The cause of failures that are made.
 const FAILURE: &str = "the fuse has burnt down";
@@ -124,7 +128,7 @@ impl World {
 }
 
 /// Runs a job to its end in `world`, through these failures, with `workers` workers in the last
-/// attempt. Its state is kept in `folder`.
+/// attempt. Its state is kept in `folder`. What may be another at each start, is.
 ///
 /// # Errors
 /// If it fails in another way.
@@ -135,8 +139,12 @@ pub fn run_through(
     world: &World,
 ) -> Result<(Summary, Arc<Metrics>), String> {
     let metrics = Arc::new(Metrics::new(plan, 4));
+    let tries = Cell::new(workers);
     let attempt = |workers: usize, fuse: Option<Fuse>| -> Result<Summary, JobError> {
         world.written().fuse = fuse;
+        let strategy = STRATEGIES[tries.replace(tries.get() + 1) % STRATEGIES.len()];
+        let mut plan = plan.clone();
+        plan.options.insert("table.optimizer.agg-phase-strategy".to_owned(), strategy.to_owned());
         let directory = StateDirectory::open(&folder.join("state"), Start::Resume)?;
         let options = RunOptions {
             workers,
@@ -147,7 +155,7 @@ pub fn run_through(
             console: Arc::new(Silence),
             metrics: metrics.clone(),
         };
-        run(plan, options, world)
+        run(&plan, options, world)
     };
     for (i, &fuse) in failures.iter().enumerate() {
         match attempt(1 + (workers + i) % 4, Some(fuse)) {
