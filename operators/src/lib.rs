@@ -12,6 +12,7 @@
 
 pub mod aggregate;
 pub mod batch;
+pub mod constant_join;
 pub mod dataflow;
 mod expiry;
 pub mod expression;

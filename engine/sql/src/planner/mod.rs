@@ -9,6 +9,7 @@
 pub(crate) mod bind;
 mod canonical;
 mod compile;
+mod constant;
 pub(crate) mod expr;
 mod formula;
 pub(crate) mod functions;

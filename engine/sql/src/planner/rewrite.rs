@@ -274,6 +274,7 @@ impl Rewriting {
 /// without. A condition that says how two inputs of a join belong together is part of the join.
 fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
     match &relation.op {
+        Op::Join { time: JoinTime::Constant, .. } => false,
         Op::Join { left, .. } => {
             let width = left.columns.len();
             conjuncts.iter().all(|conjunct| sides_read(conjunct, width) != [true, true])

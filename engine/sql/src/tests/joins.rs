@@ -1,0 +1,155 @@
+//! What joins become, and what stands below them.
+
+use super::{explained, plan, refused, session};
+use crate::ErrorKind;
+use crate::plan::NodeKind;
+
+const KINDS: &str = "(VALUES ('view', 1), ('buy', 2)) AS k (kind, weight)";
+
+/// The lines of a plan that say `word`, without their numbers and indents.
+fn lines(statements: &str, word: &str) -> Vec<String> {
+    let text = explained(statements);
+    let lines = text.lines().filter(|line| line.contains(word));
+    lines.map(|line| line.trim_start().split_once(' ').expect("a number").1.to_owned()).collect()
+}
+
+/// The only line of a query's plan that is a join.
+fn join(query: &str) -> String {
+    let found = lines(&format!("INSERT INTO out_retract {query}"), "oin ");
+    assert_eq!(found.len(), 1, "{query}: {found:?}");
+    found.into_iter().next().expect("one line")
+}
+
+#[test]
+fn constants_are_broadcast_and_nothing_is_kept() {
+    let by_kind = "Inner on (kind) = (kind)";
+    for (from, join_is) in [
+        ("clicks AS c JOIN KINDS ON c.kind = k.kind", by_kind),
+        ("clicks AS c, KINDS WHERE c.kind = k.kind", by_kind),
+        ("KINDS JOIN clicks AS c ON c.kind = k.kind", by_kind),
+        ("clicks AS c LEFT JOIN KINDS ON c.kind = k.kind", "Left on (kind) = (kind)"),
+        ("KINDS RIGHT JOIN clicks AS c ON c.kind = k.kind", "Left on (kind) = (kind)"),
+        ("clicks CROSS JOIN KINDS", "Inner on () = ()"),
+        ("clicks AS c LEFT JOIN KINDS ON c.kind < k.kind", "Left on () = () and (kind < kind)"),
+        (
+            "clicks AS c JOIN KINDS ON c.kind = k.kind AND c.pos > k.weight",
+            "Inner on (kind) = (kind) and (pos > CAST(weight AS BIGINT))",
+        ),
+        (
+            "clicks WHERE kind IN (SELECT * FROM (VALUES 'view', 'buy') AS k (kind))",
+            "LeftSemi on (kind) = (kind)",
+        ),
+        (
+            "clicks WHERE kind NOT IN (SELECT * FROM (VALUES 'view', NULL) AS k (kind))",
+            "LeftAnti on () = () and ((kind = kind) OR (kind IS NULL OR kind IS NULL))",
+        ),
+    ] {
+        let query = format!("SELECT usr, 1 FROM {}", from.replace("KINDS", KINDS));
+        let keeps = "broadcast, 2 row(s); keeps nothing [append-only]";
+        assert_eq!(join(&query), format!("Constant join {join_is}; {keeps}"), "{query}");
+        let text = explained(&format!("INSERT INTO out_retract {query}"));
+        assert!(!text.contains("Values"), "{text}");
+    }
+}
+
+#[test]
+fn rows_follow_from_the_text_whatever_is_computed_of_it() {
+    let rows = |constants: &str| {
+        let query = format!(
+            "INSERT INTO out_retract SELECT usr, 1 FROM clicks AS c
+             JOIN ({constants}) AS k ON c.kind = k.kind"
+        );
+        let line = lines(&query, "Constant join").pop()?;
+        let rows = line.split("broadcast, ").nth(1)?.split(' ').next()?;
+        rows.parse::<usize>().ok()
+    };
+    let two = "(VALUES 'a', 'b') AS x (kind)";
+    for (constants, count) in [
+        (format!("SELECT * FROM {two}"), Some(2)),
+        (format!("SELECT UPPER(kind) AS kind FROM {two}"), Some(2)),
+        (format!("SELECT * FROM {two} WHERE kind > 'a'"), Some(1)),
+        (format!("SELECT MAX(kind) AS kind FROM {two}"), Some(1)),
+        (format!("SELECT x.kind FROM {two}, (VALUES 1, 2, 3) AS y (n)"), Some(6)),
+        ("SELECT 'a' AS kind UNION ALL SELECT 'b' UNION ALL SELECT 'a'".to_owned(), Some(3)),
+        ("SELECT 'a' AS kind UNION SELECT 'b' UNION SELECT 'a'".to_owned(), Some(2)),
+        ("SELECT CAST(RAND() AS STRING) AS kind".to_owned(), None),
+        ("SELECT CAST(NOW() AS STRING) AS kind".to_owned(), None),
+        ("SELECT kind FROM clicks".to_owned(), None),
+    ] {
+        assert_eq!(rows(&constants), count, "{constants}");
+    }
+    // What is said of a view of them where it is read counts, too.
+    let view = format!(
+        "CREATE VIEW kinds AS SELECT * FROM {KINDS};
+         INSERT INTO out_retract SELECT usr, weight FROM clicks JOIN kinds USING (kind)
+         WHERE weight > 1"
+    );
+    let found = lines(&view, "Constant join");
+    assert!(found[0].contains("broadcast, 1 row(s)"), "{found:?}");
+}
+
+#[test]
+fn a_constant_whose_rows_are_kept_is_an_input_like_any_other() {
+    for (query, join_is) in [
+        ("SELECT usr, 1 FROM clicks AS c RIGHT JOIN KINDS ON c.kind = k.kind", "Join Right"),
+        ("SELECT usr, 1 FROM clicks AS c FULL JOIN KINDS ON c.kind = k.kind", "Join Full"),
+        ("SELECT kind, 1 FROM KINDS WHERE kind NOT IN (SELECT kind FROM clicks)", "Join LeftAnti"),
+    ] {
+        let join = join(&query.replace("KINDS", KINDS));
+        assert!(join.starts_with(join_is), "{join}");
+    }
+}
+
+#[test]
+fn behind_a_constant_join_rows_are_what_they_were() {
+    let weighed = format!("clicks AS c JOIN {KINDS} ON c.kind = k.kind");
+    let windows = explained(&format!(
+        "CREATE VIEW weighed AS SELECT c.kind, ts, weight FROM {weighed};
+         INSERT INTO out_append SELECT kind, COUNT(*) FROM TABLE(TUMBLE(TABLE weighed,
+         DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY kind, window_start, window_end"
+    ));
+    assert!(windows.contains("Window aggregate tumbling 1 min"), "{windows}");
+    let last = explained(&format!(
+        "INSERT INTO out_retract SELECT kind, weight FROM (SELECT c.kind, weight, ROW_NUMBER()
+         OVER (PARTITION BY c.kind ORDER BY ts DESC) AS rn FROM {weighed}) WHERE rn = 1"
+    ));
+    assert!(last.contains("keeps the ranked rows"), "{last}");
+    // An outer join pads and takes nothing back by itself, but its input may.
+    let counts = "(SELECT kind, COUNT(*) AS n FROM clicks GROUP BY kind) AS c";
+    let outer = format!("SELECT c.kind, n FROM {counts} LEFT JOIN {KINDS} ON c.kind = k.kind");
+    let keeps = "broadcast, 2 row(s); keeps nothing [updating]";
+    assert_eq!(join(&outer), format!("Constant join Left on (kind) = (kind); {keeps}"));
+    // What could answer otherwise when a row is taken back has to know the answer.
+    let dice =
+        format!("SELECT c.kind, n FROM {counts} JOIN {KINDS} ON c.kind = k.kind AND RAND() < n");
+    assert!(join(&dice).starts_with("Join Inner"), "{}", join(&dice));
+}
+
+#[test]
+fn constants_of_many_rows_differ_wherever_they_do() {
+    let insert = |middle: &str| {
+        let row = |n: usize| if n == 15 { middle.to_owned() } else { format!("('{n}', {n})") };
+        let rows: Vec<String> = (0..30).map(row).collect();
+        let values = rows.join(", ");
+        format!(
+            "INSERT INTO out_retract SELECT usr, n FROM clicks
+             JOIN (VALUES {values}) AS v (kind, n) USING (kind);"
+        )
+    };
+    let set = |a: &str, b: &str| {
+        let plan = plan(&format!("EXECUTE STATEMENT SET BEGIN {} {} END;", insert(a), insert(b)));
+        plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::ConstantJoin(_))).count()
+    };
+    assert_eq!(set("('x', 1)", "('x', 1)"), 1);
+    assert_eq!(set("('x', 1)", "('y', 1)"), 2);
+}
+
+#[test]
+fn a_constant_that_can_not_be_computed_is_refused_at_its_place() {
+    let query =
+        "INSERT INTO out_retract SELECT usr, 1 FROM clicks\nJOIN (SELECT CAST(x AS BIGINT) AS n
+        FROM (VALUES 'one') AS v (x)) AS k ON pos = k.n";
+    assert_eq!(refused(query), (ErrorKind::WrongArguments, 2, 14));
+    let error = session(query).expect_err("refused").to_string();
+    assert!(error.contains("constant table") && error.contains("one"), "{error}");
+}
