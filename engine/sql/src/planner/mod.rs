@@ -14,6 +14,7 @@ pub(crate) mod expr;
 mod formula;
 pub(crate) mod functions;
 mod kernels;
+mod known;
 mod lower;
 pub(crate) mod relation;
 mod rewrite;

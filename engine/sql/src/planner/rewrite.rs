@@ -1,5 +1,6 @@
 //! Rewrites of relations that the dataflow profits from: filters move towards their tables,
-//! filters on ranks become top-N, projections are merged.
+//! filters on ranks become top-N, projections are merged. A filter on a key of a join filters the
+//! other side, too.
 //!
 //! Each rewrite keeps the relation's columns, in number, order and type.
 //!
@@ -9,6 +10,7 @@
 use super::bind;
 use super::canonical;
 use super::expr::{Expr, ExprKind};
+use super::known::Filtered;
 use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
 use super::typing;
 use crate::error::At;
@@ -30,7 +32,7 @@ pub(super) fn rewrite_together<'r>(
 ) -> Vec<Relation> {
     let mut apart = Rewriting::default();
     let each = apart.push_all(relations.clone());
-    let shared = apart.read.into_iter().filter(|(_, read)| read.whole && read.filtered);
+    let shared = apart.read.into_iter().filter(|(_, read)| read.is_shared());
     let kept: BTreeSet<String> = shared.map(|(text, _)| text).collect();
     if kept.is_empty() {
         return each;
@@ -50,6 +52,8 @@ struct Rewriting {
     kept: BTreeSet<String>,
     /// How the relations with state, by their canonical text, were found to be read.
     read: BTreeMap<String, Read>,
+    /// Whether the filters on the way down are partly there to spare work only.
+    is_spared: bool,
 }
 
 /// How the readers of a relation read it.
@@ -57,8 +61,18 @@ struct Rewriting {
 struct Read {
     /// Somebody reads all of its rows.
     whole: bool,
-    /// Somebody reads some of its rows, and could have the others left out.
-    filtered: bool,
+    /// What those who read some of its rows, and could have the others left out, say of them.
+    filters: BTreeSet<String>,
+    /// Some of that only follows from what is said of others: it spares work, and nobody asked.
+    spares: bool,
+}
+
+impl Read {
+    /// Whether it had better be computed once, as a whole.
+    fn is_shared(&self) -> bool {
+        let has_other_readers = self.whole || (self.spares && self.filters.len() > 1);
+        has_other_readers && !self.filters.is_empty()
+    }
 }
 
 impl Rewriting {
@@ -219,7 +233,18 @@ impl Rewriting {
                 stay.push(conjunct);
             }
         }
-        let (left, mut right) = (self.push(*left, to_left), self.push(*right, to_right));
+        let filtered = Filtered {
+            left: &left,
+            right: &right,
+            kind,
+            time,
+            keys: [&left_keys, &right_keys],
+            to: [&to_left, &to_right],
+            to_both: &to_join,
+        };
+        let [passed_left, passed_right] = filtered.passed_on();
+        let left = self.push_passed(*left, to_left, passed_left);
+        let mut right = self.push_passed(*right, to_right, passed_right);
         if let JoinTime::Temporal { right: time, .. } = time
             && matches!(right.op, Op::Project { .. })
         {
@@ -256,6 +281,22 @@ impl Rewriting {
         above(joined, stay)
     }
 
+    /// A side of a join, filtered by what is said of it and by what follows from what is said of
+    /// the other side.
+    fn push_passed(
+        &mut self,
+        relation: Relation,
+        mut conjuncts: Vec<Expr>,
+        passed: Vec<Expr>,
+    ) -> Relation {
+        let is_spared = self.is_spared || !passed.is_empty();
+        conjuncts.extend(passed);
+        let around = std::mem::replace(&mut self.is_spared, is_spared);
+        let pushed = self.push(relation, conjuncts);
+        self.is_spared = around;
+        pushed
+    }
+
     /// Whether the filter of `conjuncts` stays above a relation that others read as a whole; and
     /// notes how it is read.
     fn stays_whole(&mut self, relation: &Relation, conjuncts: &[Expr]) -> bool {
@@ -265,7 +306,14 @@ impl Rewriting {
         let text = canonical::text(relation);
         let stays = !conjuncts.is_empty() && self.kept.contains(&text);
         let read = self.read.entry(text).or_default();
-        *(if conjuncts.is_empty() { &mut read.whole } else { &mut read.filtered }) = true;
+        if conjuncts.is_empty() {
+            read.whole = true;
+        } else {
+            let name = |column| format!("${column}");
+            let texts = conjuncts.iter().map(|conjunct| conjunct.describe(&name).to_string());
+            read.filters.insert(texts.collect::<Vec<_>>().join(" AND "));
+            read.spares |= self.is_spared;
+        }
         stays
     }
 }

@@ -153,3 +153,90 @@ fn a_constant_that_can_not_be_computed_is_refused_at_its_place() {
     let error = session(query).expect_err("refused").to_string();
     assert!(error.contains("constant table") && error.contains("one"), "{error}");
 }
+
+/// How many steps of a query's plan filter so.
+fn filters(query: &str, condition: &str) -> usize {
+    lines(&format!("INSERT INTO out_retract {query}"), condition).len()
+}
+
+#[test]
+fn a_filter_on_a_key_filters_the_other_side_too() {
+    for (join, condition, count) in [
+        ("JOIN", "c.usr = 'me'", 2),
+        ("JOIN", "u.usr IN ('you', 'me')", 2),
+        ("JOIN", "c.usr LIKE 'a%' OR c.usr IS NULL", 2),
+        ("LEFT JOIN", "c.usr = 'me'", 2),
+        ("RIGHT JOIN", "u.usr = 'me'", 2),
+        // Rows that are padded go, too: it stays above.
+        ("LEFT JOIN", "u.usr = 'me'", 1),
+        ("FULL JOIN", "c.usr = 'me'", 1),
+        // No key, or not the key alone.
+        ("JOIN", "c.url = 'here'", 1),
+        ("JOIN", "c.usr > c.url", 1),
+        ("JOIN", "c.usr > CAST(RAND() AS STRING)", 1),
+        // It would fail for rows that have no partner.
+        ("JOIN", "CAST(c.usr AS INT) > 1", 1),
+        // It is said of the other side already.
+        ("JOIN", "c.usr > 'a' AND u.usr > 'a'", 2),
+    ] {
+        let query = format!(
+            "SELECT c.url, 1 FROM clicks AS c {join} users AS u ON c.usr = u.usr WHERE {condition}"
+        );
+        assert_eq!(filters(&query, "where "), count, "{query}");
+    }
+}
+
+#[test]
+fn a_filter_is_passed_on_wherever_the_key_comes_from_and_goes_to() {
+    let counts = "(SELECT usr, COUNT(*) AS n FROM clicks GROUP BY usr)";
+    let has_no_user = "NOT EXISTS (SELECT 1 FROM users AS u WHERE u.usr = c.usr";
+    for (from, count) in [
+        ("(SELECT * FROM clicks WHERE usr = 'me') AS a JOIN users AS b ON a.usr = b.usr", 2),
+        ("clicks AS a, users AS b WHERE a.usr = b.usr AND b.usr = 'me'", 2),
+        ("clicks AS a, users AS b WHERE a.usr = b.usr AND a.kind = a.usr AND b.usr = 'me'", 2),
+        ("clicks WHERE usr IN (SELECT usr FROM users) AND usr = 'me'", 2),
+        ("clicks WHERE usr IN (SELECT usr FROM users WHERE usr = 'me')", 2),
+        (&format!("clicks AS c WHERE {has_no_user}) AND usr = 'me'"), 2),
+        // The others have no partner, and are shown.
+        (&format!("clicks AS c WHERE {has_no_user} AND u.usr = 'me')"), 1),
+        // Of what has versions each of them counts.
+        (
+            "clicks AS c JOIN users FOR SYSTEM_TIME AS OF c.ts AS u ON c.usr = u.usr
+             WHERE c.usr = 'me'",
+            1,
+        ),
+    ] {
+        let query = format!("SELECT url, 1 FROM {from}");
+        assert_eq!(filters(&query, "(usr = 'me')"), count, "{query}");
+    }
+    // From one to the next, and below what stands on the other side.
+    let chain = explained(&format!(
+        "INSERT INTO out_retract SELECT a.url, n FROM clicks AS a JOIN users AS b ON a.usr = b.usr
+         JOIN {counts} AS c ON b.usr = c.usr WHERE a.usr = 'me'"
+    ));
+    let aggregate = chain.find("Group aggregate").expect("an aggregate");
+    assert!(chain[aggregate..].contains("where (usr = 'me')"), "{chain}");
+    let user = chain.find("Source users").expect("a table");
+    assert!(chain[..user].matches("where (usr = 'me')").count() >= 2, "{chain}");
+    // One type may not hold what the other one does.
+    let cast = "SELECT url, 1 FROM clicks AS c JOIN (SELECT CAST(usr AS INT) AS n FROM users) AS u
+                ON c.pos = u.n WHERE c.pos > 5";
+    assert_eq!(filters(cast, "where "), 1);
+}
+
+#[test]
+fn a_filter_that_is_passed_on_makes_no_second_one_of_what_is_shared() {
+    let counts = "SELECT usr, COUNT(*) AS n FROM clicks GROUP BY usr";
+    let of = |user: &str| {
+        format!(
+            "INSERT INTO out_retract SELECT a.url, b.n FROM clicks AS a JOIN ({counts}) AS b
+             ON a.usr = b.usr WHERE a.usr = '{user}';"
+        )
+    };
+    let aggregates = |queries: &str| {
+        let plan = plan(&format!("EXECUTE STATEMENT SET BEGIN {queries} END;"));
+        plan.nodes.iter().filter(|node| matches!(node.kind, NodeKind::GroupAggregate(_))).count()
+    };
+    assert_eq!(aggregates(&format!("{} {}", of("me"), of("you"))), 1);
+    assert_eq!(aggregates(&format!("{} INSERT INTO out_retract {counts};", of("me"))), 1);
+}
