@@ -16,6 +16,7 @@ pub(crate) mod functions;
 mod kernels;
 mod known;
 mod lower;
+mod order;
 pub(crate) mod relation;
 mod rewrite;
 pub(crate) mod scope;

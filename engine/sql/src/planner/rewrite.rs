@@ -1,6 +1,6 @@
 //! Rewrites of relations that the dataflow profits from: filters move towards their tables,
 //! filters on ranks become top-N, projections are merged. A filter on a key of a join filters the
-//! other side, too.
+//! other side, too, and joins may change places.
 //!
 //! Each rewrite keeps the relation's columns, in number, order and type.
 //!
@@ -9,14 +9,17 @@
 
 use super::bind;
 use super::canonical;
+use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
 use super::known::Filtered;
+use super::order::{better, inputs_of, joins_of};
 use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
 use super::typing;
 use crate::error::At;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Operator, Volatility};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use tidemill_operators::join::JoinKind;
 use tidemill_operators::window::WindowKind;
 
@@ -25,19 +28,42 @@ pub(super) fn rewrite(relation: Relation) -> Relation {
     Rewriting::default().push(relation, Vec::new())
 }
 
+/// In which order chains of joins are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JoinOrder {
+    AsWritten,
+    /// Inputs that only grow come first.
+    GrowingFirst,
+}
+
 /// Rewrites the queries of a session so that what one of them reads as a whole is what others
-/// filter.
+/// filter, and what several of them read stays what it is.
 pub(super) fn rewrite_together<'r>(
     relations: impl Iterator<Item = &'r Relation> + Clone,
+    order: JoinOrder,
 ) -> Vec<Relation> {
     let mut apart = Rewriting::default();
-    let each = apart.push_all(relations.clone());
+    let mut each = apart.push_all(relations.clone());
     let shared = apart.read.into_iter().filter(|(_, read)| read.is_shared());
     let kept: BTreeSet<String> = shared.map(|(text, _)| text).collect();
-    if kept.is_empty() {
+    if !kept.is_empty() {
+        let mut together = Rewriting { kept: kept.clone(), ..Rewriting::default() };
+        each = together.push_all(relations.clone());
+    }
+    if order == JoinOrder::AsWritten {
         return each;
     }
-    Rewriting { kept, ..Rewriting::default() }.push_all(relations)
+    let mut readers = BTreeMap::new();
+    each.iter().for_each(|relation| count_joins(relation, &mut readers));
+    let readers = Some(Rc::new(readers));
+    Rewriting { kept, readers, ..Rewriting::default() }.push_all(relations)
+}
+
+fn count_joins(relation: &Relation, joins: &mut BTreeMap<String, usize>) {
+    if matches!(relation.op, Op::Join { .. }) {
+        *joins.entry(canonical::text(relation)).or_default() += 1;
+    }
+    relation.inputs().into_iter().for_each(|input| count_joins(input, joins));
 }
 
 /// A join with a condition above it taken into it, as far as it goes.
@@ -54,6 +80,9 @@ struct Rewriting {
     read: BTreeMap<String, Read>,
     /// Whether the filters on the way down are partly there to spare work only.
     is_spared: bool,
+    /// Where joins may change places: how often each of the queries' joins is there, by its
+    /// canonical text, if they don't.
+    readers: Option<Rc<BTreeMap<String, usize>>>,
 }
 
 /// How the readers of a relation read it.
@@ -115,7 +144,13 @@ impl Rewriting {
                     inputs.into_iter().map(|input| self.push(input, conjuncts.clone())).collect();
                 Relation { op: Op::Union { inputs }, columns, updating }
             }
-            Op::Join { .. } => self.push_join(Relation { op, columns, updating }, conjuncts),
+            Op::Join { .. } => {
+                let relation = Relation { op, columns, updating };
+                match self.reordered(&relation, &conjuncts) {
+                    Some(reordered) => reordered,
+                    None => self.push_join(relation, conjuncts),
+                }
+            }
             Op::Window { input, window, zone, time, keys, number, at } => {
                 let width = input.columns.len();
                 let (below, stay) = conjuncts.into_iter().partition(|c| {
@@ -199,6 +234,27 @@ impl Rewriting {
                 above(Relation { op, columns, updating }, conjuncts)
             }
         }
+    }
+
+    /// A chain of joins with `conjuncts` applied in an order that is better than the written one, if
+    /// there is one. The written order stands where another query reads a part of it, and where
+    /// one of both has a join that is bounded in time: that is another join.
+    fn reordered(&mut self, relation: &Relation, conjuncts: &[Expr]) -> Option<Relation> {
+        let readers = self.readers.clone()?;
+        let (movable, stay): (Vec<Expr>, Vec<Expr>) =
+            conjuncts.iter().cloned().partition(always_gives_the_same);
+        let better = better(relation, &movable)?;
+        let mut as_written = Rewriting { kept: self.kept.clone(), ..Rewriting::default() };
+        let written = as_written.push_join(relation.clone(), movable);
+        let better = self.push(better, Vec::new());
+        if [&written, &better].iter().any(|order| inputs_of(order) != inputs_of(relation)) {
+            return None;
+        }
+        let joins = joins_of(&written);
+        let read = |join: &Relation| readers.get(&canonical::text(join)).copied().unwrap_or(0);
+        let whole = joins.first().map_or(0, |join| read(join));
+        let is_shared = joins.iter().any(|join| read(join) > whole);
+        (!is_shared).then(|| above(better, stay))
     }
 
     fn push_join(&mut self, relation: Relation, conjuncts: Vec<Expr>) -> Relation {

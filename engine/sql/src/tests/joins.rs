@@ -240,3 +240,130 @@ fn a_filter_that_is_passed_on_makes_no_second_one_of_what_is_shared() {
     assert_eq!(aggregates(&format!("{} {}", of("me"), of("you"))), 1);
     assert_eq!(aggregates(&format!("{} INSERT INTO out_retract {counts};", of("me"))), 1);
 }
+
+/// The joins of a plan, the last one first: what they join by, and whether they take rows back.
+fn joins_of(statements: &str) -> Vec<String> {
+    let short = |line: String| {
+        let what = line.split(';').next().unwrap_or_default();
+        let grows = if line.contains("[append-only") { "grows" } else { "updates" };
+        format!("{what} {grows}")
+    };
+    lines(statements, "oin ").into_iter().map(short).collect()
+}
+
+fn joins(query: &str) -> Vec<String> {
+    joins_of(&format!("INSERT INTO out_retract {query}"))
+}
+
+const BY_USER: &str = "Join Inner on (usr) = (usr) updates";
+const BY_URL: &str = "Join Inner on (url) = (url) updates";
+const BY_URL_GROWING: &str = "Join Inner on (url) = (url) grows";
+
+#[test]
+fn inputs_that_only_grow_are_joined_first() {
+    for from in [
+        "users AS u JOIN clicks AS a ON u.usr = a.usr JOIN clicks AS b ON a.url = b.url",
+        "clicks AS a, users AS u, clicks AS b WHERE a.url = b.url AND u.usr = a.usr",
+        "(SELECT a.* FROM users AS u JOIN clicks AS a ON u.usr = a.usr) AS a JOIN clicks AS b
+         ON a.url = b.url",
+    ] {
+        let query = format!("SELECT a.url, b.pos FROM {from}");
+        assert_eq!(joins(&query).len(), 2, "{query}");
+        assert_eq!(joins(&query)[1], BY_URL_GROWING, "{query}");
+    }
+    // A condition moves along with the columns that it reads, and stands as soon as they are there.
+    let residual = "SELECT a.url, a.pos FROM users AS u
+                    JOIN clicks AS a ON u.usr = a.usr AND u.country < a.kind
+                    JOIN clicks AS b ON a.url = b.url AND a.pos < b.pos";
+    assert_eq!(joins(residual)[1], "Join Inner on (url) = (url) and (pos < pos) grows");
+    assert!(joins(residual)[0].contains("(kind"), "{:?}", joins(residual));
+    // What changes comes last, in the order of the text.
+    let four = "SELECT a.url, b.pos
+                FROM (SELECT usr, COUNT(*) AS n FROM clicks GROUP BY usr) AS c
+                JOIN clicks AS a ON a.usr = c.usr JOIN users AS u ON u.usr = a.kind
+                JOIN clicks AS b ON b.url = a.url";
+    assert_eq!(joins(four), ["Join Inner on (kind) = (usr) updates", BY_USER, BY_URL_GROWING]);
+}
+
+#[test]
+fn where_no_order_is_better_the_written_one_stands() {
+    for (query, expected) in [
+        // Nothing but what changes joins both inputs that only grow.
+        (
+            "SELECT a.url, b.pos FROM users AS u JOIN clicks AS a ON u.usr = a.usr
+             JOIN clicks AS b ON u.usr = b.usr",
+            [BY_USER, BY_USER],
+        ),
+        (
+            "SELECT a.url, b.pos FROM clicks AS a JOIN clicks AS b ON a.url = b.url
+             JOIN users AS u ON a.usr = u.usr",
+            [BY_USER, BY_URL_GROWING],
+        ),
+        // An outer join is an input of the chain.
+        (
+            "SELECT a.url, b.pos FROM users AS u LEFT JOIN clicks AS a ON u.usr = a.usr
+             JOIN clicks AS b ON a.url = b.url",
+            [BY_URL, "Join Left on (usr) = (usr) updates"],
+        ),
+        // Rows of these are forgotten, by what they are joined with.
+        (
+            "SELECT /*+ STATE_TTL('b' = '1 d') */ a.url, a.pos FROM users AS u
+             JOIN clicks AS a ON u.usr = a.usr JOIN clicks AS b ON a.url = b.url",
+            [BY_URL, BY_USER],
+        ),
+    ] {
+        assert_eq!(joins(query), expected, "{query}");
+    }
+    let forgets = "SET 'table.exec.state.ttl' = '1 d'; INSERT INTO out_retract
+        SELECT a.url, a.pos FROM users AS u JOIN clicks AS a ON u.usr = a.usr
+        JOIN clicks AS b ON a.url = b.url";
+    assert_eq!(joins_of(forgets), [BY_URL, BY_USER]);
+}
+
+#[test]
+fn what_is_bounded_in_time_is_the_same_in_any_order() {
+    let near = "a.ts BETWEEN b.ts - INTERVAL '1' MINUTE AND b.ts";
+    // Joined first, these two would be an interval join, in which late rows meet none.
+    let apart = joins(&format!(
+        "SELECT a.url, b.pos FROM clicks AS a JOIN users AS u ON a.usr = u.usr
+         JOIN clicks AS b ON a.url = b.url AND {near}"
+    ));
+    assert!(apart.iter().all(|join| join.starts_with("Join Inner on (u")), "{apart:?}");
+    assert_eq!(apart[1], BY_USER);
+    // One that is one is an input of the chain.
+    let input = joins(&format!(
+        "SELECT x.url, c.pos FROM users AS u JOIN
+         (SELECT a.usr, a.url FROM clicks AS a JOIN clicks AS b ON a.url = b.url AND {near}) AS x
+         ON u.usr = x.usr JOIN clicks AS c ON x.url = c.url"
+    ));
+    assert_eq!(input.len(), 3, "{input:?}");
+    assert_eq!(input[1], BY_URL_GROWING);
+    assert!(input[2].starts_with("Interval join"), "{input:?}");
+}
+
+#[test]
+fn a_part_of_a_chain_that_others_read_stays_as_it_is() {
+    let set = |queries: &[&str]| {
+        let reader = |column: &&str| {
+            format!(
+                "INSERT INTO out_retract SELECT v.url, v.pos FROM v
+                 JOIN clicks AS b ON v.{column} = b.{column};"
+            )
+        };
+        let readers: Vec<String> = queries.iter().map(reader).collect();
+        joins_of(&format!(
+            "CREATE VIEW v AS SELECT u.country, a.url, a.pos, a.kind FROM users AS u
+             JOIN clicks AS a ON u.usr = a.usr;
+             EXECUTE STATEMENT SET BEGIN {} END;",
+            readers.join(" ")
+        ))
+    };
+    assert_eq!(set(&["url"])[1], BY_URL_GROWING);
+    let shared = set(&["url", "kind"]);
+    assert_eq!(shared.len(), 3, "{shared:?}");
+    assert!(shared.iter().all(|join| join.ends_with("updates")), "{shared:?}");
+    // Who reads the same chain reads it in the same order.
+    let twice = set(&["url", "url"]);
+    assert_eq!(twice.len(), 2, "{twice:?}");
+    assert_eq!(twice[1], BY_URL_GROWING);
+}

@@ -21,6 +21,7 @@ use super::canonical;
 use super::compile::Compiled;
 use super::expr::Expr;
 use super::relation::{Column, JoinTime, Op, Relation, WindowInfo};
+use super::rewrite::JoinOrder;
 use super::sink::{BoundInsert, rewrite_all};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
@@ -46,11 +47,13 @@ pub(crate) fn lower(
     windows: &[WindowInfo],
     options: BTreeMap<String, String>,
 ) -> Planned<Plan> {
-    rewrite_all(&mut inserts);
+    // What is forgotten of a join depends on what it joins.
+    let ttl_ms = state_ttl_ms(&options);
+    let order = if ttl_ms.is_some() { JoinOrder::AsWritten } else { JoinOrder::GrowingFirst };
+    rewrite_all(&mut inserts, order);
     let (mut needs, mut demands) = (BTreeMap::new(), BTreeMap::new());
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let ttl_ms = state_ttl_ms(&options);
         let mut lowering = Lowering::new(windows, ttl_ms, needs, demands);
         for insert in &inserts {
             lowering.insert(insert)?;
