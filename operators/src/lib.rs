@@ -13,6 +13,7 @@
 pub mod aggregate;
 pub mod batch;
 pub mod combine;
+pub mod constant_join;
 pub mod dataflow;
 mod expiry;
 pub mod expression;

@@ -154,6 +154,9 @@ fn compute(
             let right = read::looked_up(plan, reading.open)?;
             join::join(query, &plan.join, [&inputs[0], &right], schema)
         }
+        NodeKind::ConstantJoin(spec) => {
+            join::join(query, &spec.join, [&inputs[0], &spec.rows], schema)
+        }
         NodeKind::Over(spec) => over::over(query, spec, &inputs[0], schema),
         NodeKind::Pattern(spec) => pattern::matches(query, spec, &inputs[0], watermark, schema),
         NodeKind::TimeFilter(spec) => time_filter::at_the_end(spec, &inputs[0]),

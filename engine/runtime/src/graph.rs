@@ -18,9 +18,10 @@ use std::sync::atomic::Ordering;
 use tidemill_connectors::LookupTable;
 use tidemill_connectors::source::Reader;
 use tidemill_operators::combine::Combiner;
+use tidemill_operators::constant_join::ConstantJoin;
 use tidemill_operators::dataflow::{
-    Applied, Combining, Graph, Host, Input, Lateness, News, Probe, Report, ReportInput, Rows,
-    StateCut, Upstream, Worker,
+    Applied, Combining, Graph, Host, Input, Lateness, MapStep, News, Probe, Report, ReportInput,
+    Rows, StateCut, Upstream, Worker,
 };
 use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
@@ -107,7 +108,7 @@ struct Parts<'a> {
     readers: BTreeMap<NodeId, Box<dyn Reader>>,
     writers: BTreeMap<NodeId, GatedWriter>,
     letter_topics: BTreeMap<NodeId, GatedWriter>,
-    maps: BTreeMap<NodeId, Map>,
+    steps: BTreeMap<NodeId, MapStep>,
     operators: BTreeMap<NodeId, (Box<dyn Operator>, Watermark)>,
     /// In front of some of these.
     combiners: BTreeMap<NodeId, Combining>,
@@ -124,7 +125,7 @@ impl<'a> Parts<'a> {
             readers: readers.into_iter().collect(),
             writers: BTreeMap::new(),
             letter_topics: BTreeMap::new(),
-            maps: BTreeMap::new(),
+            steps: BTreeMap::new(),
             operators: BTreeMap::new(),
             combiners: BTreeMap::new(),
             sources: Vec::new(),
@@ -140,8 +141,8 @@ impl<'a> Parts<'a> {
         }
         for (id, node) in shared.plan.nodes.iter().enumerate() {
             let failed = |error| shared.operator_error(id, error);
-            if let NodeKind::Map(spec) = &node.kind {
-                parts.maps.insert(id, Map::new(spec.clone()).map_err(failed)?);
+            if let Some(step) = step(&shared.plan, node).map_err(failed)? {
+                parts.steps.insert(id, step);
             }
             let lookup = shared.lookups.get(&id).map(Arc::as_ref);
             if let Some(mut operator) = operator(&shared.plan, node, lookup).map_err(failed)? {
@@ -198,17 +199,10 @@ impl<'a> Parts<'a> {
                 });
                 Some(rows)
             }
-            NodeKind::Map(_) => {
-                let map = self.maps.remove(&id).expect("made before");
-                let step = move |rows: &Batch, now_ms| map.apply(rows, now_ms);
-                let rows = inputs.pop().expect("a map has an input");
-                Some(graph.map(id, name, rows, Box::new(step)))
-            }
-            NodeKind::Unnest(spec) => {
-                let unnest = Unnest::new(spec.clone());
-                let step = move |rows: &Batch, _now_ms| unnest.apply(rows);
-                let rows = inputs.pop().expect("an unnest has an input");
-                Some(graph.map(id, name, rows, Box::new(step)))
+            NodeKind::Map(_) | NodeKind::Unnest(_) | NodeKind::ConstantJoin(_) => {
+                let step = self.steps.remove(&id).expect("made before");
+                let rows = inputs.pop().expect("a step without state has an input");
+                Some(graph.map(id, name, rows, step))
             }
             NodeKind::Union => Some(graph.union(inputs)),
             NodeKind::Sink(plan) => {
@@ -262,6 +256,26 @@ fn exchanged<'scope>(
         Some(keys) => graph.by_key(rows, keys),
         None => graph.local(rows),
     }
+}
+
+/// What a node that keeps nothing does with a batch.
+fn step(plan: &Plan, node: &Node) -> Result<Option<MapStep>, OperatorError> {
+    let step: MapStep = match &node.kind {
+        NodeKind::Map(spec) => {
+            let map = Map::new(spec.clone())?;
+            Box::new(move |rows, now_ms| map.apply(rows, now_ms))
+        }
+        NodeKind::Unnest(spec) => {
+            let unnest = Unnest::new(spec.clone());
+            Box::new(move |rows, _now_ms| unnest.apply(rows))
+        }
+        NodeKind::ConstantJoin(spec) => {
+            let join = ConstantJoin::new(spec, &plan.nodes[node.inputs[0]].schema)?;
+            Box::new(move |rows, now_ms| join.apply(rows, now_ms))
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(step))
 }
 
 /// The operator of a stateful node; `lookup` is the table that it looks up, if it does.

@@ -254,6 +254,7 @@ fn name_and_role(node: usize, kind: &NodeKind) -> (String, Role) {
         NodeKind::IntervalJoin(_) => (format!("interval join {node}"), Role::Step),
         NodeKind::TemporalJoin(_) => (format!("temporal join {node}"), Role::Step),
         NodeKind::LookupJoin(_) => (format!("lookup join {node}"), Role::Step),
+        NodeKind::ConstantJoin(_) => (format!("constant join {node}"), Role::Step),
         NodeKind::WindowJoin(_) => (format!("window join {node}"), Role::Step),
         NodeKind::Normalize(_) => (format!("normalize {node}"), Role::Step),
         NodeKind::Over(_) => (format!("over {node}"), Role::Step),

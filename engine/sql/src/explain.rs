@@ -8,6 +8,8 @@ use std::time::Duration;
 use tidemill_formats::{Changelog, LookupKind};
 use tidemill_operators::aggregate::{AggregateCall, AggregateFunction};
 use tidemill_operators::combine::{Obstacle, When};
+use tidemill_operators::constant_join::ConstantJoinSpec;
+use tidemill_operators::join::JoinSpec;
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::pattern::{Condition, Pattern, PatternSpec, Preference, Skip, Test};
 use tidemill_operators::time_filter::{Clock, ClockIs, TimeBound, TimeFilterSpec};
@@ -134,14 +136,12 @@ fn describe(plan: &Plan, node: &Node) -> String {
             )
         }
         NodeKind::Join(spec) => {
-            let residual =
-                spec.residual.as_ref().map(|r| format!(" and {}", r.condition.describe()));
             format!(
                 "Join {:?} on ({}) = ({}){}; keeps {}",
                 spec.kind,
                 names(0, &spec.left_keys),
                 names(1, &spec.right_keys),
-                residual.unwrap_or_default(),
+                residual(spec),
                 match spec.ttl_ms {
                     [left, right] if left == right => format!("both inputs{}", until(left)),
                     [left, right] => {
@@ -180,6 +180,14 @@ fn describe(plan: &Plan, node: &Node) -> String {
                 LookupKind::ByKey => "which is asked for each key; keeps what its cache may",
             },
         ),
+        NodeKind::ConstantJoin(ConstantJoinSpec { join, rows }) => format!(
+            "Constant join {:?} on ({}) = ({}){}; broadcast, {} row(s); keeps nothing",
+            join.kind,
+            names(0, &join.left_keys),
+            named(&rows.schema(), &join.right_keys),
+            residual(join),
+            rows.num_rows(),
+        ),
         NodeKind::WindowJoin(spec) => format!(
             "Window join {:?} on ({}) = ({}); keeps the rows of open windows",
             spec.join.kind,
@@ -206,6 +214,12 @@ fn describe(plan: &Plan, node: &Node) -> String {
             format!("Sink {} ({connector}): {kind}", sink.table.name)
         }
     }
+}
+
+/// What a join demands of a pair beside equal keys.
+fn residual(spec: &JoinSpec) -> String {
+    let residual = spec.residual.as_ref();
+    residual.map(|r| format!(" and {}", r.condition.describe())).unwrap_or_default()
 }
 
 fn map(spec: &MapSpec) -> String {

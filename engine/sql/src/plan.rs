@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use tidemill_formats::{Changelog, LookupKind, Table};
 use tidemill_operators::Expression;
+use tidemill_operators::constant_join::ConstantJoinSpec;
 use tidemill_operators::group_aggregate::GroupAggregateSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::JoinSpec;
@@ -92,6 +93,8 @@ pub enum NodeKind {
     TemporalJoin(TemporalJoinSpec),
     /// Joins rows with what a table outside of the dataflow holds for their key.
     LookupJoin(LookupJoinPlan),
+    /// Joins rows with rows of the job's text, which every worker holds; keeps nothing.
+    ConstantJoin(ConstantJoinSpec),
     /// Joins two append-only inputs window by window.
     WindowJoin(WindowJoinSpec),
     /// Aggregates over frames of rows in the order of their time.
@@ -128,6 +131,7 @@ impl NodeKind {
             NodeKind::Source(_)
             | NodeKind::Values(_)
             | NodeKind::Map(_)
+            | NodeKind::ConstantJoin(_)
             | NodeKind::Unnest(_)
             | NodeKind::Union
             | NodeKind::Sink(_) => false,
@@ -153,6 +157,7 @@ impl NodeKind {
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::LookupJoin(_)
+            | NodeKind::ConstantJoin(_)
             | NodeKind::TimeFilter(_)
             | NodeKind::Source(_)
             | NodeKind::Values(_)
@@ -172,6 +177,7 @@ impl NodeKind {
             | NodeKind::Map(_)
             | NodeKind::Unnest(_)
             | NodeKind::LookupJoin(_)
+            | NodeKind::ConstantJoin(_)
             | NodeKind::Union => None,
             NodeKind::Normalize(spec) => Some(&spec.keys),
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),

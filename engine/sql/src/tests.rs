@@ -1,6 +1,7 @@
 //! Sessions and the plans that come of them.
 
 mod fuzz;
+mod joins;
 mod lazy;
 mod lifetimes;
 mod pattern;

@@ -16,6 +16,8 @@ pub struct LookupRows {
     starts: Vec<u32>,
     /// Rows, those of one key together.
     order: Vec<u32>,
+    /// Rows of one key, at most.
+    partners_max: usize,
 }
 
 impl LookupRows {
@@ -39,12 +41,19 @@ impl LookupRows {
         let (mut table, mut numbers) = (KeyTable::new(&types)?, Vec::new());
         table.insert(&columns, rows.num_rows(), &mut numbers)?;
         let (starts, order) = sorted(&numbers, table.slots());
-        Ok(LookupRows { rows, keys: table, starts, order })
+        let counts = starts.windows(2).map(|bounds| (bounds[1] - bounds[0]) as usize);
+        let partners_max = counts.max().unwrap_or(0);
+        Ok(LookupRows { rows, keys: table, starts, order, partners_max })
     }
 
     /// The rows.
     pub fn rows(&self) -> &RecordBatch {
         &self.rows
+    }
+
+    /// How many rows one key has, at most.
+    pub(super) fn partners_max(&self) -> usize {
+        self.partners_max
     }
 
     /// Bytes held, roughly.

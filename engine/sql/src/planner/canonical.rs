@@ -6,6 +6,7 @@
 
 use super::relation::{Column, JoinTime, Op, Relation, Role};
 use super::{Expr, Scan};
+use arrow::array::RecordBatch;
 use std::fmt::Write;
 
 /// The canonical text of `relation`.
@@ -13,6 +14,17 @@ pub(super) fn text(relation: &Relation) -> String {
     let mut writer = Writer::default();
     writer.relation(relation);
     writer.text
+}
+
+/// All values of some rows. Arrow shows of more than twenty the first and the last ones only.
+pub(super) fn rows(rows: &RecordBatch) -> String {
+    const SHOWN_WHOLE: usize = 20;
+    if rows.num_rows() <= SHOWN_WHOLE {
+        return format!("{rows:?}");
+    }
+    let firsts = (0..rows.num_rows()).step_by(SHOWN_WHOLE);
+    let parts = firsts.map(|first| rows.slice(first, SHOWN_WHOLE.min(rows.num_rows() - first)));
+    parts.map(|part| format!("{part:?}, ")).collect()
 }
 
 #[derive(Default)]
@@ -41,7 +53,7 @@ impl Writer {
                 self.put(format_args!("scan {table:?} {changelog:?} {lookup:?}"));
                 self.exprs(watermark);
             }
-            Op::Values(rows) => self.put(format_args!("values {rows:?}")),
+            Op::Values(values) => self.put(format_args!("values {}", rows(values))),
             Op::Project { input: _, exprs } => {
                 self.text.push_str("project");
                 self.exprs(exprs);

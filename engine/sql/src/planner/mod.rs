@@ -9,11 +9,14 @@
 pub(crate) mod bind;
 mod canonical;
 mod compile;
+mod constant;
 pub(crate) mod expr;
 mod formula;
 pub(crate) mod functions;
 mod kernels;
+mod known;
 mod lower;
+mod order;
 pub(crate) mod relation;
 mod rewrite;
 pub(crate) mod scope;

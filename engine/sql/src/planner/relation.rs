@@ -93,6 +93,8 @@ pub(crate) enum JoinTime {
     /// What the right side holds for the key when the left row comes; the right side is a table
     /// that is looked up.
     Lookup,
+    /// The right side is rows of the job's text, whole on each worker: nothing is kept.
+    Constant,
     /// Both sides carry the ends of equal windows.
     Window { left_end: usize, right_end: usize, number: usize },
 }

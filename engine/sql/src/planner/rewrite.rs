@@ -1,5 +1,6 @@
 //! Rewrites of relations that the dataflow profits from: filters move towards their tables,
-//! filters on ranks become top-N, projections are merged.
+//! filters on ranks become top-N, projections are merged. A filter on a key of a join filters the
+//! other side, too, and joins may change places.
 //!
 //! Each rewrite keeps the relation's columns, in number, order and type.
 //!
@@ -8,13 +9,17 @@
 
 use super::bind;
 use super::canonical;
+use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
+use super::known::Filtered;
+use super::order::{better, inputs_of, joins_of};
 use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
 use super::typing;
 use crate::error::At;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Operator, Volatility};
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use tidemill_operators::join::JoinKind;
 use tidemill_operators::window::WindowKind;
 
@@ -23,19 +28,42 @@ pub(super) fn rewrite(relation: Relation) -> Relation {
     Rewriting::default().push(relation, Vec::new())
 }
 
+/// In which order chains of joins are planned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum JoinOrder {
+    AsWritten,
+    /// Inputs that only grow come first.
+    GrowingFirst,
+}
+
 /// Rewrites the queries of a session so that what one of them reads as a whole is what others
-/// filter.
+/// filter, and what several of them read stays what it is.
 pub(super) fn rewrite_together<'r>(
     relations: impl Iterator<Item = &'r Relation> + Clone,
+    order: JoinOrder,
 ) -> Vec<Relation> {
     let mut apart = Rewriting::default();
-    let each = apart.push_all(relations.clone());
-    let shared = apart.read.into_iter().filter(|(_, read)| read.whole && read.filtered);
+    let mut each = apart.push_all(relations.clone());
+    let shared = apart.read.into_iter().filter(|(_, read)| read.is_shared());
     let kept: BTreeSet<String> = shared.map(|(text, _)| text).collect();
-    if kept.is_empty() {
+    if !kept.is_empty() {
+        let mut together = Rewriting { kept: kept.clone(), ..Rewriting::default() };
+        each = together.push_all(relations.clone());
+    }
+    if order == JoinOrder::AsWritten {
         return each;
     }
-    Rewriting { kept, ..Rewriting::default() }.push_all(relations)
+    let mut readers = BTreeMap::new();
+    each.iter().for_each(|relation| count_joins(relation, &mut readers));
+    let readers = Some(Rc::new(readers));
+    Rewriting { kept, readers, ..Rewriting::default() }.push_all(relations)
+}
+
+fn count_joins(relation: &Relation, joins: &mut BTreeMap<String, usize>) {
+    if matches!(relation.op, Op::Join { .. }) {
+        *joins.entry(canonical::text(relation)).or_default() += 1;
+    }
+    relation.inputs().into_iter().for_each(|input| count_joins(input, joins));
 }
 
 /// A join with a condition above it taken into it, as far as it goes.
@@ -50,6 +78,11 @@ struct Rewriting {
     kept: BTreeSet<String>,
     /// How the relations with state, by their canonical text, were found to be read.
     read: BTreeMap<String, Read>,
+    /// Whether the filters on the way down are partly there to spare work only.
+    is_spared: bool,
+    /// Where joins may change places: how often each of the queries' joins is there, by its
+    /// canonical text, if they don't.
+    readers: Option<Rc<BTreeMap<String, usize>>>,
 }
 
 /// How the readers of a relation read it.
@@ -57,8 +90,18 @@ struct Rewriting {
 struct Read {
     /// Somebody reads all of its rows.
     whole: bool,
-    /// Somebody reads some of its rows, and could have the others left out.
-    filtered: bool,
+    /// What those who read some of its rows, and could have the others left out, say of them.
+    filters: BTreeSet<String>,
+    /// Some of that only follows from what is said of others: it spares work, and nobody asked.
+    spares: bool,
+}
+
+impl Read {
+    /// Whether it had better be computed once, as a whole.
+    fn is_shared(&self) -> bool {
+        let has_other_readers = self.whole || (self.spares && self.filters.len() > 1);
+        has_other_readers && !self.filters.is_empty()
+    }
 }
 
 impl Rewriting {
@@ -101,7 +144,13 @@ impl Rewriting {
                     inputs.into_iter().map(|input| self.push(input, conjuncts.clone())).collect();
                 Relation { op: Op::Union { inputs }, columns, updating }
             }
-            Op::Join { .. } => self.push_join(Relation { op, columns, updating }, conjuncts),
+            Op::Join { .. } => {
+                let relation = Relation { op, columns, updating };
+                match self.reordered(&relation, &conjuncts) {
+                    Some(reordered) => reordered,
+                    None => self.push_join(relation, conjuncts),
+                }
+            }
             Op::Window { input, window, zone, time, keys, number, at } => {
                 let width = input.columns.len();
                 let (below, stay) = conjuncts.into_iter().partition(|c| {
@@ -187,6 +236,27 @@ impl Rewriting {
         }
     }
 
+    /// A chain of joins with `conjuncts` applied in an order that is better than the written one, if
+    /// there is one. The written order stands where another query reads a part of it, and where
+    /// one of both has a join that is bounded in time: that is another join.
+    fn reordered(&mut self, relation: &Relation, conjuncts: &[Expr]) -> Option<Relation> {
+        let readers = self.readers.clone()?;
+        let (movable, stay): (Vec<Expr>, Vec<Expr>) =
+            conjuncts.iter().cloned().partition(always_gives_the_same);
+        let better = better(relation, &movable)?;
+        let mut as_written = Rewriting { kept: self.kept.clone(), ..Rewriting::default() };
+        let written = as_written.push_join(relation.clone(), movable);
+        let better = self.push(better, Vec::new());
+        if [&written, &better].iter().any(|order| inputs_of(order) != inputs_of(relation)) {
+            return None;
+        }
+        let joins = joins_of(&written);
+        let read = |join: &Relation| readers.get(&canonical::text(join)).copied().unwrap_or(0);
+        let whole = joins.first().map_or(0, |join| read(join));
+        let is_shared = joins.iter().any(|join| read(join) > whole);
+        (!is_shared).then(|| above(better, stay))
+    }
+
     fn push_join(&mut self, relation: Relation, conjuncts: Vec<Expr>) -> Relation {
         let columns = relation.columns;
         let Op::Join { left, right, kind, left_keys, right_keys, residual, time, ttl_ms } =
@@ -219,7 +289,18 @@ impl Rewriting {
                 stay.push(conjunct);
             }
         }
-        let (left, mut right) = (self.push(*left, to_left), self.push(*right, to_right));
+        let filtered = Filtered {
+            left: &left,
+            right: &right,
+            kind,
+            time,
+            keys: [&left_keys, &right_keys],
+            to: [&to_left, &to_right],
+            to_both: &to_join,
+        };
+        let [passed_left, passed_right] = filtered.passed_on();
+        let left = self.push_passed(*left, to_left, passed_left);
+        let mut right = self.push_passed(*right, to_right, passed_right);
         if let JoinTime::Temporal { right: time, .. } = time
             && matches!(right.op, Op::Project { .. })
         {
@@ -256,6 +337,22 @@ impl Rewriting {
         above(joined, stay)
     }
 
+    /// A side of a join, filtered by what is said of it and by what follows from what is said of
+    /// the other side.
+    fn push_passed(
+        &mut self,
+        relation: Relation,
+        mut conjuncts: Vec<Expr>,
+        passed: Vec<Expr>,
+    ) -> Relation {
+        let is_spared = self.is_spared || !passed.is_empty();
+        conjuncts.extend(passed);
+        let around = std::mem::replace(&mut self.is_spared, is_spared);
+        let pushed = self.push(relation, conjuncts);
+        self.is_spared = around;
+        pushed
+    }
+
     /// Whether the filter of `conjuncts` stays above a relation that others read as a whole; and
     /// notes how it is read.
     fn stays_whole(&mut self, relation: &Relation, conjuncts: &[Expr]) -> bool {
@@ -265,7 +362,14 @@ impl Rewriting {
         let text = canonical::text(relation);
         let stays = !conjuncts.is_empty() && self.kept.contains(&text);
         let read = self.read.entry(text).or_default();
-        *(if conjuncts.is_empty() { &mut read.whole } else { &mut read.filtered }) = true;
+        if conjuncts.is_empty() {
+            read.whole = true;
+        } else {
+            let name = |column| format!("${column}");
+            let texts = conjuncts.iter().map(|conjunct| conjunct.describe(&name).to_string());
+            read.filters.insert(texts.collect::<Vec<_>>().join(" AND "));
+            read.spares |= self.is_spared;
+        }
         stays
     }
 }
@@ -274,6 +378,7 @@ impl Rewriting {
 /// without. A condition that says how two inputs of a join belong together is part of the join.
 fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
     match &relation.op {
+        Op::Join { time: JoinTime::Constant, .. } => false,
         Op::Join { left, .. } => {
             let width = left.columns.len();
             conjuncts.iter().all(|conjunct| sides_read(conjunct, width) != [true, true])

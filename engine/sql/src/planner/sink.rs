@@ -5,7 +5,7 @@ use super::bind::{Context, Names};
 use super::expr::{Expr, ExprKind};
 use super::functions::not_null;
 use super::relation::{Relation, Role};
-use super::rewrite::{rewrite, rewrite_together};
+use super::rewrite::{JoinOrder, rewrite, rewrite_together};
 use crate::catalog::{CatalogTable, Entry};
 use crate::error::{At, ErrorKind, Planned, Refusal, did_you_mean};
 use crate::parser::Insert;
@@ -31,8 +31,8 @@ pub(crate) struct BoundInsert {
 }
 
 /// Rewrites the queries of a session once more, now that all of them are known.
-pub(super) fn rewrite_all(inserts: &mut [BoundInsert]) {
-    let together = rewrite_together(inserts.iter().map(|insert| &insert.bound));
+pub(super) fn rewrite_all(inserts: &mut [BoundInsert], order: JoinOrder) {
+    let together = rewrite_together(inserts.iter().map(|insert| &insert.bound), order);
     for (insert, relation) in inserts.iter_mut().zip(together) {
         // The sink was chosen by what the query alone does.
         if relation.updating == insert.relation.updating {

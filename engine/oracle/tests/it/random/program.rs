@@ -32,10 +32,14 @@ pub enum Sink {
 pub enum Relation {
     Table(Table),
     Over(Over),
+    /// Rows that stand in the text.
+    Constants(Vec<Constant>),
     Filter(Box<Relation>, Predicate),
     Project(Box<Relation>, Vec<Item>),
     Distinct(Box<Relation>),
     Join(Box<Join>),
+    /// Inner joins one after the other.
+    Chain(Box<Chain>),
     /// Rows for which a sub-query has, or has no, counterpart.
     Semi(Box<Semi>),
     Aggregate(Box<Aggregate>),
@@ -51,6 +55,31 @@ pub struct Join {
     pub right: Option<Relation>,
     pub keys: Vec<Equality>,
     pub condition: Option<Predicate>,
+}
+
+/// A row of constants, whose `id` is its place.
+#[derive(Clone, Debug)]
+pub struct Constant {
+    pub k: Option<i8>,
+    pub v: Option<i8>,
+    pub s: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Chain {
+    pub first: Relation,
+    /// Each with a column that is equal to one of those before.
+    pub others: Vec<(Relation, Equality)>,
+    pub condition: Option<Predicate>,
+    pub style: ChainStyle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainStyle {
+    /// `a JOIN b ON …`
+    Joins,
+    /// `a, b WHERE …`
+    Commas,
 }
 
 /// Columns of two sides that are equal.
@@ -260,6 +289,7 @@ fn step(input: BoxedStrategy<Relation>) -> BoxedStrategy<Relation> {
             .prop_map(|(input, items)| Relation::Project(input, items)),
         1 => one().prop_map(Relation::Distinct),
         4 => join(input.clone()),
+        3 => chain(input.clone()),
         3 => semi(input.clone()),
         4 => aggregate(input.clone()),
         3 => ranked(input.clone()),
@@ -297,15 +327,44 @@ fn equality() -> impl Strategy<Value = Equality> {
 
 fn join(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
     let kind = select(vec!["JOIN", "LEFT JOIN", "RIGHT JOIN", "FULL JOIN"]);
-    let right = prop::option::weighted(0.8, input.clone());
+    let right = prop::option::weighted(0.8, side(input.clone()));
     // Without keys there may be many pairs.
     let keys = prop_oneof![
         1 => Just(Vec::new()),
         20 => prop::collection::vec(equality(), 1..3),
     ];
-    (kind, input, right, keys, sometimes(predicate())).prop_map(
-        |(kind, left, right, keys, condition)| {
+    (kind, input, right, keys, sometimes(predicate()), any::<bool>()).prop_map(
+        |(kind, left, right, keys, condition, swaps)| {
+            let (left, right) = match right {
+                Some(right) if swaps => (right, Some(left)),
+                right => (left, right),
+            };
             Relation::Join(Box::new(Join { kind, left, right, keys, condition }))
+        },
+    )
+}
+
+/// What rows are joined with.
+fn side(input: BoxedStrategy<Relation>) -> BoxedStrategy<Relation> {
+    prop_oneof![4 => input, 1 => constants()].boxed()
+}
+
+fn constants() -> impl Strategy<Value = Relation> {
+    let number = || prop::option::weighted(0.8, -1i8..4);
+    let text = prop::option::weighted(0.75, select(vec!["a", "b", "ab", ""]));
+    let row = (number(), number(), text).prop_map(|(k, v, s)| Constant { k, v, s });
+    prop::collection::vec(row, 1..5).prop_map(Relation::Constants)
+}
+
+fn chain(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
+    let tables = select(vec![Table::Grows, Table::Log, Table::Latest]).prop_map(Relation::Table);
+    let input = prop_oneof![1 => input, 2 => tables].boxed();
+    let equality = equality().prop_map(|equality| Equality { null_is_equal: false, ..equality });
+    let others = prop::collection::vec((side(input.clone()), equality), 1..3);
+    let style = select(vec![ChainStyle::Joins, ChainStyle::Commas]);
+    (input, others, prop::option::of(predicate()), style).prop_map(
+        |(first, others, condition, style)| {
+            Relation::Chain(Box::new(Chain { first, others, condition, style }))
         },
     )
 }
@@ -320,7 +379,8 @@ fn semi(input: BoxedStrategy<Relation>) -> impl Strategy<Value = Relation> {
             SemiKind::Scalar { value, comparison, function, column }
         }),
     ];
-    (input.clone(), input, kind, sometimes(equality()), sometimes(predicate())).prop_map(
+    let query = side(input.clone());
+    (input, query, kind, sometimes(equality()), sometimes(predicate())).prop_map(
         |(input, query, kind, key, condition)| {
             Relation::Semi(Box::new(Semi { input, query, kind, key, condition }))
         },

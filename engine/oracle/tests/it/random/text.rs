@@ -174,6 +174,7 @@ impl Dialect {
         match relation {
             Relation::Table(table) => self.table(*table),
             Relation::Over(over) => self.over(over),
+            Relation::Constants(rows) => constants(rows),
             Relation::Filter(input, predicate) => {
                 let input = self.relation(input);
                 let scope = input.scope("a");
@@ -196,6 +197,7 @@ impl Dialect {
                 query.keyed(0..width)
             }
             Relation::Join(join) => self.join(join),
+            Relation::Chain(chain) => self.chain(chain),
             Relation::Semi(semi) => self.semi(semi),
             Relation::Aggregate(aggregate) => self.aggregate(aggregate),
             Relation::Ranked(ranked) => self.ranked(ranked),
@@ -225,6 +227,29 @@ impl Dialect {
             [a, b].iter().flat_map(|side| side.0.iter().take(JOINED_MAX).cloned()).collect();
         let (left, right, kind) = (left.from("a"), right.from("b"), join.kind);
         Query::new(&carried, &format!("FROM {left} {kind} {right} {}", clause("ON", conditions)))
+    }
+
+    fn chain(self, chain: &Chain) -> Query {
+        let first = self.relation(&chain.first);
+        let (mut from, mut scope) = (first.from("t0"), first.scope("t0"));
+        let mut carried: Vec<_> = scope.0.iter().take(JOINED_MAX).cloned().collect();
+        let mut conditions = Vec::new();
+        for (number, (relation, key)) in (1..).zip(&chain.others) {
+            let (query, alias) = (self.relation(relation), format!("t{number}"));
+            let own = query.scope(&alias);
+            let (equal, query) = (equality_sql(key, &scope, &own), query.from(&alias));
+            match chain.style {
+                ChainStyle::Joins => from += &format!(" JOIN {query} ON {equal}"),
+                ChainStyle::Commas => {
+                    from += &format!(", {query}");
+                    conditions.push(equal);
+                }
+            }
+            carried.extend(own.0.iter().take(JOINED_MAX).cloned());
+            scope = scope.and(own);
+        }
+        conditions.extend(chain.condition.iter().map(|p| predicate_sql(p, &scope)));
+        Query::new(&carried, &format!("FROM {from} {}", clause("WHERE", conditions)))
     }
 
     fn semi(self, semi: &Semi) -> Query {
@@ -495,6 +520,23 @@ impl Dialect {
             }
         }
     }
+}
+
+fn constants(rows: &[Constant]) -> Query {
+    use Kind::{Number, Text};
+    let number = |value: Option<i8>| value.map_or("NULL".to_owned(), |value| value.to_string());
+    let row = |(id, row): (usize, &Constant)| {
+        let text = row.s.map_or("NULL".to_owned(), |text| format!("'{text}'"));
+        let (k, v) = (number(row.k), number(row.v));
+        format!(
+            "(CAST({id} AS BIGINT), CAST({k} AS BIGINT), CAST({v} AS INT), CAST({text} AS STRING))"
+        )
+    };
+    let rows: Vec<String> = rows.iter().enumerate().map(row).collect();
+    let columns = [("id", Number), ("k", Number), ("v", Number), ("s", Text)];
+    let columns = columns.map(|(name, kind)| (name.to_owned(), kind));
+    Query::new(&columns, &format!("FROM (VALUES {}) AS t (id, k, v, s)", rows.join(", ")))
+        .keyed([0])
 }
 
 impl Equality {

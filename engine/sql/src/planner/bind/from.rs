@@ -8,6 +8,7 @@ use crate::catalog::Entry;
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::parser::{place, unhinted};
 use crate::planner::Planner;
+use crate::planner::constant::{always_gives_the_same, is_constant};
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::relation::{Column, JoinTime, Op, Relation, Role};
 use crate::planner::scope::{Scope, ScopeEntry};
@@ -608,6 +609,11 @@ fn join_by(
     let (mut left_extra, mut right_extra) = (Vec::new(), Vec::new());
     let (mut left_keys, mut right_keys, mut residual) = (Vec::new(), Vec::new(), Vec::new());
     let conjuncts: Vec<Expr> = condition.into_iter().flat_map(Expr::conjuncts).collect();
+    let constant = constant_side((&left, &right), kind, &conjuncts);
+    if let (None, Some(ConstantSide::Left)) = (known, constant) {
+        return join_with_constants_first(left, right, kind, conjuncts);
+    }
+    let known = known.or(constant.map(|_| JoinTime::Constant));
     let (time, conjuncts) = match known {
         Some(time) => (time, conjuncts),
         None if left.updating || right.updating => (JoinTime::Unbounded, conjuncts),
@@ -638,16 +644,25 @@ fn join_by(
         }
         time => time,
     };
-    if matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup) {
-        // A version may be much older than the row that it is joined with.
-        columns[left.columns.len()..].iter_mut().for_each(|c| c.role = Role::Plain);
+    if matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup | JoinTime::Constant) {
+        // A version may be much older than the row that it is joined with, and a constant has no
+        // time at all.
+        columns.iter_mut().skip(left.columns.len()).for_each(|c| c.role = Role::Plain);
     }
     if time == JoinTime::Unbounded {
         // Rows of a join come whenever their partner does: its row times are times no more.
         columns.iter_mut().for_each(|c| c.role = Role::Plain);
     }
     let pads = !matches!(kind, JoinKind::Inner | JoinKind::LeftSemi);
-    let updating = time == JoinTime::Unbounded && (left.updating || right.updating || pads);
+    let updating = match time {
+        JoinTime::Unbounded => left.updating || right.updating || pads,
+        // What becomes of a row follows from the row alone.
+        JoinTime::Constant => left.updating,
+        JoinTime::Interval { .. }
+        | JoinTime::Temporal { .. }
+        | JoinTime::Lookup
+        | JoinTime::Window { .. } => false,
+    };
     let op = Op::Join {
         left: Box::new(left),
         right: Box::new(right),
@@ -673,6 +688,51 @@ fn join_by(
         visible.map(|i| Expr::column(i, joined.columns[i].data_type.clone(), at)).collect();
     let names = exprs.iter().map(|e| joined.columns[e.as_column().expect("a column")].name.clone());
     let names = names.collect();
+    Relation::project(joined, exprs, names)
+}
+
+/// The side of a join that is constant.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ConstantSide {
+    Left,
+    Right,
+}
+
+/// The side of a join that every worker can hold whole, so that nothing has to be kept. Of that
+/// side no row is shown for having no partner: nobody knows of all rows that may be one.
+fn constant_side(
+    (left, right): (&Relation, &Relation),
+    kind: JoinKind,
+    conjuncts: &[Expr],
+) -> Option<ConstantSide> {
+    use JoinKind::{Inner, Left, LeftAnti, LeftSemi, Right};
+    let side = if matches!(kind, Inner | Left | LeftSemi | LeftAnti) && is_constant(right) {
+        ConstantSide::Right
+    } else if matches!(kind, Inner | Right) && is_constant(left) {
+        ConstantSide::Left
+    } else {
+        return None;
+    };
+    let rows = if side == ConstantSide::Right { left } else { right };
+    // The deletion of a row has to find what the row found.
+    (!rows.updating || conjuncts.iter().all(always_gives_the_same)).then_some(side)
+}
+
+/// A join whose left side is constant, as one whose right side is.
+fn join_with_constants_first(
+    left: Relation,
+    right: Relation,
+    kind: JoinKind,
+    conjuncts: Vec<Expr>,
+) -> Relation {
+    let (width, right_width) = (left.columns.len(), right.columns.len());
+    let swapped = |i: usize| if i < width { i + right_width } else { i - width };
+    let condition = Expr::all(conjuncts.iter().map(|conjunct| conjunct.remap(&swapped)));
+    let kind = if kind == JoinKind::Right { JoinKind::Left } else { kind };
+    let joined = join_by(right, left, kind, condition, Some(JoinTime::Constant));
+    let all = joined.all_columns(At::default());
+    let exprs: Vec<Expr> = (0..width + right_width).map(|i| all[swapped(i)].clone()).collect();
+    let names = (0..exprs.len()).map(|i| joined.columns[swapped(i)].name.clone()).collect();
     Relation::project(joined, exprs, names)
 }
 

@@ -1,6 +1,8 @@
 //! What brings several inputs together: joins and unions.
 
-use super::{Lowered, Lowering, lookup};
+use super::constant::Constants;
+use super::lookup::{self, LookedUp};
+use super::{Lowered, Lowering};
 use crate::error::{At, Planned};
 use crate::plan::NodeKind;
 use crate::planner::compile::Compiled;
@@ -9,6 +11,7 @@ use crate::planner::relation::{JoinTime, Op, Relation};
 use arrow::datatypes::{Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tidemill_operators::constant_join::ConstantJoinSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
 use tidemill_operators::join::{JoinKind, JoinSpec, Residual};
 use tidemill_operators::temporal_join::TemporalJoinSpec;
@@ -19,6 +22,7 @@ impl Lowering<'_> {
         &mut self,
         relation: &Relation,
         needed: &BTreeSet<usize>,
+        arrival: bool,
     ) -> Planned<Lowered> {
         let Op::Join { left, right, kind, left_keys, right_keys, residual, time, ttl_ms } =
             &relation.op
@@ -33,7 +37,7 @@ impl Lowering<'_> {
             });
         }
         match *time {
-            JoinTime::Unbounded | JoinTime::Lookup => {}
+            JoinTime::Unbounded | JoinTime::Lookup | JoinTime::Constant => {}
             JoinTime::Interval { left, right, .. } | JoinTime::Temporal { left, right } => {
                 wanted.extend([left, right + width]);
             }
@@ -48,18 +52,20 @@ impl Lowering<'_> {
         };
         let from_left = side(left_keys, 0..width);
         let from_right = side(right_keys, width..width + right.columns.len());
-        let l = self.lower_narrow(left, &from_left, false, true)?;
-        let (r, looked_up) = match time {
-            JoinTime::Lookup => {
-                let side = self.looked_up(right, &from_right)?;
-                (side.rows.clone(), Some(side))
-            }
-            _ => (self.lower_narrow(right, &from_right, false, true)?, None),
+        // Behind a join that keeps nothing, rows are still in the order in which they came.
+        let arrival = arrival && *time == JoinTime::Constant;
+        let l = self.lower_narrow(left, &from_left, arrival, true)?;
+        let side = match time {
+            JoinTime::Lookup => RightSide::LookedUp(self.looked_up(right, &from_right)?),
+            JoinTime::Constant => RightSide::Constant(self.constants(right, &from_right)?),
+            _ => RightSide::Node(self.lower_narrow(right, &from_right, false, true)?),
         };
+        let r = side.place().clone();
         let left_schema = self.node(l.node).schema.clone();
-        let right_schema = match &looked_up {
-            Some(side) => side.nodes[r.node].schema.clone(),
-            None => self.node(r.node).schema.clone(),
+        let right_schema = match &side {
+            RightSide::Node(rows) => self.node(rows.node).schema.clone(),
+            RightSide::LookedUp(table) => table.nodes[r.node].schema.clone(),
+            RightSide::Constant(constants) => constants.rows.schema(),
         };
         let left_width = left_schema.fields().len();
         let pair: Vec<Field> = left_schema
@@ -87,16 +93,18 @@ impl Lowering<'_> {
         };
         let schema = if semi { left_schema } else { Arc::new(Schema::new(pair)) };
         let mut inputs = vec![l.node];
-        if looked_up.is_none() {
-            inputs.push(r.node);
+        if let RightSide::Node(rows) = &side {
+            inputs.push(rows.node);
         }
-        let kind = match *time {
-            JoinTime::Lookup => {
-                let side = looked_up.expect("lowered above");
-                lookup::plan(spec, side, right, right_keys)?
+        let kind = match (*time, side) {
+            (_, RightSide::LookedUp(table)) => lookup::plan(spec, table, right, right_keys)?,
+            (_, RightSide::Constant(constants)) => {
+                NodeKind::ConstantJoin(ConstantJoinSpec { join: spec, rows: constants.rows })
             }
-            JoinTime::Unbounded => NodeKind::Join(spec),
-            JoinTime::Interval { left, right, lower_ms, upper_ms } => {
+            (JoinTime::Unbounded | JoinTime::Lookup | JoinTime::Constant, _) => {
+                NodeKind::Join(spec)
+            }
+            (JoinTime::Interval { left, right, lower_ms, upper_ms }, _) => {
                 NodeKind::IntervalJoin(IntervalJoinSpec {
                     kind: spec.kind,
                     left_keys: spec.left_keys,
@@ -108,7 +116,7 @@ impl Lowering<'_> {
                     residual: spec.residual,
                 })
             }
-            JoinTime::Temporal { left, right } => NodeKind::TemporalJoin(TemporalJoinSpec {
+            (JoinTime::Temporal { left, right }, _) => NodeKind::TemporalJoin(TemporalJoinSpec {
                 kind: spec.kind,
                 left_keys: spec.left_keys,
                 right_keys: spec.right_keys,
@@ -116,7 +124,7 @@ impl Lowering<'_> {
                 right_time: r.at(right),
                 residual: spec.residual,
             }),
-            JoinTime::Window { left_end, right_end, number } => {
+            (JoinTime::Window { left_end, right_end, number }, _) => {
                 NodeKind::WindowJoin(WindowJoinSpec {
                     join: spec,
                     left_window_end: l.at(left_end),
@@ -135,7 +143,7 @@ impl Lowering<'_> {
                 Some(right) => r.columns[right].map(|c| c + left_width),
             })
             .collect();
-        Ok(Lowered { node, columns, arrival: None })
+        Ok(Lowered { node, columns, arrival: l.arrival.filter(|_| arrival) })
     }
 
     pub(super) fn union(
@@ -171,6 +179,27 @@ impl Lowering<'_> {
         let columns =
             (0..relation.columns.len()).map(|i| wanted.iter().position(|&w| w == i)).collect();
         Ok(Lowered { node, columns, arrival: arrival.then_some(wanted.len()) })
+    }
+}
+
+/// Where the right side of a join has its rows from.
+enum RightSide {
+    /// A node of the dataflow.
+    Node(Lowered),
+    /// A table that is looked up.
+    LookedUp(LookedUp),
+    /// The text.
+    Constant(Constants),
+}
+
+impl RightSide {
+    /// Where the relation's columns are.
+    fn place(&self) -> &Lowered {
+        match self {
+            RightSide::Node(rows) => rows,
+            RightSide::LookedUp(table) => &table.rows,
+            RightSide::Constant(constants) => &constants.place,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! rows it gives, for the state is the same at another address of its brokers.
 
 use crate::plan::{Node, NodeKind};
+use crate::planner::canonical;
 use std::fmt::{Debug, Write};
 use std::sync::Arc;
 use tidemill_formats::Table;
@@ -40,7 +41,7 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
             let watermark = source.watermark.as_ref().map(|watermark| watermark.describe());
             format!("source {} watermark {watermark:?}", table(&source.table))
         }
-        NodeKind::Values(rows) => format!("values {rows:?}"),
+        NodeKind::Values(rows) => format!("values {}", canonical::rows(rows)),
         NodeKind::Normalize(spec) => format!("normalize {}", port(0).names(&spec.keys)),
         NodeKind::Map(spec) => {
             let windows = spec.windows.as_ref().map(|unfold| {
@@ -126,6 +127,15 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
         ),
         // It keeps no rows: only where it stands counts.
         NodeKind::LookupJoin(plan) => format!("lookup join {}", table(&plan.table)),
+        NodeKind::ConstantJoin(spec) => format!(
+            "constant join {:?} {} and {} of {} with {:?} of {}",
+            spec.join.kind,
+            port(0).names(&spec.join.left_keys),
+            described(spec.join.residual.as_ref().map(|residual| &residual.condition)),
+            types(&inputs[0].schema),
+            spec.rows.project(&spec.join.right_keys).map(|keys| keys.schema()),
+            canonical::rows(&spec.rows),
+        ),
         NodeKind::WindowJoin(spec) => format!(
             "window join {} ends {} {} {:?}",
             equi_join(&spec.join, inputs),

@@ -6,6 +6,7 @@
 //! which columns of what has state, for what several queries read is computed once.
 
 mod aggregate;
+mod constant;
 mod join;
 mod lookup;
 mod meaning;
@@ -19,7 +20,8 @@ mod time_filter;
 use super::canonical;
 use super::compile::Compiled;
 use super::expr::Expr;
-use super::relation::{Column, Op, Relation, WindowInfo};
+use super::relation::{Column, JoinTime, Op, Relation, WindowInfo};
+use super::rewrite::JoinOrder;
 use super::sink::{BoundInsert, rewrite_all};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::plan::{Node, NodeId, NodeKind, Plan, SinkPlan};
@@ -45,11 +47,13 @@ pub(crate) fn lower(
     windows: &[WindowInfo],
     options: BTreeMap<String, String>,
 ) -> Planned<Plan> {
-    rewrite_all(&mut inserts);
+    // What is forgotten of a join depends on what it joins.
+    let ttl_ms = state_ttl_ms(&options);
+    let order = if ttl_ms.is_some() { JoinOrder::AsWritten } else { JoinOrder::GrowingFirst };
+    rewrite_all(&mut inserts, order);
     let (mut needs, mut demands) = (BTreeMap::new(), BTreeMap::new());
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        let ttl_ms = state_ttl_ms(&options);
         let mut lowering = Lowering::new(windows, ttl_ms, needs, demands);
         for insert in &inserts {
             lowering.insert(insert)?;
@@ -155,7 +159,12 @@ impl<'w> Lowering<'w> {
         schema: SchemaRef,
         updating: bool,
     ) -> NodeId {
-        let text = format!("{kind:?} {inputs:?}");
+        let rows = match &kind {
+            NodeKind::Values(rows) => canonical::rows(rows),
+            NodeKind::ConstantJoin(spec) => canonical::rows(&spec.rows),
+            _ => String::new(),
+        };
+        let text = format!("{kind:?} {inputs:?} {rows}");
         if let Some(&id) = self.known.get(&text)
             && !matches!(kind, NodeKind::Sink(_))
         {
@@ -348,7 +357,7 @@ impl<'w> Lowering<'w> {
             Op::TopN { input, partition, order, first, last, window } => {
                 self.top_n(relation, input, partition, order, (*first, *last), *window, needed)
             },
-            Op::Join { .. } => self.join(relation, needed),
+            Op::Join { .. } => self.join(relation, needed, arrival),
             Op::Union { inputs } => self.union(relation, inputs, needed, arrival, retractions),
         }
     }
@@ -404,6 +413,7 @@ impl<'w> Lowering<'w> {
 /// Whether it keeps rows, so that it had better be one for all its readers.
 fn has_state(op: &Op) -> bool {
     match op {
+        Op::Join { time: JoinTime::Constant, .. } => false,
         Op::Aggregate { .. }
         | Op::RowNumber { .. }
         | Op::Over { .. }
