@@ -6,7 +6,7 @@ use crate::query::{Query, columns, conform, partition_by, row_numbers};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, take_record_batch};
 use arrow::datatypes::{DataType, SchemaRef, UInt32Type};
-use tidemill_operators::over::{Frame, OverFunction, OverSpec};
+use tidemill_operators::over::{Frame, Neighbour, OverFunction, OverSpec};
 use tidemill_operators::window::bound_type;
 
 /// The rows of an [`OverSpec`].
@@ -35,9 +35,8 @@ pub(crate) fn over(
     for function in &spec.functions {
         let sql = match function {
             OverFunction::Aggregate(call) => aggregate::sql(call, &frame)?,
-            OverFunction::Lag { argument, offset, default, .. } => {
-                vec![lag(*argument, *offset, *default, &in_order)]
-            }
+            OverFunction::Lag(of) => vec![neighbour("LAG", of, number, &in_order)],
+            OverFunction::Lead(of) => vec![neighbour("LEAD", of, number, &in_order)],
         };
         widths.push(sql.len());
         selected.extend(sql);
@@ -53,7 +52,7 @@ pub(crate) fn over(
         let (own, others) = rest.split_at(width);
         results.push(match function {
             OverFunction::Aggregate(call) => aggregate::result(call, own)?,
-            OverFunction::Lag { .. } => own[0].clone(),
+            OverFunction::Lag(_) | OverFunction::Lead(_) => own[0].clone(),
         });
         rest = others;
     }
@@ -68,12 +67,14 @@ fn upto(preceding: Option<impl std::fmt::Display>) -> String {
 }
 
 /// DataFusion takes only a constant for the default.
-fn lag(argument: usize, offset: u64, default: Option<usize>, over: &str) -> String {
-    let before = format!("LAG(c{argument}, {offset}) OVER ({over})");
-    match default {
-        None => before,
-        Some(column) => format!(
-            "CASE WHEN ROW_NUMBER() OVER ({over}) <= {offset} THEN c{column} ELSE {before} END"
-        ),
+fn neighbour(side: &str, of: &Neighbour, number: usize, over: &str) -> String {
+    let of_it = |column: usize| format!("{side}(c{column}, {}) OVER ({over})", of.offset);
+    let value = of_it(of.argument);
+    match of.default {
+        None => value,
+        // Only the value may be NULL, every row has a number.
+        Some(default) => {
+            format!("CASE WHEN {} IS NULL THEN c{default} ELSE {value} END", of_it(number))
+        }
     }
 }

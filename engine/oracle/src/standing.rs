@@ -61,6 +61,13 @@ impl Cut {
                 None => Ok(inputs),
                 Some(end) => Ok(vec![closed(&inputs[0], end, spec.zone, watermark)?]),
             },
+            // What looks ahead sees no further.
+            NodeKind::Over(spec) => {
+                let times = times(&inputs[0], spec.time)?;
+                let had_turn = times.iter().map(|&time| Some(time <= watermark.0));
+                let had_turn: BooleanArray = had_turn.collect();
+                Ok(vec![filter_record_batch(&inputs[0], &had_turn)?])
+            }
             _ => Ok(inputs),
         }
     }
@@ -83,11 +90,6 @@ impl Cut {
             // Behind the results stand the window's start, its end and its time.
             NodeKind::WindowAggregate(spec) => {
                 closed(&rows, rows.num_columns() - 2, spec.zone, watermark)
-            }
-            NodeKind::Over(spec) => {
-                let times = times(&rows, spec.time)?;
-                let had_turn = times.iter().map(|&time| Some(time <= watermark.0));
-                Ok(filter_record_batch(&rows, &had_turn.collect::<BooleanArray>())?)
             }
             NodeKind::IntervalJoin(spec)
                 if !matches!(spec.kind, JoinKind::Inner | JoinKind::LeftSemi) =>

@@ -195,10 +195,11 @@ fn describe(plan: &Plan, node: &Node) -> String {
             names(1, &spec.join.right_keys),
         ),
         NodeKind::Over(spec) => format!(
-            "Over by ({}) order ({}) {:?}; keeps the rows of each frame",
+            "Over by ({}) order ({}) {:?}; keeps the rows of each frame{}",
             names(0, &spec.partition),
             name(0, spec.time),
             spec.frame,
+            if spec.is_updating() { " and those that await a LEAD" } else { "" },
         ),
         NodeKind::Pattern(spec) => pattern(spec, input(0)),
         NodeKind::TimeFilter(spec) => time_filter(spec),

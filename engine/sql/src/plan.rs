@@ -147,9 +147,9 @@ impl NodeKind {
             NodeKind::TopN(spec) => spec.window_end.is_none() && spec.ttl_ms.is_none(),
             // A stretch of time passes for each key; other frames wait for its next row.
             NodeKind::Over(spec) => {
-                let looks_back = |f: &OverFunction| matches!(f, OverFunction::Lag { .. });
+                let is_framed = |f: &OverFunction| matches!(f, OverFunction::Aggregate(_));
                 let is_timed = matches!(spec.frame, Frame::Range { preceding_ms: Some(_) });
-                !is_timed || spec.functions.iter().any(looks_back)
+                !is_timed || !spec.functions.iter().all(is_framed)
             }
             // A search that nothing ends waits for the next row of its key.
             NodeKind::Pattern(spec) => spec.within_ms.is_none(),

@@ -378,6 +378,7 @@ fn what_would_not_be_heeded_is_refused() {
         "SELECT ARRAY_AGG(usr ORDER BY price) FROM clicks",
         "SELECT COUNT(usr) IGNORE NULLS FROM clicks",
         "SELECT LAG(usr) IGNORE NULLS OVER (ORDER BY ts) FROM clicks",
+        "SELECT LEAD(usr) IGNORE NULLS OVER (ORDER BY ts) FROM clicks",
         "SELECT CAST(usr AS DATE FORMAT 'YYYY-MM-DD') FROM clicks",
     ] {
         assert_eq!(refused(query).0, ErrorKind::Unsupported, "{query}");
@@ -886,6 +887,62 @@ fn ranks_in_the_order_of_time_are_counts() {
 }
 
 #[test]
+fn a_lead_updates_the_rows_that_await_it() {
+    let next = |table: &str, call: &str| {
+        format!(
+            "INSERT INTO {table}
+             SELECT usr, {call} OVER (PARTITION BY usr ORDER BY ts) FROM clicks;"
+        )
+    };
+    let text = explained(&next("out_retract", "LEAD(pos, 2, 0)"));
+    let over = "Over by (usr) order (ts) Rows { preceding: Some(0) }; keeps the rows of each frame \
+                and those that await a LEAD [updating, unbounded state]";
+    assert!(text.contains(over), "{text}");
+    assert_eq!(refused(&next("out_append", "LEAD(pos)")).0, ErrorKind::AppendOnlySink);
+    let text = explained(&next("out_append", "LEAD(pos, 0)"));
+    assert!(!text.contains("updating"), "the row itself is there: {text}");
+}
+
+#[test]
+fn a_lead_takes_what_a_lag_takes() {
+    for call in ["()", "(usr, -1)", "(usr, pos)", "(usr, 1.5)", "(usr, 1, 'a', 'b')"] {
+        for (name, place) in [("LAG", 8), ("LEAD", 8)] {
+            let query = format!("SELECT {name}{call} OVER (ORDER BY ts) FROM clicks;");
+            assert_eq!(refused(&query), (ErrorKind::WrongArguments, 1, place), "{query}");
+        }
+    }
+    let error = session("SELECT LEAD(usr, pos) OVER (ORDER BY ts) FROM clicks;").unwrap_err();
+    assert_eq!(error.message, "the offset of LEAD must be a constant whole number");
+    assert_eq!(refused("SELECT LEAD(usr) FROM clicks;").0, ErrorKind::WrongArguments);
+    let filtered = "SELECT LEAD(usr) FILTER (WHERE TRUE) OVER (ORDER BY ts) FROM clicks;";
+    assert_eq!(refused(filtered).0, ErrorKind::Unsupported);
+    let windows =
+        "SELECT LEAD(usr) OVER (ORDER BY ts), LAG(usr) OVER (PARTITION BY usr ORDER BY ts)
+                   FROM clicks;";
+    assert_eq!(refused(windows).0, ErrorKind::Unsupported);
+}
+
+#[test]
+fn the_times_of_rows_that_await_others_are_no_row_times() {
+    let view = "CREATE VIEW steps AS
+                SELECT *, LEAD(ts) OVER (PARTITION BY usr ORDER BY ts) AS till FROM clicks;";
+    let over = session(&format!("{view} SELECT COUNT(*) OVER (ORDER BY ts) FROM steps;"));
+    let error = over.unwrap_err();
+    assert_eq!(error.message, "window functions over rows that are updated are not supported");
+    assert!(error.to_string().contains("in front of the aggregate"), "{error}");
+    let windows = "SELECT window_start, COUNT(*)
+                   FROM TABLE(TUMBLE(TABLE steps, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
+                   GROUP BY window_start, window_end;";
+    assert_eq!(refused(&format!("{view} {windows}")).0, ErrorKind::MissingWatermark);
+    let joined = "SELECT a.usr FROM steps AS a JOIN clicks AS b ON a.usr = b.usr
+                  AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR;";
+    let text = explained(&format!("{view} {joined}"));
+    assert!(!text.contains("nterval join"), "{text}");
+    let grouped = format!("{view} SELECT usr, MAX(till) FROM steps GROUP BY usr;");
+    assert!(explained(&grouped).contains("Group aggregate"));
+}
+
+#[test]
 fn state_that_nothing_bounds_is_marked() {
     let unbounded = |query: &str| {
         explained(&format!("INSERT INTO out_retract {query}")).matches("unbounded state").count()
@@ -898,6 +955,12 @@ fn state_that_nothing_bounds_is_marked() {
     assert_eq!(unbounded("SELECT usr, COUNT(*) FROM clicks GROUP BY usr"), 1);
     assert_eq!(unbounded("SELECT 'all', COUNT(*) FROM clicks"), 0, "one row");
     assert_eq!(unbounded("SELECT usr, SUM(1) OVER (PARTITION BY usr ORDER BY ts) FROM clicks"), 1);
+    let minute = "(PARTITION BY usr ORDER BY ts
+                   RANGE BETWEEN INTERVAL '1' MINUTE PRECEDING AND CURRENT ROW)";
+    assert_eq!(unbounded(&format!("SELECT usr, SUM(1) OVER {minute} FROM clicks")), 0);
+    let with_lead =
+        format!("SELECT LEAD(usr) OVER w, SUM(1) OVER w FROM clicks WINDOW w AS {minute}");
+    assert_eq!(unbounded(&with_lead), 1);
     let ttl = "SET 'table.exec.state.ttl' = '1 d'; INSERT INTO out_retract
                SELECT usr, COUNT(*) FROM clicks GROUP BY usr";
     assert!(!explained(ttl).contains("unbounded"));

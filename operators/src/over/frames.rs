@@ -55,17 +55,23 @@ impl Turns {
         self.numbers[row - self.past]
     }
 
-    /// Where each row is read; `read` names the rows that are, the due ones of all keys first.
-    pub(super) fn place(&self, frame: Frame, lag: usize, read: &mut Vec<u32>) -> Vec<u32> {
+    /// The row's own number, among all rows that the operator holds.
+    pub(super) fn id(&self, row: usize) -> u32 {
+        self.rows[row].1
+    }
+
+    /// Where each row is read; `read` names the rows that are, the due ones of all keys first. The
+    /// last `reach` rows of the history are, and those that leave the frame.
+    pub(super) fn place(&self, frame: Frame, reach: usize, read: &mut Vec<u32>) -> Vec<u32> {
         let leaving = match frame.is_bounded() {
             true => self.framed_from..self.frame_start(frame, self.rows.len()).min(self.past),
             false => 0..0,
         };
-        let lagged = self.past.saturating_sub(lag)..self.past;
+        let reached = self.past.saturating_sub(reach)..self.past;
         let place = |(row, &(_, id)): (usize, &(i64, u32))| {
             if row >= self.past {
                 self.number(row)
-            } else if leaving.contains(&row) || lagged.contains(&row) {
+            } else if leaving.contains(&row) || reached.contains(&row) {
                 read.push(id);
                 (read.len() - 1) as u32
             } else {

@@ -9,13 +9,16 @@
 //! ```
 //!
 //! Rows wait until the watermark has reached their time; then they are complete and in order, each
-//! gets its result once, and the output is append-only. A row at or behind the watermark has
-//! missed its turn and is late.
+//! gets its result once, and the output is append-only. Only where there is a `LEAD` a row is
+//! replaced when what it awaits has had its turn. A row at or behind the watermark has missed its
+//! turn and is late.
 //!
 //! What is held of a key: the rows that wait, the rows that a bounded frame or a `LAG` may still
-//! reach, and the aggregates over the frame, out of which rows are taken as they leave it.
+//! reach or that await a `LEAD`, and the aggregates over the frame, out of which rows are taken as
+//! they leave it.
 
 mod frames;
+mod leads;
 mod snapshot;
 #[cfg(test)]
 mod tests;
@@ -36,6 +39,7 @@ use arrow::array::{
 use arrow::compute::{interleave, take};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use frames::{Turn, Turns};
+use leads::{Extent, Leads, Taken};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
@@ -61,16 +65,23 @@ pub enum OverFunction {
     /// An aggregate over the frame.
     Aggregate(AggregateCall),
     /// The value that a column had some rows before, whatever the frame.
-    Lag {
-        /// The column.
-        argument: usize,
-        /// How many rows before; 0 is the row itself.
-        offset: u64,
-        /// The column that gives the result where there is no such row; NULL without it.
-        default: Option<usize>,
-        /// Name of the result column.
-        name: String,
-    },
+    Lag(Neighbour),
+    /// The value that a column has some rows later, whatever the frame. It makes the output an
+    /// updating one.
+    Lead(Neighbour),
+}
+
+/// The value of a column in another row of the key.
+#[derive(Clone, Debug)]
+pub struct Neighbour {
+    /// The column.
+    pub argument: usize,
+    /// How many rows away; 0 is the row itself.
+    pub offset: u64,
+    /// The column that gives the result where there is no such row; NULL without it.
+    pub default: Option<usize>,
+    /// Name of the result column.
+    pub name: String,
 }
 
 /// What to compute over which rows. Output columns: the input's, then the functions'.
@@ -87,6 +98,13 @@ pub struct OverSpec {
     /// Column of arrival order, which decides between rows of equal time; else the order in which
     /// rows reach the operator.
     pub arrival: Option<usize>,
+}
+
+impl OverSpec {
+    /// Whether rows are replaced when later ones have their turn.
+    pub fn is_updating(&self) -> bool {
+        self.functions.iter().any(|function| matches!(function, OverFunction::Lead(_)))
+    }
 }
 
 /// Rows that have their turn together, roughly.
@@ -109,7 +127,11 @@ pub struct Over {
     idle: BinaryHeap<Reverse<(i64, u32)>>,
     /// By call; groups are the slots of the index.
     aggregates: Vec<(AggregateCall, Box<dyn Aggregate>)>,
-    lag_max: usize,
+    /// Only with a `LEAD`.
+    leads: Option<Leads>,
+    /// So many rows of a key before a due one a `LAG` may show, or may await a `LEAD`.
+    reach: usize,
+    batch_rows: usize,
     is_rebuilt: bool,
     numbers: Numbers,
     journal: snapshot::Journal,
@@ -164,19 +186,23 @@ impl Over {
     /// If a key can't be compared, or a function isn't defined for its types.
     pub fn new(spec: OverSpec, input: SchemaRef) -> Result<Self, OperatorError> {
         let retraction = Retraction::of(spec.frame.is_bounded());
-        let (mut aggregates, mut lag_max) = (Vec::new(), 0);
+        let (mut aggregates, mut reach) = (Vec::new(), 0);
         for function in &spec.functions {
             match function {
                 OverFunction::Aggregate(call) => {
                     aggregates.push((call.clone(), create(call, retraction)?));
                 }
-                OverFunction::Lag { offset, .. } => lag_max = lag_max.max(*offset as usize),
+                OverFunction::Lag(other) | OverFunction::Lead(other) => {
+                    reach = reach.max(other.offset as usize);
+                }
             }
         }
         let types: Vec<DataType> =
             spec.partition.iter().map(|&c| input.field(c).data_type().clone()).collect();
+        let output = output_schema(&spec, &input);
         Ok(Over {
-            output: output_schema(&spec, &input),
+            leads: Leads::new(&spec, &output)?,
+            output,
             codec: RowCodec::of_schema(&input)?,
             index: KeyIndex::new(&types)?,
             partitions: Vec::new(),
@@ -185,7 +211,8 @@ impl Over {
             waiting: BTreeMap::new(),
             idle: BinaryHeap::new(),
             aggregates,
-            lag_max,
+            reach,
+            batch_rows: BATCH_ROWS,
             is_rebuilt: true,
             numbers: Numbers::default(),
             journal: snapshot::Journal::default(),
@@ -263,6 +290,9 @@ impl Over {
         self.row_bytes -= row.bytes.len();
         self.free.push(id);
         self.journal.rows.remove(id);
+        if let Some(leads) = &mut self.leads {
+            leads.forget(id);
+        }
         self.numbers.removed(self.index.group(row.slot), row.sequence);
     }
 
@@ -284,9 +314,16 @@ impl Over {
                 break;
             }
             let turns = self.turns(&due);
-            self.take_turns((epoch, &mut arrival), &due, &turns, output)?;
+            let taken = self.take_turns((epoch, &mut arrival), &due, &turns)?;
+            let next = self.waiting.first_key_value();
+            let extent = match next.is_some_and(|(place, _)| place.0 <= watermark.0) {
+                true => Extent::Settled,
+                false => Extent::All,
+            };
+            self.show(&turns, taken, extent, output)?;
             self.end_turns(turns);
         }
+        self.show_rest(output)?;
         self.forget_idle(watermark);
         Ok(())
     }
@@ -296,7 +333,7 @@ impl Over {
         let (mut due, mut last) = (Vec::new(), i64::MIN);
         while let Some(entry) = self.waiting.first_entry()
             && entry.key().0 <= watermark.0
-            && (due.len() < BATCH_ROWS || entry.key().0 == last)
+            && (due.len() < self.batch_rows || entry.key().0 == last)
         {
             last = entry.key().0;
             due.push(entry.remove());
@@ -321,33 +358,79 @@ impl Over {
         turns
     }
 
+    /// Reads the rows of turns: the due ones, and what else of their keys is needed.
+    fn read(
+        &self,
+        due: &[u32],
+        turns: &[Turns],
+    ) -> Result<(RecordBatch, Vec<Vec<u32>>), OperatorError> {
+        let mut read: Vec<u32> = due.to_vec();
+        let places =
+            turns.iter().map(|t| t.place(self.spec.frame, self.reach, &mut read)).collect();
+        let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
+        Ok((RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?, places))
+    }
+
+    /// The results of the due rows, but for what lies ahead of them.
     fn take_turns(
         &mut self,
         at: (Epoch, &mut i64),
         due: &[u32],
         turns: &[Turns],
-        output: &mut Output,
-    ) -> Result<(), OperatorError> {
-        // The due rows in their order, then what else is read.
-        let mut read: Vec<u32> = due.to_vec();
-        let places: Vec<Vec<u32>> =
-            turns.iter().map(|t| t.place(self.spec.frame, self.lag_max, &mut read)).collect();
-        let bytes = read.iter().map(|&id| &*self.rows[id as usize].bytes);
-        let rows = RecordBatch::try_new(self.input.clone(), self.codec.decode(bytes)?)?;
+    ) -> Result<Taken, OperatorError> {
+        let (rows, places) = self.read(due, turns)?;
         let mut aggregated = self.aggregate(at, due.len(), turns, &places, &rows)?.into_iter();
-        let mut columns = rows.slice(0, due.len()).columns().to_vec();
+        let mut results = Vec::with_capacity(self.spec.functions.len());
         for function in &self.spec.functions {
-            columns.push(match function {
+            results.push(match function {
                 OverFunction::Aggregate(_) => aggregated
                     .next()
                     .ok_or_else(|| OperatorError::Data("an aggregate gave no result".into()))?,
-                OverFunction::Lag { argument, offset, default, .. } => {
-                    let default = default.map(|column| rows.column(column));
-                    lag(rows.column(*argument), default, *offset, due.len(), turns, &places)?
+                OverFunction::Lag(of) => {
+                    neighbours(&rows, of, &lag(of.offset, due.len(), turns, &places))?
                 }
+                OverFunction::Lead(_) => continue,
             });
         }
-        output.rows.push(RecordBatch::try_new(self.output.clone(), columns)?.into());
+        Ok(Taken { due: due.len(), rows, places, results })
+    }
+
+    /// Lets rows come out.
+    fn show(
+        &mut self,
+        turns: &[Turns],
+        taken: Taken,
+        extent: Extent,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
+        let Some(leads) = &mut self.leads else {
+            let mut columns = taken.rows.slice(0, taken.due).columns().to_vec();
+            columns.extend(taken.results);
+            output.rows.push(RecordBatch::try_new(self.output.clone(), columns)?.into());
+            return Ok(());
+        };
+        let changes = leads.show(turns, &taken, extent)?;
+        if !changes.is_empty() {
+            output.rows.push(changes);
+        }
+        Ok(())
+    }
+
+    /// Lets the rows come out that await something and whose keys had no turn in the epoch's last
+    /// batch.
+    fn show_rest(&mut self, output: &mut Output) -> Result<(), OperatorError> {
+        let unshown = self.leads.as_ref().map(Leads::unshown).unwrap_or_default();
+        for slots in unshown.chunks(self.batch_rows.div_ceil(self.reach.max(1))) {
+            let again = |&slot: &u32| {
+                let partition = &self.partitions[slot as usize];
+                Turns::new(slot, &partition.history, partition.framed)
+            };
+            let turns: Vec<Turns> = slots.iter().map(again).collect();
+            let (rows, places) = self.read(&[], &turns)?;
+            let Some(leads) = &self.leads else { continue };
+            let taken = leads.read_again(rows, places);
+            self.show(&turns, taken, Extent::All, output)?;
+        }
         Ok(())
     }
 
@@ -405,8 +488,8 @@ impl Over {
             let (slot, past) = (turns.slot, turns.due().start);
             let (history, framed) = turns.finish(self.spec.frame);
             let keep = match self.spec.frame.is_bounded() {
-                true => framed.max(self.lag_max),
-                false => self.lag_max,
+                true => framed.max(self.reach),
+                false => self.reach,
             };
             let last = history.last().map(|&(time, _)| time);
             let gone = history.len().saturating_sub(keep);
@@ -421,7 +504,7 @@ impl Over {
             partition.history = history[gone..].iter().copied().collect();
             partition.framed = if self.spec.frame.is_bounded() { framed } else { 0 };
             if let (Frame::Range { preceding_ms: Some(_) }, Some(last), 0) =
-                (self.spec.frame, last, self.lag_max)
+                (self.spec.frame, last, self.reach)
             {
                 self.idle.push(Reverse((last, slot)));
             }
@@ -491,19 +574,12 @@ impl Step {
     }
 }
 
-/// The values that rows before the due ones have.
-fn lag(
-    values: &ArrayRef,
-    default: Option<&ArrayRef>,
-    offset: u64,
-    due: usize,
-    turns: &[Turns],
-    places: &[Vec<u32>],
-) -> Result<ArrayRef, OperatorError> {
-    const VALUE: usize = 0;
-    const DEFAULT: usize = 1;
-    let null = new_null_array(values.data_type(), due);
-    let default = default.unwrap_or(&null);
+/// Where the value of a neighbour stands: in another row, or in the row's own default.
+const VALUE: usize = 0;
+const DEFAULT: usize = 1;
+
+/// The rows before the due ones.
+fn lag(offset: u64, due: usize, turns: &[Turns], places: &[Vec<u32>]) -> Vec<(usize, usize)> {
     let mut found = vec![(DEFAULT, 0); due];
     for (turns, places) in turns.iter().zip(places) {
         for row in turns.due() {
@@ -512,7 +588,21 @@ fn lag(
             found[number] = before.map_or((DEFAULT, number), |r| (VALUE, places[r] as usize));
         }
     }
-    Ok(interleave(&[values.as_ref(), default.as_ref()], &found)?)
+    found
+}
+
+/// The values of neighbours, from where they were found.
+fn neighbours(
+    rows: &RecordBatch,
+    of: &Neighbour,
+    found: &[(usize, usize)],
+) -> Result<ArrayRef, OperatorError> {
+    let values = rows.column(of.argument);
+    let default = match of.default {
+        Some(column) => rows.column(column).clone(),
+        None => new_null_array(values.data_type(), rows.num_rows()),
+    };
+    Ok(interleave(&[values.as_ref(), default.as_ref()], found)?)
 }
 
 fn output_schema(spec: &OverSpec, input: &SchemaRef) -> SchemaRef {
@@ -520,7 +610,8 @@ fn output_schema(spec: &OverSpec, input: &SchemaRef) -> SchemaRef {
     fields.extend(spec.functions.iter().map(|function| {
         Arc::new(match function {
             OverFunction::Aggregate(call) => Field::new(&call.name, call.output_type.clone(), true),
-            OverFunction::Lag { argument, name, .. } => {
+            OverFunction::Lag(Neighbour { argument, name, .. })
+            | OverFunction::Lead(Neighbour { argument, name, .. }) => {
                 Field::new(name, input.field(*argument).data_type().clone(), true)
             }
         })
@@ -557,6 +648,7 @@ impl Operator for Over {
         let aggregates: usize = self.aggregates.iter().map(|(_, a)| a.bytes()).sum();
         let partitions = self.partitions.len() * size_of::<Partition>();
         let rows = self.rows.len() * row + self.row_bytes;
-        self.index.bytes() + rows + aggregates + partitions + self.journal.bytes()
+        let leads = self.leads.as_ref().map_or(0, Leads::bytes);
+        self.index.bytes() + rows + aggregates + partitions + leads + self.journal.bytes()
     }
 }

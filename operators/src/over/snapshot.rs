@@ -2,7 +2,8 @@
 //!
 //! Table `rows`, of [`numbered`] rows: `key_group`, `sequence`, `arrival`, `turn` (whether the row
 //! had it), then the input's columns. Aggregates over bounded frames are not written: their rows
-//! are there, and go through them again.
+//! are there, and go through them again. With a `LEAD`, the results that no later row changes
+//! follow, of the rows that await one.
 //!
 //! Table `totals`, of unbounded frames, whose rows are not kept: `key_group`, the key columns, the
 //! aggregates' state.
@@ -27,7 +28,7 @@ use std::sync::Arc;
 
 const ROWS: &str = "rows";
 const TOTALS: &str = "totals";
-const LEAD: usize = numbered::KEY_WIDTH + 2;
+const LEADING: usize = numbered::KEY_WIDTH + 2;
 
 /// What changed since the last snapshot.
 #[derive(Debug, Default)]
@@ -96,7 +97,11 @@ impl Over {
             Field::new("turn", DataType::Boolean, false),
         ];
         let fields = numbered::key_fields().into_iter().chain(lead).map(Arc::new);
-        let fields: Vec<_> = fields.chain(self.input.fields().iter().cloned()).collect();
+        let mut fields: Vec<_> = fields.chain(self.input.fields().iter().cloned()).collect();
+        if let Some(leads) = &self.leads {
+            columns.extend(leads.saved(ids)?);
+            fields.extend(leads.saved_fields().map(Arc::new));
+        }
         Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
     }
 
@@ -176,7 +181,7 @@ impl Over {
         let order = {
             let sequences = batch.column(1).as_primitive::<Int64Type>().values();
             let arrivals = batch.column(2).as_primitive::<Int64Type>().values();
-            let times = times(batch, LEAD + self.spec.time)?;
+            let times = times(batch, LEADING + self.spec.time)?;
             let mut order: Vec<u32> = (0..batch.num_rows() as u32).collect();
             order.sort_by_key(|&row| {
                 let row = row as usize;
@@ -189,12 +194,13 @@ impl Over {
         let numbers = |column: usize| batch.column(column).as_primitive::<Int64Type>().values();
         let (sequences, arrivals) = (numbers(1), numbers(2));
         let turn = batch.column(3).as_boolean();
-        let width = LEAD + self.input.fields().len();
-        let rows = batch.project(&(LEAD..width).collect::<Vec<_>>())?;
+        let width = LEADING + self.input.fields().len();
+        let rows = batch.project(&(LEADING..width).collect::<Vec<_>>())?;
         let there = self.by_number();
         let times = times(&rows, self.spec.time)?;
         let slots = self.assign(&rows)?;
         let encoded = self.codec.encode(rows.columns())?;
+        let mut ids = Vec::with_capacity(slots.len());
         for (row, &slot) in slots.iter().enumerate() {
             let sequence = sequences[row];
             self.numbers.restored(sequence);
@@ -212,12 +218,19 @@ impl Over {
                 }),
             };
             self.journal.rows.restored(id);
+            ids.push(id);
             match turn.value(row) {
                 false => self.wait(id),
                 true => self.restore_turn(id),
             }
         }
-        Ok(())
+        match &mut self.leads {
+            None => Ok(()),
+            Some(leads) => {
+                let had_turn = ids.iter().zip(turn.values()).map(|(&id, turn)| turn.then_some(id));
+                leads.restore(had_turn, &batch.columns()[width..])
+            }
+        }
     }
 
     /// Puts a row that had its turn back into its key's history.
@@ -252,10 +265,13 @@ impl Over {
     }
 
     /// After a restore: sends the rows of bounded frames through the aggregates again, and drops
-    /// keys that have nothing left.
+    /// keys that have nothing left, and results that nothing awaits any more.
     pub(super) fn rebuild(&mut self) -> Result<(), OperatorError> {
         if std::mem::replace(&mut self.is_rebuilt, true) {
             return Ok(());
+        }
+        if let Some(leads) = &mut self.leads {
+            self.partitions.iter().for_each(|partition| leads.trim(&partition.history));
         }
         if !self.spec.frame.is_bounded() {
             return Ok(());
@@ -269,7 +285,7 @@ impl Over {
                 continue;
             }
             if let Some(&(last, _)) = partition.history.back()
-                && self.lag_max == 0
+                && self.reach == 0
                 && matches!(self.spec.frame, super::Frame::Range { .. })
             {
                 self.idle.push(Reverse((last, slot)));

@@ -199,6 +199,11 @@ jobs! {
         SELECT id, k, LAG(v, 1) OVER w, LAG(id, 2) OVER w FROM events
         WINDOW w AS (PARTITION BY k ORDER BY ts)";
 
+    a_lead: OneFile "
+        SELECT id, k, LEAD(v, 2, -1) OVER w, LAG(id) OVER w, SUM(v) OVER w, LEAD(name) OVER w
+        FROM events
+        WINDOW w AS (PARTITION BY k ORDER BY ts ROWS BETWEEN 3 PRECEDING AND CURRENT ROW)";
+
     ranks_in_the_order_of_time: OneFile "
         SELECT id, k, RANK() OVER w, DENSE_RANK() OVER w FROM events
         WINDOW w AS (PARTITION BY k ORDER BY ts)";

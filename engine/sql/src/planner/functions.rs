@@ -68,6 +68,7 @@ const OTHERS: &[&str] = &[
     "IF",
     "IFNULL",
     "LAG",
+    "LEAD",
     "MAP",
     "NULLIF",
     "NVL",

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 use std::sync::Arc;
 use tidemill_operators::aggregate::AggregateFunction;
 use tidemill_operators::join::JoinKind;
-use tidemill_operators::over::Frame;
+use tidemill_operators::over::{Frame, Neighbour};
 use tidemill_operators::pattern::{Pattern, Skip};
 use tidemill_operators::time_filter::{Clock, ClockIs};
 use tidemill_operators::window::{WindowKind, Zone};
@@ -104,12 +104,9 @@ pub(crate) enum JoinTime {
 pub(crate) enum OverCall {
     Aggregate(Aggregation),
     /// A value from so many rows before.
-    Lag {
-        argument: usize,
-        offset: u64,
-        default: Option<usize>,
-        name: String,
-    },
+    Lag(Neighbour),
+    /// A value from so many rows later, which updates the row.
+    Lead(Neighbour),
 }
 
 /// What `MATCH_RECOGNIZE` looks for.
@@ -258,7 +255,7 @@ pub(crate) enum Op {
         /// them; 0 is for ever.
         ttl_ms: [Option<i64>; 2],
     },
-    /// Appends values computed over the rows before each row.
+    /// Appends values computed over the rows before each row, or from rows behind it.
     Over {
         input: Box<Relation>,
         partition: Vec<usize>,
@@ -285,6 +282,12 @@ pub(crate) enum Op {
     Union {
         inputs: Vec<Relation>,
     },
+}
+
+/// Makes plain columns of the times that watermarks go by.
+pub(crate) fn forget_event_times(columns: &mut [Column]) {
+    let event_times = columns.iter_mut().filter(|c| c.role != Role::ProcTime);
+    event_times.for_each(|c| c.role = Role::Plain);
 }
 
 fn is_processing_time(expr: &Expr) -> bool {
@@ -325,8 +328,7 @@ impl Relation {
         // A row that waits for its processing time might as well have come later. But one that
         // goes again, or waits for a watermark, has no time that a window could go by.
         if takes_back || clock == Clock::Watermark {
-            let event_times = columns.iter_mut().filter(|c| c.role != Role::ProcTime);
-            event_times.for_each(|c| c.role = Role::Plain);
+            forget_event_times(&mut columns);
         }
         Relation { op: Op::TimeFilter { input: Box::new(input), clock, bounds }, columns, updating }
     }

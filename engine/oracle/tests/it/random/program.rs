@@ -211,6 +211,7 @@ pub enum OverCall {
     First(Pick),
     Last(Pick),
     Lag(Pick, u8, Option<i8>),
+    Lead(Pick, u8, Option<i8>),
 }
 
 /// A column of a projection.
@@ -427,11 +428,13 @@ fn overs() -> impl Strategy<Value = Over> {
         prop::option::weighted(0.8, 0u8..4).prop_map(Frame::Rows),
         prop::option::weighted(0.8, 0u16..12_000).prop_map(Frame::RangeMs),
     ];
+    let neighbour = || (pick(), 0u8..4, sometimes(-2i8..4));
     let call = prop_oneof![
         4 => (function(), pick()).prop_map(|(function, pick)| OverCall::Aggregate(function, pick)),
         1 => pick().prop_map(OverCall::First),
         1 => pick().prop_map(OverCall::Last),
-        2 => (pick(), 0u8..4, sometimes(-2i8..4)).prop_map(|(p, n, or)| OverCall::Lag(p, n, or)),
+        2 => neighbour().prop_map(|(pick, offset, or)| OverCall::Lag(pick, offset, or)),
+        2 => neighbour().prop_map(|(pick, offset, or)| OverCall::Lead(pick, offset, or)),
     ];
     (sometimes(predicate()), picks(0..2), frame, prop::collection::vec(call, 1..4))
         .prop_map(|(filter, partition, frame, calls)| Over { filter, partition, frame, calls })

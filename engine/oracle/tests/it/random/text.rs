@@ -488,7 +488,7 @@ impl Dialect {
         window: &str,
         in_order: &str,
     ) -> (String, Kind) {
-        let (over, lag_over) = match self {
+        let (over, in_order) = match self {
             Dialect::Engine => (" OVER w".to_owned(), " OVER w".to_owned()),
             Dialect::Batch => (format!(" OVER ({window})"), format!(" OVER ({in_order})")),
         };
@@ -497,18 +497,20 @@ impl Dialect {
             let nulls = if self == Dialect::Batch { " IGNORE NULLS" } else { "" };
             (format!("{name}({column}){nulls}{over}"), *kind)
         };
+        let neighbour = |name: &str, (pick, offset, default): (Pick, u8, Option<i8>)| {
+            let (column, kind) = scope.any(pick);
+            let default = default.filter(|_| *kind == Kind::Number);
+            let default = default.map_or(String::new(), |default| format!(", {default}"));
+            (format!("{name}({column}, {offset}{default}){in_order}"), *kind)
+        };
         let is_rows = matches!(frame, Frame::Rows(_));
         match call {
             OverCall::First(pick) if is_rows => end("FIRST_VALUE", pick),
             OverCall::Last(pick) if is_rows => end("LAST_VALUE", pick),
             OverCall::First(pick) => self.call(Function::Min, pick, scope, &over),
             OverCall::Last(pick) => self.call(Function::Max, pick, scope, &over),
-            OverCall::Lag(pick, offset, default) => {
-                let (column, kind) = scope.any(pick);
-                let default = default.filter(|_| *kind == Kind::Number);
-                let default = default.map_or(String::new(), |default| format!(", {default}"));
-                (format!("LAG({column}, {offset}{default}){lag_over}"), *kind)
-            }
+            OverCall::Lag(pick, offset, default) => neighbour("LAG", (pick, offset, default)),
+            OverCall::Lead(pick, offset, default) => neighbour("LEAD", (pick, offset, default)),
             OverCall::Aggregate(function, pick) => {
                 // DataFusion has no distinct aggregates over frames.
                 let function = match function {

@@ -1,4 +1,4 @@
-//! Window functions: ranks, aggregates over frames, `LAG`.
+//! Window functions: ranks, aggregates over frames, `LAG` and `LEAD`.
 
 use super::Binder;
 use super::aggregate::AggregateExpr;
@@ -6,7 +6,7 @@ use super::call::{Arguments, wrong_count};
 use crate::error::{At, ErrorKind, Planned, Refusal};
 use crate::planner::expr::{Expr, ExprKind};
 use crate::planner::functions::aggregate_named;
-use crate::planner::relation::{Aggregation, Column, Op, Ordering, OverCall, Relation};
+use crate::planner::relation::{self, Aggregation, Column, Op, Ordering, OverCall, Relation};
 use crate::types::SqlType;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Operator;
@@ -14,7 +14,7 @@ use sqlparser::ast::{
     self, Expr as Ast, NamedWindowExpr, WindowFrameBound, WindowFrameUnits, WindowType,
 };
 use tidemill_operators::aggregate::AggregateFunction;
-use tidemill_operators::over::Frame;
+use tidemill_operators::over::{self, Frame};
 
 /// A window function over the rows of the select.
 #[derive(Clone, Debug)]
@@ -36,11 +36,17 @@ pub(crate) enum OverFunction {
         is_dense: bool,
     },
     Aggregate(AggregateExpr),
-    Lag {
-        argument: Expr,
-        offset: u64,
-        default: Option<Expr>,
-    },
+    Lag(Neighbour),
+    /// At least one row ahead.
+    Lead(Neighbour),
+}
+
+/// The value of an expression some rows away.
+#[derive(Clone, Debug)]
+pub(crate) struct Neighbour {
+    argument: Expr,
+    offset: u64,
+    default: Option<Expr>,
 }
 
 impl OverExpr {
@@ -49,8 +55,8 @@ impl OverExpr {
         let own: Vec<&mut Expr> = match &mut self.function {
             OverFunction::RowNumber | OverFunction::Rank { .. } => Vec::new(),
             OverFunction::Aggregate(a) => a.argument.iter_mut().chain(&mut a.filter).collect(),
-            OverFunction::Lag { argument, default, .. } => {
-                std::iter::once(argument).chain(default).collect()
+            OverFunction::Lag(of) | OverFunction::Lead(of) => {
+                std::iter::once(&mut of.argument).chain(&mut of.default).collect()
             }
         };
         let order = self.order.iter_mut().map(|(e, ..)| e);
@@ -122,28 +128,41 @@ impl Binder<'_, '_> {
             "ROW_NUMBER" => Ok((OverFunction::RowNumber, SqlType::BigInt)),
             "RANK" => Ok((OverFunction::Rank { is_dense: false }, SqlType::BigInt)),
             "DENSE_RANK" => Ok((OverFunction::Rank { is_dense: true }, SqlType::BigInt)),
-            "LAG" => self.lag(args, at),
+            "LAG" | "LEAD" => {
+                let (of, data_type) = self.neighbour(name, args, at)?;
+                // The row itself isn't ahead of it.
+                let is_ahead = name == "LEAD" && of.offset > 0;
+                let function = if is_ahead { OverFunction::Lead } else { OverFunction::Lag };
+                Ok((function(of), data_type))
+            }
             _ => Err(unsupported(name, at)),
         }
     }
 
-    fn lag(&mut self, args: &Arguments<'_>, at: At) -> Planned<(OverFunction, SqlType)> {
+    fn neighbour(
+        &mut self,
+        name: &str,
+        args: &Arguments<'_>,
+        at: At,
+    ) -> Planned<(Neighbour, SqlType)> {
+        let wrong_count = || wrong_count(name, "1 to 3 arguments", args.values.len(), at);
+        if args.values.len() > 3 {
+            return Err(wrong_count());
+        }
         let values = self.all(args.values.iter().copied())?;
         let mut values = values.into_iter();
-        let Some(argument) = values.next() else {
-            return Err(wrong_count("LAG", "1 to 3 arguments", 0, at));
-        };
+        let Some(argument) = values.next() else { return Err(wrong_count()) };
         let offset = match values.next().as_ref().map(Expr::as_literal) {
             None => 1,
             Some(Some(ScalarValue::Int32(Some(n)))) if *n >= 0 => *n as u64,
             Some(_) => {
-                let message = "the offset of LAG must be a constant whole number";
+                let message = format!("the offset of {name} must be a constant whole number");
                 return Err(Refusal::new(ErrorKind::WrongArguments, at, message));
             }
         };
         let data_type = argument.data_type.clone();
         let default = values.next().map(|d| self.planner.cast(d, &data_type)).transpose()?;
-        Ok((OverFunction::Lag { argument, offset, default }, data_type))
+        Ok((Neighbour { argument, offset, default }, data_type))
     }
 
     /// The rows before the current one that count.
@@ -222,7 +241,7 @@ pub(super) fn append(
                 (relation, columns[number]) = append_time_rank(relation, &over, is_dense)?;
                 continue;
             }
-            OverFunction::Aggregate(_) | OverFunction::Lag { .. } => {}
+            OverFunction::Aggregate(_) | OverFunction::Lag(_) | OverFunction::Lead(_) => {}
         }
         match &mut framed {
             None => framed = Some((over.clone(), vec![(number, over)])),
@@ -245,10 +264,10 @@ pub(super) fn append(
 fn same_window(a: &OverExpr, b: &OverExpr) -> bool {
     let same = |a: &[Expr], b: &[Expr]| a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a.is(b));
     let order = |o: &OverExpr| o.order.iter().map(|(e, ..)| e.clone()).collect::<Vec<_>>();
-    let lag = |o: &OverExpr| matches!(o.function, OverFunction::Lag { .. });
+    let is_framed = |o: &OverExpr| matches!(o.function, OverFunction::Aggregate(_));
     same(&a.partition, &b.partition)
         && same(&order(a), &order(b))
-        && (a.frame == b.frame || lag(a) || lag(b))
+        && (a.frame == b.frame || !is_framed(a) || !is_framed(b))
 }
 
 /// Columns computed in front of a window function where they are not there yet.
@@ -265,6 +284,17 @@ impl Extra {
                 self.exprs.push(expr);
                 self.width + self.exprs.len() - 1
             }
+        }
+    }
+}
+
+impl Neighbour {
+    fn place(self, extra: &mut Extra, name: String) -> over::Neighbour {
+        over::Neighbour {
+            argument: extra.place(self.argument),
+            offset: self.offset,
+            default: self.default.map(|e| extra.place(e)),
+            name,
         }
     }
 }
@@ -322,7 +352,7 @@ fn append_time_rank(
 /// Appends the time of the row before; the expression says whether a row has another.
 fn append_first_of_time(relation: Relation, over: &OverExpr) -> Planned<(Relation, Expr)> {
     let (time, ..) = over.order[0].clone();
-    let lag = OverFunction::Lag { argument: time.clone(), offset: 1, default: None };
+    let lag = OverFunction::Lag(Neighbour { argument: time.clone(), offset: 1, default: None });
     let frame = Frame::Rows { preceding: Some(1) };
     let (relation, before) = append_one(relation, over, lag, frame)?;
     let before = Expr::column(before, time.data_type.clone(), over.at);
@@ -349,7 +379,7 @@ fn append_one(
     frame: Frame,
 ) -> Planned<(Relation, usize)> {
     let data_type = match &function {
-        OverFunction::Lag { argument, .. } => argument.data_type.clone(),
+        OverFunction::Lag(of) => of.argument.data_type.clone(),
         _ => SqlType::BigInt,
     };
     let call = OverExpr { function, frame, data_type, ..over.clone() };
@@ -366,6 +396,10 @@ fn append_frame(
 ) -> Planned<Relation> {
     let at = window.at;
     let refuse = |message: &str| Refusal::new(ErrorKind::Unsupported, at, message);
+    if relation.updating {
+        return Err(refuse("window functions over rows that are updated are not supported")
+            .hint("compute them in front of the aggregate, the join or the LEAD that updates"));
+    }
     let [(time, descending, _)] = &window.order[..] else {
         return Err(refuse("a window function is ordered by one column, the row time"));
     };
@@ -376,9 +410,6 @@ fn append_frame(
         return Err(refuse("window functions ordered by another column than the row time")
             .hint("ORDER BY the column of the WATERMARK"));
     };
-    if relation.updating {
-        return Err(refuse("window functions over rows that are updated are not supported"));
-    }
     let mut extra = Extra { width: relation.columns.len(), exprs: Vec::new() };
     let partition: Vec<usize> = window.partition.into_iter().map(|e| extra.place(e)).collect();
     let frame = calls
@@ -399,12 +430,8 @@ fn append_frame(
                 data_type: a.data_type,
                 name,
             }),
-            OverFunction::Lag { argument, offset, default } => OverCall::Lag {
-                argument: extra.place(argument),
-                offset,
-                default: default.map(|e| extra.place(e)),
-                name,
-            },
+            OverFunction::Lag(of) => OverCall::Lag(of.place(&mut extra, name)),
+            OverFunction::Lead(of) => OverCall::Lead(of.place(&mut extra, name)),
             OverFunction::RowNumber | OverFunction::Rank { .. } => {
                 unreachable!("ranks are appended apart")
             }
@@ -417,8 +444,13 @@ fn append_frame(
     }
     let mut all = relation.columns.clone();
     all.extend(types.into_iter().enumerate().map(|(i, t)| Column::plain(format!("__over{i}"), t)));
+    // A row that awaits a LEAD is taken back later than any time of its own.
+    let updating = functions.iter().any(|call| matches!(call, OverCall::Lead(_)));
+    if updating {
+        relation::forget_event_times(&mut all);
+    }
     let op = Op::Over { input: Box::new(relation), partition, time, frame, calls: functions };
-    Ok(Relation { op, columns: all, updating: false })
+    Ok(Relation { op, columns: all, updating })
 }
 
 /// Whether a term of an order descends, and whether its NULLs come first. NULL is the least value.
@@ -430,8 +462,5 @@ pub(super) fn direction(options: &ast::OrderByOptions) -> (bool, bool) {
 fn unsupported(name: &str, at: At) -> Box<Refusal> {
     let message = format!("{name} with an OVER clause is not supported");
     let refusal = Refusal::new(ErrorKind::Unsupported, at, message);
-    match name {
-        "LEAD" => refusal.hint("a stream can't look ahead; LAG looks back"),
-        _ => refusal.hint("aggregates, LAG and ROW_NUMBER are"),
-    }
+    refusal.hint("aggregates, LAG, LEAD and ROW_NUMBER are")
 }

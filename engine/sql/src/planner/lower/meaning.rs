@@ -13,7 +13,7 @@ use tidemill_formats::Table;
 use tidemill_operators::Expression;
 use tidemill_operators::aggregate::AggregateCall;
 use tidemill_operators::join::{JoinSpec, Residual};
-use tidemill_operators::over::OverFunction;
+use tidemill_operators::over::{Neighbour, OverFunction};
 use tidemill_operators::pattern::{Operand, PatternSpec, Reading, Test};
 
 /// What says which rows a table gives.
@@ -293,9 +293,13 @@ impl Columns<'_> {
     fn function(&self, function: &OverFunction) -> String {
         match function {
             OverFunction::Aggregate(call) => self.call(call),
-            OverFunction::Lag { argument, offset, default, .. } => {
-                format!("lag {} {offset} {}", self.name(*argument), self.optional(*default))
-            }
+            OverFunction::Lag(of) => self.neighbour("lag", of),
+            OverFunction::Lead(of) => self.neighbour("lead", of),
         }
+    }
+
+    fn neighbour(&self, side: &str, of: &Neighbour) -> String {
+        let (argument, default) = (self.name(of.argument), self.optional(of.default));
+        format!("{side} {argument} {} {default}", of.offset)
     }
 }

@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tidemill_operators::aggregate::AggregateFunction;
-use tidemill_operators::over::{Frame, OverFunction, OverSpec};
+use tidemill_operators::over::{Frame, Neighbour, OverFunction, OverSpec};
 use tidemill_operators::top_n::{SortTerm, TopNSpec};
 
 impl Lowering<'_> {
@@ -115,7 +115,9 @@ impl Lowering<'_> {
         let width = input.columns.len();
         let arguments = calls.iter().flat_map(|call| match call {
             OverCall::Aggregate(a) => a.argument.into_iter().chain(a.filter),
-            OverCall::Lag { argument, default, .. } => Some(*argument).into_iter().chain(*default),
+            OverCall::Lag(of) | OverCall::Lead(of) => {
+                Some(of.argument).into_iter().chain(of.default)
+            }
         });
         let below: BTreeSet<usize> = needed
             .iter()
@@ -126,18 +128,19 @@ impl Lowering<'_> {
             .chain(arguments)
             .collect();
         let lowered = self.lower_narrow(input, &below, true, true)?;
+        let neighbour = |of: &Neighbour| Neighbour {
+            argument: lowered.at(of.argument),
+            default: of.default.map(|d| lowered.at(d)),
+            ..of.clone()
+        };
         let functions = calls
             .iter()
             .map(|call| match call {
                 OverCall::Aggregate(a) => {
                     OverFunction::Aggregate(self.aggregate_call(a, input, &lowered))
                 }
-                OverCall::Lag { argument, offset, default, name } => OverFunction::Lag {
-                    argument: lowered.at(*argument),
-                    offset: *offset,
-                    default: default.map(|d| lowered.at(d)),
-                    name: name.clone(),
-                },
+                OverCall::Lag(of) => OverFunction::Lag(neighbour(of)),
+                OverCall::Lead(of) => OverFunction::Lead(neighbour(of)),
             })
             .collect();
         let spec = OverSpec {
@@ -151,7 +154,8 @@ impl Lowering<'_> {
         let first = fields.len();
         fields.extend(relation.columns[width..].iter().map(field_of));
         let schema = Arc::new(Schema::new(fields));
-        let node = self.add(NodeKind::Over(spec), vec![lowered.node], schema, false);
+        let updating = spec.is_updating();
+        let node = self.add(NodeKind::Over(spec), vec![lowered.node], schema, updating);
         let mut columns = lowered.columns.clone();
         columns.extend((0..calls.len()).map(|i| Some(first + i)));
         Ok(Lowered { node, columns, arrival: lowered.arrival })

@@ -7,8 +7,9 @@ use super::{Job, PATIENCE};
 use crate::support::{finish, tidemill};
 use serde_json::{Value, json};
 
-/// A job with windows, a changing table, and one result that nobody can read.
-fn sql(brokers: &str, [input, windows, totals]: [&str; 3]) -> String {
+/// A job with windows, a changing table, rows that await others, and one result that nobody can
+/// read.
+fn sql(brokers: &str, [input, windows, totals, steps]: [&str; 4]) -> String {
     format!(
         "CREATE TABLE events (usr BIGINT, amount BIGINT, ts TIMESTAMP(3),
            WATERMARK FOR ts AS ts - INTERVAL '1' SECOND)
@@ -22,12 +23,17 @@ fn sql(brokers: &str, [input, windows, totals]: [&str; 3]) -> String {
          WITH ('connector' = 'upsert-kafka', 'topic' = '{totals}',
            'key.format' = 'json', 'value.format' = 'json',
            'properties.bootstrap.servers' = '{brokers}');
+         CREATE TABLE steps (usr BIGINT, amount BIGINT, before BIGINT, following BIGINT)
+         WITH ('connector' = 'kafka', 'format' = 'debezium-json', 'topic' = '{steps}',
+           'properties.bootstrap.servers' = '{brokers}');
          CREATE TABLE shown (n BIGINT) WITH ('connector' = 'blackhole');
          EXECUTE STATEMENT SET BEGIN
          INSERT INTO windows SELECT window_start, usr, COUNT(*)
            FROM TABLE(HOP(TABLE events, DESCRIPTOR(ts), INTERVAL '5' SECOND, INTERVAL '20' SECOND))
            GROUP BY window_start, window_end, usr;
          INSERT INTO totals SELECT usr, SUM(amount) FROM events GROUP BY usr;
+         INSERT INTO steps SELECT usr, amount, LAG(amount, 2) OVER w, LEAD(amount, 2) OVER w
+           FROM events WINDOW w AS (PARTITION BY usr ORDER BY ts);
          INSERT INTO shown SELECT COUNT(*) FROM events;
          END;"
     )
@@ -56,8 +62,8 @@ fn verify(job: &Job) -> (Option<i32>, String, String) {
 #[test]
 fn a_job_is_verified_wherever_it_was_stopped_and_a_wrong_result_is_found() {
     let Some(brokers) = brokers() else { return };
-    let names = ["verify-events", "verify-windows", "verify-totals"];
-    let [input, windows, totals] = names.map(|name| Topic::create(brokers, name, 2));
+    let names = ["verify-events", "verify-windows", "verify-totals", "verify-steps"];
+    let [input, windows, totals, _] = names.map(|name| Topic::create(brokers, name, 2));
     let job = Job::new(&sql(brokers, names)).define("execution.checkpointing.interval", "100 ms");
 
     // What is in one epoch is never late, whatever its order: only the second run is sure to find
@@ -91,13 +97,14 @@ fn a_job_is_verified_wherever_it_was_stopped_and_a_wrong_result_is_found() {
     assert_eq!(code, Some(1), "{said}{errors}");
     assert!(said.contains("1 extra") && said.contains("999"), "{said}");
     assert!(said.contains("6 equal, 1 different") && said.contains("-1"), "{said}");
-    assert!(errors.contains("2 of 2 tables differ"), "{errors}");
+    assert!(errors.contains("2 of 3 tables differ"), "{errors}");
 }
 
 #[test]
 fn a_job_that_never_ran_and_one_that_runs_are_not_verified() {
     let Some(brokers) = brokers() else { return };
-    let names = ["unverified-events", "unverified-windows", "unverified-totals"];
+    let names =
+        ["unverified-events", "unverified-windows", "unverified-totals", "unverified-steps"];
     let [input, ..] = names.map(|name| Topic::create(brokers, name, 1));
     input.send_values(&events(0..10));
     let job = Job::new(&sql(brokers, names)).define("execution.checkpointing.interval", "100 ms");
