@@ -2,8 +2,8 @@
 //! rows: there each row counts its partners.
 
 use super::pairs::{Alone, Pair};
-use super::rows::Rows;
 use super::residual::Test;
+use super::rows::Rows;
 use super::side::Side;
 use super::{Join, bag::Bag};
 use crate::operator::OperatorError;
@@ -53,8 +53,8 @@ fn alone_by_matches(alone: Alone, port: usize, side: &Bag, pairs: &mut Vec<Pair>
     for change in side.changes() {
         let (before, now) = side.counts(change.id);
         let matches = side.matches(change.id);
-        let weight = alone.shown(now, matches > 0)
-            - alone.shown(before, matches - change.matches_delta > 0);
+        let weight =
+            alone.shown(now, matches > 0) - alone.shown(before, matches - change.matches_delta > 0);
         pairs.extend(Pair::alone(port, change.id, weight));
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::expression::{Expression, RowError};
 use crate::join::Residual;
 use crate::time::Watermark;
-use arrow::array::{BooleanArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

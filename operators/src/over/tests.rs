@@ -113,7 +113,7 @@ fn oracle(spec: &OverSpec, rows: &[Row]) -> Vec<Shown> {
     rows.sort_by_key(|row| row.1);
     let result = |(at, row): (usize, &Row)| {
         let before: Vec<&Row> = rows[..=at].iter().filter(|r| r.0 == row.0).collect();
-        let mut behind = rows[at..].iter().filter(|r| r.0 == row.0);
+        let behind: Vec<&Row> = rows[at..].iter().filter(|r| r.0 == row.0).collect();
         let frame: Vec<&Row> = match spec.frame {
             Frame::Rows { preceding } => {
                 let from = preceding.map_or(0, |n| before.len().saturating_sub(n as usize + 1));
@@ -144,7 +144,7 @@ fn oracle(spec: &OverSpec, rows: &[Row]) -> Vec<Shown> {
                 let at = before.len().checked_sub(of.offset as usize + 1);
                 neighbour(of, at.map(|at| before[at]))
             }
-            OverFunction::Lead(of) => neighbour(of, behind.nth(of.offset as usize)),
+            OverFunction::Lead(of) => neighbour(of, behind.get(of.offset as usize).copied()),
         };
         own.into_iter().chain(spec.functions.iter().map(result)).collect()
     };

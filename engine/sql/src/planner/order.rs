@@ -86,8 +86,8 @@ impl<'r> Chain<'r> {
 
     /// The columns of an input.
     fn columns_of(&self, input: usize) -> Range<usize> {
-        let widths = self.inputs.iter().map(|input| input.columns.len());
-        let first = widths.clone().take(input).sum();
+        let before = self.inputs[..input].iter().map(|input| input.columns.len());
+        let first: usize = before.sum();
         first..first + self.inputs[input].columns.len()
     }
 

@@ -66,9 +66,14 @@ fn count_joins(relation: &Relation, joins: &mut BTreeMap<String, usize>) {
     relation.inputs().into_iter().for_each(|input| count_joins(input, joins));
 }
 
-/// A join with a condition above it taken into it, as far as it goes.
+/// A join with a condition above it taken into it, as far as it goes. What else follows from it is
+/// for later, when all queries are known.
 pub(super) fn absorb(join: Relation, condition: Expr) -> Relation {
-    Rewriting::default().push(join, condition.conjuncts())
+    alone(join, condition.conjuncts())
+}
+
+fn alone(relation: Relation, conjuncts: Vec<Expr>) -> Relation {
+    Rewriting { is_alone: true, ..Rewriting::default() }.push(relation, conjuncts)
 }
 
 /// A run over some queries.
@@ -78,6 +83,8 @@ struct Rewriting {
     kept: BTreeSet<String>,
     /// How the relations with state, by their canonical text, were found to be read.
     read: BTreeMap<String, Read>,
+    /// Whether only a part of a query is rewritten, and nothing is known of the others.
+    is_alone: bool,
     /// Whether the filters on the way down are partly there to spare work only.
     is_spared: bool,
     /// Where joins may change places: how often each of the queries' joins is there, by its
@@ -298,7 +305,8 @@ impl Rewriting {
             to: [&to_left, &to_right],
             to_both: &to_join,
         };
-        let [passed_left, passed_right] = filtered.passed_on();
+        let passed = if self.is_alone { Default::default() } else { filtered.passed_on() };
+        let [passed_left, passed_right] = passed;
         let left = self.push_passed(*left, to_left, passed_left);
         let mut right = self.push_passed(*right, to_right, passed_right);
         if let JoinTime::Temporal { right: time, .. } = time
@@ -356,10 +364,11 @@ impl Rewriting {
     /// Whether the filter of `conjuncts` stays above a relation that others read as a whole; and
     /// notes how it is read.
     fn stays_whole(&mut self, relation: &Relation, conjuncts: &[Expr]) -> bool {
-        if !is_worth_sharing(relation, conjuncts) {
+        if self.is_alone || !is_worth_sharing(relation, conjuncts) {
             return false;
         }
-        let text = canonical::text(relation);
+        // Parts of it may have been rewritten when they were bound, so all of it is.
+        let text = canonical::text(&alone(relation.clone(), Vec::new()));
         let stays = !conjuncts.is_empty() && self.kept.contains(&text);
         let read = self.read.entry(text).or_default();
         if conjuncts.is_empty() {

@@ -29,15 +29,14 @@ impl Lowering<'_> {
         let mut alone = Lowering::new(self.windows, None, BTreeMap::new(), BTreeMap::new());
         let place = alone.lower_narrow(relation, needed, false, true)?;
         let mut done: Vec<RecordBatch> = Vec::with_capacity(alone.nodes.len());
+        let refuse = |error: OperatorError| {
+            let at = place_of(relation).unwrap_or_default();
+            let message = format!("the rows of a constant table can't be computed: {error}");
+            Refusal::new(ErrorKind::WrongArguments, at, message)
+        };
         for node in &alone.nodes {
             let inputs: Vec<&RecordBatch> = node.inputs.iter().map(|&i| &done[i]).collect();
-            let refuse = |error: OperatorError| {
-                let at = place_of(relation).unwrap_or_default();
-                let message = format!("the rows of a constant table can't be computed: {error}");
-                Refusal::new(ErrorKind::WrongArguments, at, message)
-            };
-            let rows = computed(node, &inputs).map_err(refuse)?;
-            done.push(rows);
+            done.push(computed(node, &inputs).map_err(refuse)?);
         }
         Ok(Constants { rows: done.swap_remove(place.node), place })
     }
