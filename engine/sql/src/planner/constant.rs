@@ -12,10 +12,14 @@ use super::time_filter::reads_clock;
 /// So many rows are held by every worker, at most. A text hardly has that many; joined with
 /// another, its rows may become as many.
 const ROWS_MAX: usize = 65_536;
+/// So many if each row of the other side meets all of them: a batch becomes one batch.
+const ROWS_MET_MAX: usize = 256;
 
-/// Whether all workers can be given the whole of a relation before anything runs.
-pub(super) fn is_constant(relation: &Relation) -> bool {
-    rows_max(relation).is_some_and(|rows| rows <= ROWS_MAX)
+/// Whether all workers can be given the whole of a relation before anything runs; `meets_all` says
+/// that each row that it is joined with may have all of its rows as partners.
+pub(super) fn is_constant(relation: &Relation, meets_all: bool) -> bool {
+    let most = if meets_all { ROWS_MET_MAX } else { ROWS_MAX };
+    rows_max(relation).is_some_and(|rows| rows <= most)
 }
 
 /// How many rows a constant has at most; none if it is no constant.

@@ -145,6 +145,19 @@ fn constants_of_many_rows_differ_wherever_they_do() {
 }
 
 #[test]
+fn constants_that_every_row_meets_are_few() {
+    let values: Vec<String> = (0..300).map(|n| format!("('{n}', {n})")).collect();
+    let constants = format!("(VALUES {}) AS k (kind, n)", values.join(", "));
+    let is_step = |on: &str| {
+        let query = format!("SELECT usr, n FROM clicks AS c {on}").replace("KINDS", &constants);
+        join(&query).starts_with("Constant join")
+    };
+    assert!(is_step("JOIN KINDS ON c.kind = k.kind"));
+    assert!(!is_step("JOIN KINDS ON c.kind < k.kind"));
+    assert!(!is_step("CROSS JOIN KINDS"));
+}
+
+#[test]
 fn a_constant_that_can_not_be_computed_is_refused_at_its_place() {
     let query =
         "INSERT INTO out_retract SELECT usr, 1 FROM clicks\nJOIN (SELECT CAST(x AS BIGINT) AS n

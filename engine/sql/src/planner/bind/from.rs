@@ -706,9 +706,13 @@ fn constant_side(
     conjuncts: &[Expr],
 ) -> Option<ConstantSide> {
     use JoinKind::{Inner, Left, LeftAnti, LeftSemi, Right};
-    let side = if matches!(kind, Inner | Left | LeftSemi | LeftAnti) && is_constant(right) {
+    let width = left.columns.len();
+    let has_key = conjuncts.iter().any(|conjunct| equality(conjunct, width).is_some());
+    let meets_all = !has_key && !matches!(kind, LeftSemi | LeftAnti);
+    let can_be_right = matches!(kind, Inner | Left | LeftSemi | LeftAnti);
+    let side = if can_be_right && is_constant(right, meets_all) {
         ConstantSide::Right
-    } else if matches!(kind, Inner | Right) && is_constant(left) {
+    } else if matches!(kind, Inner | Right) && is_constant(left, meets_all) {
         ConstantSide::Left
     } else {
         return None;
