@@ -23,7 +23,7 @@ mod gain;
 
 pub use gain::When;
 
-use crate::aggregate::Retraction;
+use crate::aggregate::{AggregateCall, Retraction};
 use crate::batch::Batch;
 use crate::group_aggregate::GroupAggregateSpec;
 use crate::groups::{Accumulators, GroupLayout, Read, batch};
@@ -49,23 +49,27 @@ pub enum Obstacle {
     Call(usize),
 }
 
+impl Obstacle {
+    /// The first of an aggregate's calls that needs the rows themselves.
+    fn of_calls(calls: &[AggregateCall], updating: bool) -> Option<Obstacle> {
+        let retraction = Retraction::of(updating);
+        calls.iter().position(|call| !call.is_of_parts(retraction)).map(Obstacle::Call)
+    }
+}
+
 impl GroupAggregateSpec {
     /// What keeps it from being combined before the exchange, if anything does.
     pub fn obstacle(&self) -> Option<Obstacle> {
-        let retraction = Retraction::of(self.updating);
-        let whole = self.aggregates.iter().position(|call| !call.is_of_parts(retraction));
-        whole.map(Obstacle::Call)
+        Obstacle::of_calls(&self.aggregates, self.updating)
     }
 }
 
 impl WindowAggregateSpec {
     /// What keeps it from being combined before the exchange, if anything does.
     pub fn obstacle(&self) -> Option<Obstacle> {
-        let retraction = Retraction::of(self.updating);
-        let whole = self.aggregates.iter().position(|call| !call.is_of_parts(retraction));
         match self.window {
             WindowKind::Session { .. } => Some(Obstacle::Sessions),
-            _ => whole.map(Obstacle::Call),
+            _ => Obstacle::of_calls(&self.aggregates, self.updating),
         }
     }
 }

@@ -62,52 +62,23 @@ impl ConstantJoin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::expression::{Expression, RowError};
     use crate::join::{Join, JoinKind, Residual};
+    use crate::lookup_join::tests::{Less, Row, rows, schema};
     use crate::operator::{EpochContext, Operator, Output};
     use crate::time::Watermark;
-    use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array};
-    use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+    use arrow::array::{Array, AsArray};
+    use arrow::datatypes::Int64Type;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    /// Key and value.
-    type Row = (Option<i64>, i64);
     type Sum = BTreeMap<Vec<Option<i64>>, i64>;
-
-    fn schema() -> SchemaRef {
-        let field = |name| Field::new(name, DataType::Int64, true);
-        Arc::new(Schema::new(vec![field("k"), field("v")]))
-    }
-
-    fn rows(rows: &[Row]) -> RecordBatch {
-        let keys: Int64Array = rows.iter().map(|row| row.0).collect();
-        let values = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
-        RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap()
-    }
 
     fn batch(changes: &[(Row, i64)]) -> Batch {
         let plain: Vec<Row> = changes.iter().map(|change| change.0).collect();
         let only_grows = changes.iter().all(|change| change.1 == 1);
         let weights = (!only_grows).then(|| changes.iter().map(|change| change.1).collect());
         Batch::new(rows(&plain), weights)
-    }
-
-    /// The left value is less than the right one.
-    #[derive(Debug)]
-    struct Less;
-
-    impl Expression for Less {
-        fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
-            let value = |column: usize| rows.column(column).as_primitive::<Int64Type>().values();
-            let less = value(0).iter().zip(value(1)).map(|(left, right)| Some(left < right));
-            Ok(Arc::new(less.collect::<BooleanArray>()))
-        }
-
-        fn describe(&self) -> String {
-            "v < v".to_owned()
-        }
     }
 
     fn spec(kind: JoinKind, has_key: bool, is_less: bool) -> JoinSpec {

@@ -210,11 +210,10 @@ impl Attempt<'_> {
         self.shut_out_replaced()?;
         let identity = options.state.as_ref().map(|state| state.identity.as_str());
         let Sinks { sinks, letter_topics } = self.open_sinks(identity)?;
-        if !sinks.is_empty() && sinks.values().all(|sink| sink.transaction().is_some()) {
-            let interval = options::checkpoints(&plan.options)?.interval;
-            limits = limits.unhurried(interval);
-        }
         let mut recovery = self.recover(&sinks, &letter_topics)?;
+        if !sinks.is_empty() && sinks.values().all(|sink| sink.transaction().is_some()) {
+            limits = limits.unhurried(recovery.cut_plan.and_then(|plan| plan.interval));
+        }
         let sources = open_sources(plan, self.outside, &recovery.restored)?;
         if let Some(committer) = &mut recovery.committer {
             committer.report_to(reports(&sources)?);

@@ -53,7 +53,7 @@ pub(super) struct Change {
     pub(super) id: u32,
     /// A row of the epoch's input that is equal to it.
     fresh: u32,
-    pub(super) delta: i64,
+    delta: i64,
     pub(super) matches_delta: i64,
 }
 
@@ -193,7 +193,7 @@ impl Bag {
 
     /// What the epoch changes of a row so far.
     #[inline]
-    pub(super) fn change(&self, id: u32) -> Option<&Change> {
+    fn change(&self, id: u32) -> Option<&Change> {
         self.changes.get(self.rows[id as usize].change as usize)
     }
 

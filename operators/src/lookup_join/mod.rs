@@ -16,7 +16,7 @@
 mod beside;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use beside::Beside;
 pub use rows::LookupRows;

@@ -9,16 +9,17 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-type Row = (Option<i64>, i64);
+/// Key and value.
+pub(crate) type Row = (Option<i64>, i64);
 /// Left key and value; key and value of the partner, if there is one.
 type Joined = (Row, Option<Row>);
 
-fn schema() -> SchemaRef {
+pub(crate) fn schema() -> SchemaRef {
     let field = |name| Field::new(name, DataType::Int64, true);
     Arc::new(Schema::new(vec![field("k"), field("v")]))
 }
 
-fn rows(rows: &[Row]) -> RecordBatch {
+pub(crate) fn rows(rows: &[Row]) -> RecordBatch {
     let keys: Int64Array = rows.iter().map(|row| row.0).collect();
     let values = Int64Array::from_iter_values(rows.iter().map(|row| row.1));
     RecordBatch::try_new(schema(), vec![Arc::new(keys), Arc::new(values)]).unwrap()
@@ -46,7 +47,7 @@ impl Lookup for Slow {
 
 /// The left value is less than the right one.
 #[derive(Debug)]
-struct Less;
+pub(crate) struct Less;
 
 impl Expression for Less {
     fn evaluate(&self, rows: &RecordBatch, _now_ms: i64) -> Result<ArrayRef, RowError> {
