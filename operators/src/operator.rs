@@ -17,6 +17,7 @@ use crate::batch::Batch;
 use crate::expression::RowError;
 use crate::time::{Epoch, Watermark};
 use arrow::error::ArrowError;
+use std::rc::Rc;
 
 pub use crate::snapshot::{Snapshot, SnapshotScope, SnapshotTable};
 
@@ -84,6 +85,10 @@ pub enum Readiness {
 /// Rows reach the worker that owns their key group (see [`crate::key`]), so an operator never
 /// meets a key of another worker.
 pub trait Operator {
+    /// Is told, once and before anything else, what makes [`Operator::prepare`] be asked again at
+    /// once. Only who waits for something that tells of itself has to.
+    fn woken_by(&mut self, _wake: Rc<dyn Fn()>) {}
+
     /// Gets ready to apply an epoch without waiting: called with the epoch's rows before
     /// [`Operator::apply`], and again a little later for as long as the answer is
     /// [`Readiness::Waits`]. Only who asks something outside of the dataflow has to.

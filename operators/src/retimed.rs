@@ -15,6 +15,7 @@ use crate::batch::Batch;
 use crate::operator::{EpochContext, Operator, OperatorError, Output, Readiness};
 use crate::snapshot::{Snapshot, SnapshotScope};
 use crate::time::Watermark;
+use std::rc::Rc;
 
 /// Gives an operator another time.
 pub struct Retimed {
@@ -68,6 +69,10 @@ pub fn delayed(watermark: Watermark, delay_ms: i64) -> Watermark {
 }
 
 impl Operator for Retimed {
+    fn woken_by(&mut self, wake: Rc<dyn Fn()>) {
+        self.inner.woken_by(wake);
+    }
+
     fn prepare(
         &mut self,
         inputs: &[Vec<Batch>],

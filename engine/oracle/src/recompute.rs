@@ -142,6 +142,7 @@ fn compute(
         }
         NodeKind::GroupAggregate(spec) => group::group_aggregate(query, spec, &inputs[0], schema),
         NodeKind::TopN(spec) => top_n::top_n(query, spec, &inputs[0], schema),
+        NodeKind::Arrange(_) => Ok(inputs[0].clone()),
         NodeKind::Join(spec) => join::join(query, spec, both(inputs), schema),
         NodeKind::IntervalJoin(spec) => join::interval_join(query, spec, both(inputs), schema),
         // The window's end is among the keys: what remains is when, not what.

@@ -1,5 +1,6 @@
 //! From a plan to a worker's dataflow, node by node.
 
+use crate::arrangements;
 use crate::checkpoint::Part;
 use crate::error::JobError;
 use crate::gate::GatedWriter;
@@ -25,7 +26,7 @@ use tidemill_operators::dataflow::{
 };
 use tidemill_operators::group_aggregate::GroupAggregate;
 use tidemill_operators::interval_join::IntervalJoin;
-use tidemill_operators::join::Join;
+use tidemill_operators::join::{Arrange, Arrangement, Join};
 use tidemill_operators::lookup_join::LookupJoin;
 use tidemill_operators::map::Map;
 use tidemill_operators::normalize::Normalize;
@@ -139,13 +140,16 @@ impl<'a> Parts<'a> {
             let gate = GatedWriter::open(sink.as_ref(), index, shared.workers)?;
             parts.letter_topics.insert(id, gate);
         }
+        let arrangements = arrangements::of(&shared.plan);
+        let arrangements = arrangements.map_err(|(id, error)| shared.operator_error(id, error))?;
         for (id, node) in shared.plan.nodes.iter().enumerate() {
             let failed = |error| shared.operator_error(id, error);
             if let Some(step) = step(&shared.plan, node).map_err(failed)? {
                 parts.steps.insert(id, step);
             }
             let lookup = shared.lookups.get(&id).map(Arc::as_ref);
-            if let Some(mut operator) = operator(&shared.plan, node, lookup).map_err(failed)? {
+            let made = operator(&shared.plan, id, lookup, &arrangements).map_err(failed)?;
+            if let Some(mut operator) = made {
                 let restored = &shared.restored;
                 let share = (index, shared.workers);
                 let restoring = restored.restore(node.operator_id, share, operator.as_mut());
@@ -219,6 +223,7 @@ impl<'a> Parts<'a> {
             NodeKind::WindowAggregate(_)
             | NodeKind::GroupAggregate(_)
             | NodeKind::TopN(_)
+            | NodeKind::Arrange(_)
             | NodeKind::Join(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::WindowJoin(_)
@@ -281,9 +286,12 @@ fn step(plan: &Plan, node: &Node) -> Result<Option<MapStep>, OperatorError> {
 /// The operator of a stateful node; `lookup` is the table that it looks up, if it does.
 fn operator(
     plan: &Plan,
-    node: &Node,
+    id: NodeId,
     lookup: Option<&dyn LookupTable>,
+    arrangements: &BTreeMap<NodeId, Arrangement>,
 ) -> Result<Option<Box<dyn Operator>>, OperatorError> {
+    let node = &plan.nodes[id];
+    let arrangement = |port: usize| arrangements[&node.inputs[port]].clone();
     let schema = |port: usize| -> SchemaRef { plan.nodes[node.inputs[port]].schema.clone() };
     let operator: Option<Box<dyn Operator>> = match &node.kind {
         NodeKind::WindowAggregate(spec) => {
@@ -293,6 +301,10 @@ fn operator(
             Some(Box::new(GroupAggregate::new(spec.clone(), schema(0))?))
         }
         NodeKind::TopN(spec) => Some(Box::new(TopN::new(spec.clone(), schema(0))?)),
+        NodeKind::Arrange(_) => Some(Box::new(Arrange::new(arrangements[&id].clone()))),
+        NodeKind::Join(spec) if spec.is_arranged() => {
+            Some(Box::new(Join::of(spec.clone(), arrangement(0), arrangement(1))?))
+        }
         NodeKind::Join(spec) => Some(Box::new(Join::new(spec.clone(), schema(0), schema(1))?)),
         NodeKind::IntervalJoin(spec) => {
             Some(Box::new(IntervalJoin::new(spec.clone(), schema(0), schema(1))?))

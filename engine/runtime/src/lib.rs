@@ -15,6 +15,7 @@
 //! the failure would have written.
 
 mod alignment;
+mod arrangements;
 pub mod checkpoint;
 mod consolidate;
 mod coordinator;

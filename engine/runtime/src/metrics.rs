@@ -250,6 +250,7 @@ fn name_and_role(node: usize, kind: &NodeKind) -> (String, Role) {
         NodeKind::WindowAggregate(_) => (format!("window aggregate {node}"), Role::Step),
         NodeKind::GroupAggregate(_) => (format!("group aggregate {node}"), Role::Step),
         NodeKind::TopN(_) => (format!("top-n {node}"), Role::Step),
+        NodeKind::Arrange(_) => (format!("arrange {node}"), Role::Step),
         NodeKind::Join(_) => (format!("join {node}"), Role::Step),
         NodeKind::IntervalJoin(_) => (format!("interval join {node}"), Role::Step),
         NodeKind::TemporalJoin(_) => (format!("temporal join {node}"), Role::Step),

@@ -44,14 +44,22 @@ fn write_node(plan: &Plan, id: NodeId, depth: usize, shown: &mut [bool], text: &
     let clock = if node.by_processing_time { ", by processing time" } else { "" };
     let phases = plan.phases(node).map(|phases| combined(phases, node)).unwrap_or_default();
     let state = if node.kind.keeps_for_ever() { ", unbounded state" } else { "" };
+    let readers = shared(plan, id).unwrap_or_default();
     let _ = writeln!(
         text,
-        "{indent}#{id} {}{clock}{phases} [{changelog}{state}]",
+        "{indent}#{id} {}{readers}{clock}{phases} [{changelog}{state}]",
         describe(plan, node)
     );
     for &input in &node.inputs {
         write_node(plan, input, depth + 1, shown, text);
     }
+}
+
+/// How many joins read an arrangement, if there are several.
+fn shared(plan: &Plan, id: NodeId) -> Option<String> {
+    let is_arrangement = matches!(plan.nodes[id].kind, NodeKind::Arrange(_));
+    let readers = plan.readers(id).count();
+    (is_arrangement && readers > 1).then(|| format!(", once for {readers} inputs of joins"))
 }
 
 /// The names of some columns.
@@ -135,6 +143,9 @@ fn describe(plan: &Plan, node: &Node) -> String {
                 until(spec.ttl_ms),
             )
         }
+        NodeKind::Arrange(spec) => {
+            format!("Arrange by ({}); keeps each row", names(0, &spec.keys))
+        }
         NodeKind::Join(spec) => {
             format!(
                 "Join {:?} on ({}) = ({}){}; keeps {}",
@@ -143,6 +154,7 @@ fn describe(plan: &Plan, node: &Node) -> String {
                 names(1, &spec.right_keys),
                 residual(spec),
                 match spec.ttl_ms {
+                    _ if spec.is_arranged() => "nothing".to_owned(),
                     [left, right] if left == right => format!("both inputs{}", until(left)),
                     [left, right] => {
                         format!("left rows{} and right rows{}", until(left), until(right))

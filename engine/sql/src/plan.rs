@@ -12,7 +12,7 @@ use tidemill_operators::Expression;
 use tidemill_operators::constant_join::ConstantJoinSpec;
 use tidemill_operators::group_aggregate::GroupAggregateSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
-use tidemill_operators::join::JoinSpec;
+use tidemill_operators::join::{ArrangeSpec, JoinSpec};
 use tidemill_operators::map::MapSpec;
 use tidemill_operators::normalize::NormalizeSpec;
 use tidemill_operators::over::{Frame, OverFunction, OverSpec};
@@ -59,6 +59,16 @@ pub struct Node {
     pub operator_id: u64,
 }
 
+impl Plan {
+    /// Who reads a node's rows, and at which port.
+    pub fn readers(&self, id: NodeId) -> impl Iterator<Item = (NodeId, usize)> {
+        let ports = self.nodes.iter().enumerate().flat_map(|(reader, node)| {
+            node.inputs.iter().enumerate().map(move |(port, &input)| (reader, port, input))
+        });
+        ports.filter(move |(_, _, input)| *input == id).map(|(reader, port, _)| (reader, port))
+    }
+}
+
 impl Node {
     /// Whether it has something to do when its processing time has come, though nothing comes in.
     pub fn waits_for_processing_time(&self) -> bool {
@@ -85,7 +95,10 @@ pub enum NodeKind {
     GroupAggregate(GroupAggregateSpec),
     /// Ranks and deduplicates.
     TopN(TopNSpec),
-    /// Joins two changing inputs.
+    /// Holds rows under a key, for joins.
+    Arrange(ArrangeSpec),
+    /// Joins two changing inputs, which are arranged unless the join
+    /// [holds them itself](JoinSpec::is_arranged).
     Join(JoinSpec),
     /// Joins two append-only inputs by closeness in time.
     IntervalJoin(IntervalJoinSpec),
@@ -118,11 +131,13 @@ impl NodeKind {
             NodeKind::WindowAggregate(_)
             | NodeKind::GroupAggregate(_)
             | NodeKind::TopN(_)
-            | NodeKind::Join(_)
+            | NodeKind::Arrange(_)
             | NodeKind::IntervalJoin(_)
             | NodeKind::TemporalJoin(_)
             // Only its watermark.
             | NodeKind::LookupJoin(_)
+            // That, too, if its inputs are arranged.
+            | NodeKind::Join(_)
             | NodeKind::WindowJoin(_)
             | NodeKind::Over(_)
             | NodeKind::Pattern(_)
@@ -141,8 +156,8 @@ impl NodeKind {
     /// Whether what it keeps grows with its keys or its rows for ever, for no time bounds it.
     pub fn keeps_for_ever(&self) -> bool {
         match self {
-            NodeKind::TemporalJoin(_) | NodeKind::Normalize(_) => true,
-            NodeKind::Join(spec) => spec.ttl_ms.iter().any(Option::is_none),
+            NodeKind::Arrange(_) | NodeKind::TemporalJoin(_) | NodeKind::Normalize(_) => true,
+            NodeKind::Join(spec) => !spec.is_arranged() && spec.ttl_ms.iter().any(Option::is_none),
             NodeKind::GroupAggregate(spec) => spec.ttl_ms.is_none() && !spec.keys.is_empty(),
             NodeKind::TopN(spec) => spec.window_end.is_none() && spec.ttl_ms.is_none(),
             // A stretch of time passes for each key; other frames wait for its next row.
@@ -183,6 +198,8 @@ impl NodeKind {
             NodeKind::WindowAggregate(spec) => Some(&spec.keys),
             NodeKind::GroupAggregate(spec) => Some(&spec.keys),
             NodeKind::TopN(spec) => Some(&spec.partition),
+            NodeKind::Arrange(spec) => Some(&spec.keys),
+            NodeKind::Join(spec) if spec.is_arranged() => None,
             NodeKind::Join(spec) if port == 0 => Some(&spec.left_keys),
             NodeKind::Join(spec) => Some(&spec.right_keys),
             NodeKind::IntervalJoin(spec) if port == 0 => Some(&spec.left_keys),

@@ -15,6 +15,7 @@ use super::message::Message;
 use crate::batch::Batch;
 use crate::time::Epoch;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::{DistributorPact, Pipeline};
@@ -118,13 +119,16 @@ impl Stash {
 /// Takes what has arrived at a port into the stash.
 type Drain = Box<dyn FnMut(&mut Stash)>;
 
-/// Builds an operator around `logic`.
+/// Makes an operator be scheduled, so that an epoch that waits is looked at again.
+pub(super) type Wake = Rc<dyn Fn()>;
+
+/// Builds an operator around what is done with each complete epoch, which may be woken.
 pub(super) fn build<'scope>(
     scope: Scope<'scope, Epoch>,
     name: String,
     inputs: Vec<Upstream<'scope>>,
     (ticks, wanted): (Ticks<'scope>, Wanted),
-    mut logic: Logic,
+    logic: impl FnOnce(Wake) -> Logic,
 ) -> Rows<'scope> {
     let mut builder = OperatorBuilder::new(name, scope);
     let mut stash = Stash::new(inputs.len(), 1);
@@ -134,7 +138,9 @@ pub(super) fn build<'scope>(
     let (output, stream) = builder.new_output::<Message>();
     let mut output = OutputBuilder::<Epoch, NoopBuilder<Message>>::from(output);
     let mut has_failed = false;
-    let activator = scope.activator_for(builder.operator_info().address);
+    let activator = Rc::new(scope.activator_for(builder.operator_info().address));
+    let waker = activator.clone();
+    let mut logic = logic(Rc::new(move || waker.activate()));
     builder.build(move |initial| {
         drop(initial);
         move |frontiers| {

@@ -181,7 +181,7 @@ impl<'scope> Graph<'scope> {
         sources: &[SourceId],
         (operator, watermark): (Box<dyn Operator>, Watermark),
     ) -> Rows<'scope> {
-        let stepper = Stepper {
+        let mut stepper = Stepper {
             node,
             sources: sources.to_vec(),
             operator,
@@ -189,7 +189,11 @@ impl<'scope> Graph<'scope> {
             host: self.host.clone(),
         };
         let ticks = (self.ticks.clone(), Wanted::All);
-        epochs::build(self.scope, name.to_owned(), inputs, ticks, stepper.into_logic())
+        let logic = |wake| {
+            stepper.operator.woken_by(wake);
+            stepper.into_logic()
+        };
+        epochs::build(self.scope, name.to_owned(), inputs, ticks, logic)
     }
 
     /// A sink: `step` gets the rows of each complete epoch that has any.
@@ -216,7 +220,7 @@ impl<'scope> Graph<'scope> {
             Ok(Outcome::Applied(Vec::new()))
         });
         let ticks = (self.ticks.clone(), Wanted::Cuts);
-        let done = epochs::build(self.scope, name.to_owned(), vec![input], ticks, logic);
+        let done = epochs::build(self.scope, name.to_owned(), vec![input], ticks, |_| logic);
         done.probe_with(&self.probe);
     }
 }

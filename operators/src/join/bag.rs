@@ -8,7 +8,7 @@
 //! of a key that has had more than [`CHAIN_MAX`] at once are found by their hash.
 
 use super::keys::Keys;
-use super::rows::{NONE, Rows};
+use super::rows::{NONE, Rows, chain};
 use crate::expiry::Expiry;
 use crate::gather::Gather;
 use crate::key::KeyGroup;
@@ -62,8 +62,8 @@ pub(super) struct Change {
 pub(super) struct Bag {
     pub(super) schema: SchemaRef,
     pub(super) codec: RowCodec,
-    /// Which of a key's two chains is this side's.
-    port: usize,
+    /// Which of a key's chains are its own.
+    place: usize,
     pub(super) rows: Vec<Row>,
     free: Vec<u32>,
     /// Keys that have had many rows at once, until they have none …
@@ -142,14 +142,14 @@ impl Rows for Bag {
 impl Bag {
     pub(super) fn new(
         schema: SchemaRef,
-        port: usize,
+        place: usize,
         counts_matches: bool,
         forgetting: Option<Forgetting>,
     ) -> Result<Self, OperatorError> {
         Ok(Bag {
             codec: RowCodec::of_schema(&schema)?,
             schema,
-            port,
+            place,
             rows: Vec::new(),
             free: Vec::new(),
             long: HashSet::new(),
@@ -185,7 +185,7 @@ impl Bag {
             let change = self.change_mut(id);
             change.delta += weight;
             change.fresh = row as u32;
-            keys.add_total(slot, self.port, weight);
+            keys.add_total(slot, self.place, weight);
         }
         self.epoch = Some(rows.clone());
         Ok(())
@@ -250,7 +250,7 @@ impl Bag {
             return found.copied().ok_or(0);
         }
         let mut chained = 0;
-        for id in self.chain(keys.head(slot, self.port)) {
+        for id in chain(self, keys.head(slot, self.place)) {
             if *self.rows[id as usize].bytes == *bytes {
                 return Ok(id);
             }
@@ -262,7 +262,7 @@ impl Bag {
     /// Adds a row to its key's.
     fn insert(&mut self, bytes: &[u8], slot: u32, keys: &mut Keys) -> u32 {
         let id = self.free.pop().unwrap_or(self.rows.len() as u32);
-        let next = keys.push(slot, self.port, id);
+        let next = keys.push(slot, self.place, id);
         self.row_bytes += bytes.len();
         let row = Row { bytes: bytes.into(), slot, next, ..Row::none() };
         match self.rows.get_mut(id as usize) {
@@ -282,7 +282,7 @@ impl Bag {
     /// Makes all rows of a key be found by their bytes.
     fn index_key(&mut self, slot: u32, keys: &Keys) {
         self.long.insert(slot);
-        let chain: Vec<u32> = self.chain(keys.head(slot, self.port)).collect();
+        let chain: Vec<u32> = chain(self, keys.head(slot, self.place)).collect();
         chain.into_iter().for_each(|id| self.index(id));
     }
 
@@ -346,7 +346,7 @@ impl Bag {
         }
         match self.rows.get_mut(row.previous as usize) {
             Some(previous) => previous.next = row.next,
-            None => keys.set_head(row.slot, self.port, row.next),
+            None => keys.set_head(row.slot, self.place, row.next),
         }
         if let Some(next) = self.rows.get_mut(row.next as usize) {
             next.previous = row.previous;

@@ -42,8 +42,8 @@ struct Piece {
 #[derive(Debug)]
 pub(super) struct Log {
     schema: SchemaRef,
-    /// Which of a key's two chains is this side's.
-    port: usize,
+    /// Which of a key's chains are its own.
+    place: usize,
     pieces: Vec<Piece>,
     /// By row: the one before it under the same key.
     next: Vec<u32>,
@@ -75,10 +75,10 @@ impl Rows for Log {
 }
 
 impl Log {
-    pub(super) fn new(schema: SchemaRef, port: usize) -> Self {
+    pub(super) fn new(schema: SchemaRef, place: usize) -> Self {
         Log {
             schema,
-            port,
+            place,
             pieces: Vec::new(),
             next: Vec::new(),
             slots: Vec::new(),
@@ -124,8 +124,8 @@ impl Log {
         for &slot in slots.iter().filter(|&&slot| slot != NO_SLOT) {
             let id = u32::try_from(self.next.len()).ok().filter(|&id| id != NONE);
             let id = id.expect("fewer than 2^32 rows");
-            self.next.push(keys.push(slot, self.port, id));
-            keys.add_total(slot, self.port, 1);
+            self.next.push(keys.push(slot, self.place, id));
+            keys.add_total(slot, self.place, 1);
             self.slots.push(slot);
         }
         let added = self.next.len() - first;

@@ -1,27 +1,29 @@
 //! Joins that show rows without a partner and whose condition is more than equal keys, or that forget
 //! rows: there each row counts its partners.
 
+use super::arrangement::{Arranged, Place};
 use super::pairs::{Alone, Pair};
-use super::residual::Test;
 use super::rows::Rows;
 use super::side::Side;
 use super::{Join, bag::Bag};
-use crate::operator::OperatorError;
+use crate::operator::{EpochContext, OperatorError};
 
 impl Join {
-    /// The changes of such a join. Both of its sides are bags.
+    /// The changes of such a join. Both of its sides are bags, and its own.
     pub(super) fn changes_by_matches(
-        &mut self,
-        residual: Option<&Test>,
-        now_ms: i64,
+        &self,
+        arranged: &mut Arranged,
+        context: &EpochContext,
     ) -> Result<Vec<Pair>, OperatorError> {
-        let pairs = self.pairs(true);
-        let mut passing = match residual {
-            Some(residual) => self.passing(&pairs, residual, now_ms)?,
+        let pairs = self.pairs(arranged, context.epoch, true);
+        let mut passing = match &self.residual {
+            Some(residual) => self.passing(arranged, &pairs, residual, context.now_ms)?,
             None => pairs,
         };
         let kind = self.spec.kind;
-        let [Side::Bag(left), Side::Bag(right)] = &mut self.sides else {
+        let [Place { side: Side::Bag(left), .. }, Place { side: Side::Bag(right), .. }] =
+            &mut *arranged.places
+        else {
             unreachable!("the join was made with bags")
         };
         passing.iter().for_each(|&pair| count_matches(pair, left, right));

@@ -7,9 +7,9 @@
 //! next epoch, right +(2, y)           -(2, b, NULL, NULL) +(2, b, 2, y)
 //! ```
 //!
-//! Both inputs are held under their keys: one that only grows as the columns it came in, any other
-//! as a bag of rows. An epoch is added to both first, with the counts from before still readable;
-//! then a pair's change is
+//! Both inputs are held under their keys ([`arrangement`]): one that only grows as the columns it came
+//! in, any other as a bag of rows. An epoch is added to both first, with the counts from before still
+//! readable; then a pair's change is
 //!
 //! ```text
 //! left after x right after  -  left before x right before
@@ -22,11 +22,17 @@
 //! What shows a row that has no partner (outer joins, anti joins), or one that has (semi joins),
 //! is decided by comparing the number of partners before and after.
 //!
+//! An arrangement is a step of its own ([`Arrange`]), which all joins read that need it. But where a
+//! row counts its partners or is forgotten, what is held of it is this join's affair: then the join
+//! holds its inputs itself.
+//!
 //! Rows of an input with a lifetime are forgotten when they have not come, nor changed what is shown
 //! of them, for so long: later rows of the other input don't meet them. What was shown stands, and a
 //! partner that was forgotten still counts as one, for it was told of. So where rows are forgotten
 //! each of them counts its partners, and the sum above is that of the rows that meet in time.
 
+mod arrange;
+mod arrangement;
 mod bag;
 mod keys;
 mod log;
@@ -42,19 +48,21 @@ mod tests;
 use crate::batch::Batch;
 use crate::expiry::Expiry;
 use crate::key::all_valid;
-use crate::key_index::{KeyIndex, NO_SLOT};
 use crate::operator::{EpochContext, Operator, OperatorError, Output};
 use crate::snapshot::{Snapshot, SnapshotScope};
-use arrow::array::{ArrayRef, BooleanArray, RecordBatch, new_null_array};
-use arrow::buffer::NullBuffer;
+use crate::time::Epoch;
+use arrangement::{Arranged, Place};
+use arrow::array::{BooleanArray, RecordBatch, new_null_array};
 use arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bag::{Bag, Forgetting};
-use keys::Keys;
 use log::Log;
 use pairs::{Alone, Pair, alone_by_key};
-use side::{Side, with_rows};
+use rows::View;
+use side::{Side, with_view};
 use std::sync::Arc;
 
+pub use arrange::Arrange;
+pub use arrangement::{ArrangeSpec, Arrangement, Arranging};
 pub use residual::Residual;
 pub(crate) use residual::Test;
 
@@ -93,6 +101,9 @@ pub struct JoinSpec {
     pub ttl_ms: [Option<i64>; 2],
 }
 
+/// The tables of a snapshot of a join that holds its inputs itself.
+const TABLES: [&str; 2] = ["left", "right"];
+
 /// Rows in one output batch, at most.
 const OUTPUT_ROWS_MAX: usize = 16_384;
 
@@ -102,12 +113,10 @@ pub struct Join {
     spec: JoinSpec,
     output: SchemaRef,
     residual: Option<Test>,
-    /// Whether each row counts its partners.
-    counts_matches: bool,
-    index: KeyIndex,
-    keys: Keys,
     schemas: [SchemaRef; 2],
-    sides: [Side; 2],
+    arrangements: [Arrangement; 2],
+    /// Whether nobody else fills the arrangements or reads them.
+    is_alone: bool,
 }
 
 impl JoinKind {
@@ -117,38 +126,76 @@ impl JoinKind {
     }
 }
 
+impl JoinSpec {
+    /// Whether it reads [`Arrangement`]s. If not, it holds its inputs by itself, for what it knows
+    /// of a row is its own affair.
+    pub fn is_arranged(&self) -> bool {
+        !self.forgets() && !self.counts_matches()
+    }
+
+    /// Whether it asks how many rows of an input there are under a key, to show rows of the other
+    /// input by themselves.
+    pub fn counts_rows(&self, port: usize) -> bool {
+        !self.counts_matches() && Alone::of(self.kind, 1 - port) != Alone::Never
+    }
+
+    /// Whether each row counts its partners.
+    fn counts_matches(&self) -> bool {
+        self.kind != JoinKind::Inner && (self.residual.is_some() || self.forgets())
+    }
+
+    fn forgets(&self) -> bool {
+        self.ttl_ms.iter().any(Option::is_some)
+    }
+
+    /// How an input is held by a join alone. Only of a bag rows can be forgotten, and can count
+    /// their partners.
+    fn side(&self, port: usize, schema: &SchemaRef) -> Result<Side, OperatorError> {
+        let expiry = self.ttl_ms[port].map(Expiry::new);
+        if self.only_grows[port] && !self.counts_matches() && expiry.is_none() {
+            return Ok(Side::Log(Log::new(schema.clone(), port)));
+        }
+        let is_shown_alone = Alone::of(self.kind, port) != Alone::Never;
+        let forgetting = self.forgets().then(|| Forgetting::new(expiry, is_shown_alone));
+        Bag::new(schema.clone(), port, self.counts_matches(), forgetting).map(Side::Bag)
+    }
+}
+
 impl Join {
-    /// An operator without state.
+    /// A join that holds its inputs itself, without any rows.
     ///
     /// # Errors
     /// If the keys' types differ or can't be compared.
     pub fn new(spec: JoinSpec, left: SchemaRef, right: SchemaRef) -> Result<Self, OperatorError> {
-        let key_types = key_types(&left, &spec.left_keys, &right, &spec.right_keys)?;
-        let residual = Test::of(spec.residual.as_ref(), &left, &right)?;
-        let forgets = spec.ttl_ms.iter().any(Option::is_some);
-        // Only a bag counts the partners of a row one by one.
-        let counts_matches = (residual.is_some() || forgets) && spec.kind != JoinKind::Inner;
-        let counts_rows = spec.kind != JoinKind::Inner && !counts_matches;
-        // Rows can be forgotten one by one only of a bag, too.
-        let side = |port: usize, schema: &SchemaRef| {
-            let expiry = spec.ttl_ms[port].map(Expiry::new);
-            match spec.only_grows[port] && !counts_matches && expiry.is_none() {
-                true => Ok(Side::Log(Log::new(schema.clone(), port))),
-                false => {
-                    let forgetting = forgetting(&spec, port, expiry);
-                    Bag::new(schema.clone(), port, counts_matches, forgetting).map(Side::Bag)
-                }
-            }
+        let place = |port: usize, schema: &SchemaRef| {
+            let keys = [&spec.left_keys, &spec.right_keys][port].clone();
+            Ok::<_, OperatorError>(Place::new(keys, spec.side(port, schema)?, schema.clone(), 1))
         };
-        let sides = [side(0, &left)?, side(1, &right)?];
+        let places = vec![place(0, &left)?, place(1, &right)?];
+        let counted = vec![spec.counts_rows(0), spec.counts_rows(1)];
+        let arrangements = Arrangement::of(Arranged::new(places, counted)?);
+        let [left, right] = arrangements.try_into().expect("there are two places");
+        Ok(Join { is_alone: true, ..Join::of(spec, left, right)? })
+    }
+
+    /// A join that [reads](JoinSpec::is_arranged) what others hold. The arrangements stand side by
+    /// side and have the join's keys.
+    ///
+    /// # Errors
+    /// If the residual reads a column that is not there.
+    pub fn of(
+        spec: JoinSpec,
+        left: Arrangement,
+        right: Arrangement,
+    ) -> Result<Self, OperatorError> {
+        debug_assert!(left.is_beside(&right), "pairs are found by one index");
+        let schemas = [left.schema(), right.schema()];
         Ok(Join {
-            output: output_schema(spec.kind, &left, &right),
-            residual,
-            index: KeyIndex::new(&key_types)?,
-            keys: Keys::new(counts_rows),
-            counts_matches,
-            sides,
-            schemas: [left, right],
+            output: output_schema(spec.kind, &schemas[0], &schemas[1]),
+            residual: Test::of(spec.residual.as_ref(), &schemas[0], &schemas[1])?,
+            schemas,
+            arrangements: [left, right],
+            is_alone: false,
             spec,
         })
     }
@@ -159,44 +206,24 @@ impl Join {
         self.output.clone()
     }
 
-    /// Adds an epoch's rows of one side. Rows with a NULL in their key meet no row ever: they are
-    /// not held, and shown at once if they are to be shown at all.
-    fn add(
-        &mut self,
+    /// Shows rows with a NULL in their key, which meet no row ever, if they are to be shown at all.
+    fn show_without_key(
+        &self,
         port: usize,
         batches: &[Batch],
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        let rows = Batch::concat(&self.schemas[port], batches)?;
-        let columns = self.key_columns(port, rows.columns());
-        let valid = all_valid(&columns);
-        let slots = self.assign(&columns, rows.len(), valid.as_ref())?;
-        self.sides[port].add(&rows, &slots, &mut self.keys)?;
-        if let Some(valid) = valid
-            && Alone::of(self.spec.kind, port) == Alone::Unmatched
-        {
+        if Alone::of(self.spec.kind, port) != Alone::Unmatched {
+            return Ok(());
+        }
+        let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
+        for rows in batches {
+            let columns = keys.iter().map(|&key| rows.columns().column(key).clone());
+            let Some(valid) = all_valid(&columns.collect::<Vec<_>>()) else { continue };
             let without_key = BooleanArray::new(!valid.inner(), None);
             self.show_padded(port, &rows.filter(&without_key)?, output)?;
         }
         Ok(())
-    }
-
-    fn key_columns(&self, port: usize, rows: &RecordBatch) -> Vec<ArrayRef> {
-        let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
-        keys.iter().map(|&key| rows.column(key).clone()).collect()
-    }
-
-    fn assign(
-        &mut self,
-        columns: &[ArrayRef],
-        rows: usize,
-        valid: Option<&NullBuffer>,
-    ) -> Result<Vec<u32>, OperatorError> {
-        let mut slots = Vec::new();
-        let keys = &mut self.keys;
-        self.index.assign(columns, rows, valid, &mut slots, |slot, _| keys.insert(slot))?;
-        debug_assert!(valid.is_some() || !slots.contains(&NO_SLOT), "only NULL has no key");
-        Ok(slots)
     }
 
     /// Shows rows of one side as they are, beside NULLs.
@@ -217,36 +244,69 @@ impl Join {
         Ok(())
     }
 
+    /// Where the inputs stand among all that is arranged beside them.
+    fn places(&self) -> [usize; 2] {
+        self.arrangements.each_ref().map(|arrangement| arrangement.place)
+    }
+
+    /// The output's changes.
+    fn changes(
+        &self,
+        arranged: &mut Arranged,
+        context: &EpochContext,
+    ) -> Result<Vec<Pair>, OperatorError> {
+        if self.spec.counts_matches() {
+            return self.changes_by_matches(arranged, context);
+        }
+        match &self.residual {
+            None => Ok(self.changes_by_key(arranged, context.epoch)),
+            Some(residual) => {
+                let pairs = self.pairs(arranged, context.epoch, false);
+                self.passing(arranged, &pairs, residual, context.now_ms)
+            }
+        }
+    }
+
     /// As of [`pairs::pairs`].
-    fn pairs(&self, all: bool) -> Vec<Pair> {
-        let [left, right] = &self.sides;
-        with_rows!(left, left => with_rows!(right, right => {
-            pairs::pairs(&self.keys, left, right, all)
-        }))
+    fn pairs(&self, arranged: &Arranged, epoch: Epoch, all: bool) -> Vec<Pair> {
+        let [left, right] = self.places();
+        with_view!(arranged, left, epoch, left => {
+            with_view!(arranged, right, epoch, right => pairs::pairs(left, right, all))
+        })
     }
 
     /// The changes of a join whose condition is equal keys and no more.
-    fn changes_by_key(&self) -> Vec<Pair> {
+    fn changes_by_key(&self, arranged: &Arranged, epoch: Epoch) -> Vec<Pair> {
         let kind = self.spec.kind;
-        let mut pairs = if kind.has_pairs() { self.pairs(false) } else { Vec::new() };
-        for (port, side) in self.sides.iter().enumerate() {
-            with_rows!(side, rows => alone_by_key((kind, port), &self.keys, rows, &mut pairs));
+        let mut pairs =
+            if kind.has_pairs() { self.pairs(arranged, epoch, false) } else { Vec::new() };
+        let places = self.places();
+        for port in [0, 1] {
+            let alone = (Alone::of(kind, port), port);
+            with_view!(arranged, places[port], epoch, rows => {
+                with_view!(arranged, places[1 - port], epoch, others => {
+                    alone_by_key(alone, rows, others, &mut pairs);
+                });
+            });
         }
         pairs
     }
 
     /// Those of `pairs` that the residual lets pass.
     fn passing(
-        &mut self,
+        &self,
+        arranged: &mut Arranged,
         pairs: &[Pair],
         residual: &Test,
         now_ms: i64,
     ) -> Result<Vec<Pair>, OperatorError> {
+        let [left, right] = self.places();
         let mut passing = Vec::new();
         for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
-            let left = self.sides[0].gather(chunk.iter().map(|p| p.left), &residual.reads[0])?;
-            let right = self.sides[1].gather(chunk.iter().map(|p| p.right), &residual.reads[1])?;
-            let passes = residual.passes(left, right, chunk.len(), now_ms)?;
+            let [of_left, of_right] = &residual.reads;
+            let l = arranged.gather(left, chunk.iter().map(|p| p.left), of_left)?;
+            let r = arranged.gather(right, chunk.iter().map(|p| p.right), of_right)?;
+            let passes = residual.passes(l, r, chunk.len(), now_ms)?;
             let both = chunk.iter().zip(passes.values());
             passing.extend(both.filter(|(_, passes)| *passes).map(|(pair, _)| *pair));
         }
@@ -254,90 +314,87 @@ impl Join {
     }
 
     /// The output batches of `pairs`, retractions first.
-    fn emit(&mut self, mut pairs: Vec<Pair>, output: &mut Output) -> Result<(), OperatorError> {
+    fn emit(
+        &self,
+        arranged: &mut Arranged,
+        mut pairs: Vec<Pair>,
+        output: &mut Output,
+    ) -> Result<(), OperatorError> {
         pairs.sort_by_key(|pair| pair.weight >= 0);
         let all = |schema: &SchemaRef| (0..schema.fields().len()).collect::<Vec<_>>();
-        let [left, right] = [all(&self.schemas[0]), all(&self.schemas[1])];
+        let [of_left, of_right] = [all(&self.schemas[0]), all(&self.schemas[1])];
+        let [left, right] = self.places();
         for chunk in pairs.chunks(OUTPUT_ROWS_MAX) {
-            let mut columns = self.sides[0].gather(chunk.iter().map(|p| p.left), &left)?;
+            let mut columns = arranged.gather(left, chunk.iter().map(|p| p.left), &of_left)?;
             if self.spec.kind.has_pairs() {
-                columns.extend(self.sides[1].gather(chunk.iter().map(|p| p.right), &right)?);
+                let pairs = chunk.iter().map(|p| p.right);
+                columns.extend(arranged.gather(right, pairs, &of_right)?);
             }
             let rows = RecordBatch::try_new(self.output.clone(), columns)?;
             output.rows.push(weighted(rows, chunk)?);
         }
         Ok(())
     }
-
-    /// Forgets what was idle for too long: nothing is shown of that.
-    fn forget_idle(&mut self, now_ms: i64) {
-        for side in &mut self.sides {
-            if let Side::Bag(bag) = side {
-                bag.forget_idle(now_ms, &mut self.keys, &self.index);
-            }
-        }
-        let index = &mut self.index;
-        self.keys.settle(|slot| index.remove(slot));
-    }
-
-    /// Ends the epoch.
-    fn settle(&mut self) {
-        for side in &mut self.sides {
-            side.settle(&mut self.keys, &self.index);
-        }
-        let index = &mut self.index;
-        self.keys.settle(|slot| index.remove(slot));
-    }
 }
 
 impl Operator for Join {
     fn apply(
         &mut self,
-        inputs: Vec<Vec<Batch>>,
+        mut inputs: Vec<Vec<Batch>>,
         context: &EpochContext,
         output: &mut Output,
     ) -> Result<(), OperatorError> {
-        self.forget_idle(context.now_ms);
-        for (port, mut batches) in inputs.into_iter().enumerate() {
+        let mut arranged = self.arrangements[0].arranged();
+        let places = self.places();
+        if self.is_alone {
+            arranged.forget_idle(context.now_ms);
+        }
+        for (port, batches) in inputs.iter_mut().enumerate() {
             batches.retain(|batch| !batch.is_empty());
-            if !batches.is_empty() {
-                self.add(port, &batches, output)?;
+            self.show_without_key(port, batches, output)?;
+            if self.is_alone && !batches.is_empty() {
+                arranged.add(places[port], context.epoch, batches)?;
             }
         }
-        let changes = match self.residual.clone() {
-            residual if self.counts_matches => {
-                self.changes_by_matches(residual.as_ref(), context.now_ms)?
+        let changes = self.changes(&mut arranged, context)?;
+        self.emit(&mut arranged, changes, output)?;
+        for (place, batches) in places.into_iter().zip(inputs) {
+            if self.is_alone {
+                arranged.settle(place);
+            } else if !batches.is_empty() {
+                arranged.read(place, context.epoch);
             }
-            None => self.changes_by_key(),
-            Some(residual) => {
-                let pairs = self.pairs(false);
-                self.passing(&pairs, &residual, context.now_ms)?
-            }
-        };
-        self.emit(changes, output)?;
-        self.settle();
+        }
         Ok(())
     }
 
     fn snapshot(&mut self, scope: SnapshotScope) -> Result<Snapshot, OperatorError> {
-        self.take_snapshot(scope)
+        let mut snapshot = Snapshot::default();
+        if self.is_alone {
+            let mut arranged = self.arrangements[0].arranged();
+            for (port, name) in TABLES.into_iter().enumerate() {
+                snapshot.tables.extend(arranged.tables(port, name, scope)?);
+            }
+        }
+        Ok(snapshot)
     }
 
     fn restore(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        self.restore_snapshot(snapshot)
+        let mut arranged = self.arrangements[0].arranged();
+        for table in &snapshot.tables {
+            let Some(port) = TABLES.iter().position(|name| *name == table.name) else { continue };
+            arranged.restore(port, table)?;
+        }
+        Ok(())
     }
 
     fn state_bytes(&self) -> usize {
-        let sides: usize = self.sides.iter().map(Side::state_bytes).sum();
-        self.index.bytes() + self.keys.state_bytes() + sides
+        if !self.is_alone {
+            return 0;
+        }
+        let arranged = self.arrangements[0].arranged();
+        arranged.state_bytes(0) + arranged.state_bytes(1)
     }
-}
-
-/// What a side has to know of forgetting, if any row of the join is ever forgotten.
-fn forgetting(spec: &JoinSpec, port: usize, expiry: Option<Expiry>) -> Option<Forgetting> {
-    let forgets = spec.ttl_ms.iter().any(Option::is_some);
-    let is_shown_alone = Alone::of(spec.kind, port) != Alone::Never;
-    forgets.then(|| Forgetting::new(expiry, is_shown_alone))
 }
 
 /// Rows with the pairs' weights.

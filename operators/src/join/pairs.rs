@@ -1,8 +1,7 @@
 //! What an epoch changed, row by row: the [`Pair`]s of a join's output.
 
 use super::JoinKind;
-use super::keys::Keys;
-use super::rows::{NONE, Rows};
+use super::rows::{NONE, Rows, View};
 
 /// A row of the output or a candidate for it: rows of both sides, or [`NONE`].
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +52,7 @@ impl Alone {
 
 /// All pairs under equal keys whose weight the epoch changed, retractions first. With `all`, also
 /// those whose weight is as it was but of which a row changed.
-pub(super) fn pairs(keys: &Keys, left: &impl Rows, right: &impl Rows, all: bool) -> Vec<Pair> {
+pub(super) fn pairs(left: View<'_, impl Rows>, right: View<'_, impl Rows>, all: bool) -> Vec<Pair> {
     let (mut gone, mut come) = (Vec::new(), Vec::new());
     let mut push = |left: u32, right: u32, weight: i64| {
         if weight != 0 || all {
@@ -63,14 +62,14 @@ pub(super) fn pairs(keys: &Keys, left: &impl Rows, right: &impl Rows, all: bool)
     };
     for (l, slot) in left.changed() {
         let (l_before, l_now) = left.counts(l);
-        for r in right.chain(keys.head(slot, 1)) {
+        for r in right.chain(slot) {
             let (r_before, r_now) = right.counts(r);
             push(l, r, l_now * r_now - l_before * r_before);
         }
     }
     for (r, slot) in right.changed() {
         let (r_before, r_now) = right.counts(r);
-        for l in left.chain(keys.head(slot, 0)) {
+        for l in left.chain(slot) {
             let (l_before, l_now) = left.counts(l);
             // A left row that changed has met this one above.
             if l_before == l_now {
@@ -85,15 +84,14 @@ pub(super) fn pairs(keys: &Keys, left: &impl Rows, right: &impl Rows, all: bool)
     gone
 }
 
-/// Changes of rows of one side that are shown by themselves, where any row under the key is a
-/// partner.
+/// Changes of the rows of one side that are shown by themselves, where any row of the `others` under
+/// the key is a partner.
 pub(super) fn alone_by_key(
-    (kind, port): (JoinKind, usize),
-    keys: &Keys,
-    rows: &impl Rows,
+    (alone, port): (Alone, usize),
+    rows: View<'_, impl Rows>,
+    others: View<'_, impl Rows>,
     pairs: &mut Vec<Pair>,
 ) {
-    let alone = Alone::of(kind, port);
     if alone == Alone::Never {
         return;
     }
@@ -102,14 +100,14 @@ pub(super) fn alone_by_key(
         let weight = alone.shown(count, now) - alone.shown(count_before, before);
         pairs.extend(Pair::alone(port, id, weight));
     };
-    for &slot in keys.touched() {
-        let (before, now) = keys.presence(slot, 1 - port);
+    for slot in others.touched() {
+        let (before, now) = others.presence(slot);
         if before != now {
-            rows.chain(keys.head(slot, port)).for_each(|id| push(id, before, now));
+            rows.chain(slot).for_each(|id| push(id, before, now));
         }
     }
     for (id, slot) in rows.changed() {
-        let (before, now) = keys.presence(slot, 1 - port);
+        let (before, now) = others.presence(slot);
         if before == now {
             push(id, before, now);
         }

@@ -10,7 +10,7 @@ use arrow::array::ArrayRef;
 
 /// How the rows of an input are held.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a join has two of them")]
+#[expect(clippy::large_enum_variant, reason = "there are few of them")]
 pub(super) enum Side {
     /// They only ever come.
     Log(Log),
@@ -27,7 +27,26 @@ macro_rules! with_rows {
         }
     };
 }
-pub(super) use with_rows;
+
+/// Evaluates an expression with the [view](super::rows::View) of a place at an epoch, whichever rows
+/// there are.
+macro_rules! with_view {
+    ($arranged:expr, $place:expr, $epoch:expr, $view:ident => $do:expr) => {{
+        let (place, keys) = ($place, &$arranged.keys);
+        let standing = $arranged.places[place].standing($epoch);
+        match &$arranged.places[place].side {
+            Side::Log(rows) => {
+                let $view = View { rows, keys, place, standing };
+                $do
+            }
+            Side::Bag(rows) => {
+                let $view = View { rows, keys, place, standing };
+                $do
+            }
+        }
+    }};
+}
+pub(super) use with_view;
 
 impl Side {
     /// Adds the epoch's rows, whose keys have these slots.

@@ -1,66 +1,63 @@
-//! A join's state on its way to and from a checkpoint.
+//! What an arrangement holds, on its way to and from a checkpoint.
 //!
-//! Two tables, `left` and `right`. Of a side that only grows, [numbered] rows with the input's
-//! columns. Of any other: `key_group`, the input's columns, which together are the key, then how
-//! often the row counts and how many partners it has (only read where the residual takes part in
-//! matching). Rows are held under their keys again by reading the key columns; pairs are not
-//! formed, so that a restore costs what is held and not what it joins to.
+//! One table. Of rows that only grow, [numbered] rows with the input's columns. Of any others:
+//! `key_group`, the input's columns, which together are the key, then how often the row counts and
+//! how many partners it has (only read where a join counts them). Rows are held under their keys
+//! again by reading the key columns; pairs are not formed, so that a restore costs what is held and
+//! not what it joins to.
 
-use super::Join;
+use super::arrangement::{Arranged, Place};
 use super::bag::Bag;
 use super::side::Side;
 use crate::key::KeyGroup;
 use crate::key_index::KeyIndex;
 use crate::operator::OperatorError;
-use crate::snapshot::{
-    self, CHUNK_ROWS, Snapshot, SnapshotScope, SnapshotTable, key_group_field, numbered,
-};
+use crate::snapshot::{self, CHUNK_ROWS, SnapshotScope, SnapshotTable, key_group_field, numbered};
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt8Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use std::sync::Arc;
 
-const TABLES: [&str; 2] = ["left", "right"];
-
-impl Join {
-    pub(super) fn take_snapshot(
+impl Arranged {
+    /// What a snapshot says of a place, as tables of this name. No epoch of it is unsettled.
+    pub(super) fn tables(
         &mut self,
+        place: usize,
+        name: &str,
         scope: SnapshotScope,
-    ) -> Result<Snapshot, OperatorError> {
-        let mut snapshot = Snapshot::default();
-        for (port, name) in TABLES.into_iter().enumerate() {
-            let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
-            snapshot.tables.extend(match &mut self.sides[port] {
-                Side::Log(log) => log.take_tables(name, keys, scope)?,
-                Side::Bag(bag) => take_tables(bag, name, &self.index, scope)?,
-            });
+    ) -> Result<Vec<SnapshotTable>, OperatorError> {
+        let Place { side, key_columns, .. } = &mut self.places[place];
+        match side {
+            Side::Log(log) => log.take_tables(name, key_columns, scope),
+            Side::Bag(bag) => take_tables(bag, name, &self.index, scope),
         }
-        Ok(snapshot)
     }
 
-    pub(super) fn restore_snapshot(&mut self, snapshot: &Snapshot) -> Result<(), OperatorError> {
-        for table in &snapshot.tables {
-            let Some(port) = TABLES.iter().position(|name| *name == table.name) else { continue };
-            if let Some(deletes) = &table.deletes {
-                self.restore_deletes(port, deletes)?;
-            }
-            if let Some(upserts) = &table.upserts {
-                self.restore_upserts(port, upserts)?;
-            }
+    /// Takes over what a table says of a place.
+    pub(super) fn restore(
+        &mut self,
+        place: usize,
+        table: &SnapshotTable,
+    ) -> Result<(), OperatorError> {
+        if let Some(deletes) = &table.deletes {
+            self.restore_deletes(place, deletes)?;
         }
-        let index = &mut self.index;
-        self.keys.settle(|slot| index.remove(slot));
+        if let Some(upserts) = &table.upserts {
+            self.restore_upserts(place, upserts)?;
+        }
+        self.keys.settle(place);
+        self.sweep();
         Ok(())
     }
 
-    fn restore_upserts(&mut self, port: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
-        let lead = match &self.sides[port] {
+    fn restore_upserts(&mut self, place: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
+        let lead = match &self.places[place].side {
             Side::Log(_) => numbered::KEY_WIDTH,
             Side::Bag(_) => 1,
         };
-        let rows = self.input_columns(port, batch, lead)?;
-        let keys = self.key_columns(port, &rows);
+        let rows = self.places[place].input_columns(batch, lead)?;
+        let keys = self.places[place].key_of(&rows);
         let slots = self.assign(&keys, rows.num_rows(), None)?;
-        let bag = match &mut self.sides[port] {
+        let bag = match &mut self.places[place].side {
             Side::Bag(bag) => bag,
             Side::Log(log) => {
                 return log.restore(&rows, numbered::numbers(batch), &slots, &mut self.keys);
@@ -74,7 +71,7 @@ impl Join {
         for (row, &slot) in slots.iter().enumerate() {
             let id = bag.find_or_insert(encoded.get(row), slot, &mut self.keys);
             let held = &mut bag.rows[id as usize];
-            self.keys.add_total(slot, port, counts[row] - held.count);
+            self.keys.add_total(slot, place, counts[row] - held.count);
             held.count = counts[row];
             if let Some(all) = &mut bag.matches {
                 all[id as usize] = matches[row];
@@ -88,10 +85,10 @@ impl Join {
         Ok(())
     }
 
-    fn restore_deletes(&mut self, port: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
-        let rows = self.input_columns(port, batch, 1)?;
-        let slots = self.index.find(&self.key_columns(port, &rows), rows.num_rows())?;
-        let Side::Bag(bag) = &mut self.sides[port] else {
+    fn restore_deletes(&mut self, place: usize, batch: &RecordBatch) -> Result<(), OperatorError> {
+        let rows = self.places[place].input_columns(batch, 1)?;
+        let slots = self.index.find(&self.places[place].key_of(&rows), rows.num_rows())?;
+        let Side::Bag(bag) = &mut self.places[place].side else {
             let message = "rows were deleted from what only grows";
             return Err(OperatorError::Data(message.to_owned()));
         };
@@ -100,22 +97,23 @@ impl Join {
             let Some(slot) = slot else { continue };
             if let Ok(id) = bag.find(encoded.get(row), slot, &self.keys) {
                 let held = &bag.rows[id as usize];
-                self.keys.add_total(slot, port, -held.count);
+                self.keys.add_total(slot, place, -held.count);
                 bag.remove(id, &mut self.keys, &self.index);
             }
         }
         bag.deleted.clear();
         Ok(())
     }
+}
 
+impl Place {
     /// The input's columns of a snapshot, which stand behind `lead` others.
     fn input_columns(
         &self,
-        port: usize,
         batch: &RecordBatch,
         lead: usize,
     ) -> Result<RecordBatch, OperatorError> {
-        let width = self.schemas[port].fields().len();
+        let width = self.schema.fields().len();
         Ok(batch.project(&(lead..lead + width).collect::<Vec<_>>())?)
     }
 }

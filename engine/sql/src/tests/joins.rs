@@ -53,6 +53,63 @@ fn constants_are_broadcast_and_nothing_is_kept() {
 }
 
 #[test]
+fn an_arrangement_is_built_once_for_all_joins_that_need_it() {
+    let of_usr = "(SELECT usr, MAX(pos) AS last FROM clicks GROUP BY usr) AS u";
+    let inner = format!(
+        "INSERT INTO out_retract SELECT c.kind, u.last FROM clicks AS c JOIN {of_usr} ON c.kind = u.usr;"
+    );
+    let anti = format!(
+        "INSERT INTO out_retract SELECT k.kind, COUNT(*) FROM clicks AS k
+         WHERE k.kind NOT IN (SELECT kind FROM clicks WHERE kind IS NOT NULL) GROUP BY k.kind;
+         INSERT INTO out_retract SELECT c.url, u.last FROM clicks AS c
+         LEFT JOIN {of_usr} ON c.url = u.usr;"
+    );
+    let arranged = |statements: &str| -> Vec<String> {
+        let set = format!("EXECUTE STATEMENT SET BEGIN {statements} END;");
+        let mut found = lines(&set, "Arrange by");
+        found.retain(|line| !line.contains("as above"));
+        found
+    };
+    let of_last = |found: &[String]| -> Vec<String> {
+        found.iter().filter(|line| line.starts_with("Arrange by (usr)")).cloned().collect()
+    };
+    let alone = arranged(&inner);
+    assert_eq!(alone.len(), 2, "{alone:?}");
+    let both = arranged(&format!("{inner} {anti}"));
+    let keeps = "keeps each row, once for 2 inputs of joins [updating, unbounded state]";
+    assert_eq!(of_last(&both), [format!("Arrange by (usr); {keeps}")], "{both:?}");
+
+    // What is held keeps its id, whoever else comes to read it.
+    let ids = |statements: &str| -> Vec<u64> {
+        let plan = plan(&format!("EXECUTE STATEMENT SET BEGIN {statements} END;"));
+        let arranges = plan.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Arrange(_)));
+        arranges.map(|node| node.operator_id).collect()
+    };
+    let (alone, both) = (ids(&inner), ids(&format!("{inner} {anti}")));
+    assert!(alone.iter().all(|id| both.contains(id)), "{alone:?} {both:?}");
+}
+
+#[test]
+fn an_input_joined_with_itself_is_arranged_once() {
+    let query = "INSERT INTO out_retract SELECT a.usr, COUNT(*) FROM clicks AS a
+                 JOIN clicks AS b ON a.usr = b.usr GROUP BY a.usr";
+    let found = lines(query, "Arrange by");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("once for 2 inputs of joins"), "{found:?}");
+}
+
+#[test]
+fn a_join_whose_rows_are_its_own_affair_holds_its_inputs_itself() {
+    let join_of = |condition: &str| {
+        format!("SELECT c.usr, d.pos FROM clicks AS c LEFT JOIN clicks AS d ON {condition}")
+    };
+    let equal = join("SELECT c.usr, d.pos FROM clicks AS c LEFT JOIN clicks AS d ON c.usr = d.usr");
+    assert!(equal.contains("keeps nothing [updating]"), "{equal}");
+    let more = join(&join_of("c.usr = d.usr AND c.pos < d.pos"));
+    assert!(more.contains("keeps both inputs [updating, unbounded state]"), "{more}");
+}
+
+#[test]
 fn rows_follow_from_the_text_whatever_is_computed_of_it() {
     let rows = |constants: &str| {
         let query = format!(

@@ -4,16 +4,17 @@ use super::constant::Constants;
 use super::lookup::{self, LookedUp};
 use super::{Lowered, Lowering};
 use crate::error::{At, Planned};
-use crate::plan::NodeKind;
+use crate::plan::{Node, NodeId, NodeKind};
 use crate::planner::compile::Compiled;
 use crate::planner::expr::Expr;
 use crate::planner::relation::{JoinTime, Op, Relation};
 use arrow::datatypes::{Field, Schema};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use tidemill_formats::Changelog;
 use tidemill_operators::constant_join::ConstantJoinSpec;
 use tidemill_operators::interval_join::IntervalJoinSpec;
-use tidemill_operators::join::{JoinKind, JoinSpec, Residual};
+use tidemill_operators::join::{ArrangeSpec, JoinKind, JoinSpec, Residual};
 use tidemill_operators::temporal_join::TemporalJoinSpec;
 use tidemill_operators::window_join::WindowJoinSpec;
 
@@ -102,6 +103,9 @@ impl Lowering<'_> {
                 NodeKind::ConstantJoin(ConstantJoinSpec { join: spec, rows: constants.rows })
             }
             (JoinTime::Unbounded | JoinTime::Lookup | JoinTime::Constant, _) => {
+                if spec.is_arranged() {
+                    self.arrange(&mut inputs, &spec);
+                }
                 NodeKind::Join(spec)
             }
             (JoinTime::Interval { left, right, lower_ms, upper_ms }, _) => {
@@ -144,6 +148,17 @@ impl Lowering<'_> {
             })
             .collect();
         Ok(Lowered { node, columns, arrival: l.arrival.filter(|_| arrival) })
+    }
+
+    /// Puts an arrangement before each input of a join: the same one for all joins that need it.
+    fn arrange(&mut self, inputs: &mut [NodeId], spec: &JoinSpec) {
+        for (port, input) in inputs.iter_mut().enumerate() {
+            let keys = [&spec.left_keys, &spec.right_keys][port].clone();
+            let arrange = ArrangeSpec { keys, only_grows: spec.only_grows[port] };
+            let Node { schema, changelog, .. } = self.node(*input);
+            let (schema, updating) = (schema.clone(), *changelog != Changelog::AppendOnly);
+            *input = self.add(NodeKind::Arrange(arrange), vec![*input], schema, updating);
+        }
     }
 
     pub(super) fn union(

@@ -105,6 +105,12 @@ pub(super) fn of(kind: &NodeKind, inputs: &[&Node]) -> String {
                 forgetting(&[spec.ttl_ms]),
             )
         }
+        NodeKind::Arrange(spec) => format!(
+            "arrange {} growing {} of {}",
+            port(0).names(&spec.keys),
+            spec.only_grows,
+            types(&inputs[0].schema),
+        ),
         NodeKind::Join(spec) => format!(
             "join {} growing {:?}{}",
             equi_join(spec, inputs),

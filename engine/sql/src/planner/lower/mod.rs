@@ -236,7 +236,7 @@ impl<'w> Lowering<'w> {
         let overwrites = insert.changelog == Changelog::Upsert
             && replaces_by(relation, &insert.table.primary_key);
         let lowered = self.lower(relation, &all, false, !overwrites && !insert.discards)?;
-        let input = self.arrange(&lowered, relation, false)?;
+        let input = self.exactly(&lowered, relation, false)?;
         let kind =
             NodeKind::Sink(SinkPlan { table: insert.table.clone(), changelog: insert.changelog });
         let schema = self.node(input).schema.clone();
@@ -245,7 +245,7 @@ impl<'w> Lowering<'w> {
     }
 
     /// A node whose columns are exactly the relation's, in order, then the arrival if asked for.
-    fn arrange(
+    fn exactly(
         &mut self,
         lowered: &Lowered,
         relation: &Relation,
