@@ -8,9 +8,8 @@ use super::chain::{Chain, object_ref};
 use super::manifest::{FORMAT, Manifest, ObjectRef, SinkState, SourceState, StepState};
 use super::object::{self, Snapshots};
 use super::outputs::SinkOutputs;
-use super::protocol::{CheckpointError, Outputs as _, Protocol, Recovered};
+use super::protocol::{CheckpointError, Errand, Outputs as _, Protocol, Recovered};
 use crate::coordinator::Cut;
-use crate::dead_letters::DeadLetters;
 use crate::error::{JobError, panic_message};
 use crate::job::Shared;
 use crate::unique::unique_name;
@@ -154,9 +153,9 @@ impl Committer {
         let is_finished = cut.is_end();
         let dead_letters = shared.dead_letters.settle(cut.epoch);
         self.chain.take_merged();
-        let objects = self.bring_out(number, &assembly.changes, &shared.dead_letters)?;
-        let bytes = objects.iter().map(|object| object.bytes).sum();
-        self.chain.extend(objects);
+        let objects = self.encode(number, &assembly.changes)?;
+        let bytes = objects.iter().map(|(object, _)| object.bytes).sum();
+        self.chain.extend(objects.iter().map(|(object, _)| object.clone()));
         let state_bytes = assembly.steps.values().map(|step| step.bytes).sum();
         let manifest = Manifest {
             format: FORMAT,
@@ -174,7 +173,15 @@ impl Committer {
             objects: if is_finished { Vec::new() } else { self.chain.objects().to_vec() },
             dead_letters,
         };
-        self.protocol.commit(&manifest)?;
+        let store = self.protocol.store().clone();
+        let upload = |(object, bytes): &(ObjectRef, Vec<u8>)| Ok(store.put(&object.name, bytes)?);
+        let mut errands: Vec<Errand<'_>> = Vec::new();
+        errands.extend(objects.iter().map(|object| Box::new(|| upload(object)) as Errand<'_>));
+        errands.push(Box::new(|| {
+            shared.dead_letters.sync();
+            Ok(())
+        }));
+        self.protocol.commit(&manifest, errands)?;
         shared.metrics.checkpointed(number, started.elapsed(), bytes);
         shared.coordinator.decide(number);
         self.protocol.conclude(number)?;
@@ -187,33 +194,28 @@ impl Committer {
         Ok(())
     }
 
-    /// Brings out what a checkpoint consists of beside its manifest, all at once, for each part
-    /// waits for a disk or a broker: what each worker has changed, all output, the dead letters.
-    fn bring_out(
+    /// What each worker has changed, as objects to be uploaded.
+    fn encode(
         &self,
         number: u64,
         changes: &BTreeMap<usize, Snapshots>,
-        dead_letters: &DeadLetters,
-    ) -> Result<Vec<ObjectRef>, CheckpointError> {
+    ) -> Result<Vec<(ObjectRef, Vec<u8>)>, CheckpointError> {
         let is_changed = |snapshots: &Snapshots| snapshots.values().any(|s| !s.is_empty());
         let changed = changes.iter().filter(|(_, snapshots)| is_changed(snapshots));
-        let (store, nonce) = (self.protocol.store().as_ref(), self.nonce.as_str());
-        let upload = |worker: usize, snapshots: &Snapshots| -> Result<_, CheckpointError> {
+        let nonce = self.nonce.as_str();
+        let encode = |worker: usize, snapshots: &Snapshots| -> Result<_, CheckpointError> {
             let bytes = object::encode(snapshots)?;
             let name = format!("state/{number:012}-{nonce}-w{worker}");
-            store.put(&name, &bytes)?;
-            Ok(object_ref(name, &bytes, number, number))
+            Ok((object_ref(name, &bytes, number, number), bytes))
         };
         std::thread::scope(|threads| {
-            threads.spawn(|| dead_letters.sync());
-            let uploads: Vec<_> = changed
-                .map(|(&worker, snapshots)| threads.spawn(move || upload(worker, snapshots)))
+            let encoding: Vec<_> = changed
+                .map(|(&worker, snapshots)| threads.spawn(move || encode(worker, snapshots)))
                 .collect();
-            self.protocol.flush()?;
-            let join = |upload: ScopedJoinHandle<'_, _>| {
-                upload.join().unwrap_or_else(|panic| resume_unwind(panic))
+            let join = |encoding: ScopedJoinHandle<'_, _>| {
+                encoding.join().unwrap_or_else(|panic| resume_unwind(panic))
             };
-            uploads.into_iter().map(join).collect()
+            encoding.into_iter().map(join).collect()
         })
     }
 }

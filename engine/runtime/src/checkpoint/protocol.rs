@@ -5,6 +5,9 @@
 //! commit    state uploaded, output flushed ─► manifest n created ─► transaction n committed with
 //!           its marker ─► staged output published ─► n noted as committed ─► old ones deleted
 //!
+//!           where there is a marker, the first two at once: whoever finds a manifest without its
+//!           state learns from the marker that nothing of it is visible, and gives it up
+//!
 //! recover   transactions of whoever came before ended, marker read ─► next number fenced
 //!           ─► decide (see `decision`) ─► what was given up is noted ─► the commit of what stands
 //!           is done once more, and what was staged beyond it is removed
@@ -27,6 +30,7 @@ use super::object::{self, ObjectError, Snapshots};
 use super::store::{Created, Store, StoreError};
 use crate::unique::unique_name;
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::Duration;
 use tidemill_connectors::source::ConnectorError;
@@ -116,10 +120,37 @@ pub(crate) struct Recovered {
     pub notes: Vec<String>,
 }
 
+/// Something that a checkpoint waits for.
+pub(super) type Errand<'a> = Box<dyn FnOnce() -> Result<(), CheckpointError> + Send + 'a>;
+
+/// Who runs errands that wait for a disk or a broker, in any order.
+pub(super) trait Runner: Send + Sync {
+    /// Runs all of them. If some fail, it says of one of them how.
+    fn run(&self, errands: Vec<Errand<'_>>) -> Result<(), CheckpointError>;
+}
+
+/// Runs all errands at once, each on a thread of its own.
+struct Threads;
+
+impl Runner for Threads {
+    fn run(&self, errands: Vec<Errand<'_>>) -> Result<(), CheckpointError> {
+        std::thread::scope(|threads| {
+            let running: Vec<_> = errands.into_iter().map(|errand| threads.spawn(errand)).collect();
+            let done = running
+                .into_iter()
+                .map(|errand| errand.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            done.fold(Ok(()), |all, one| all.and(one))
+        })
+    }
+}
+
 /// The protocol, bound to a store and to the job's output.
 pub(crate) struct Protocol {
     store: Arc<dyn Store>,
     outputs: Arc<dyn Outputs>,
+    runner: Box<dyn Runner>,
+    /// Whether a marker was ever committed, and was not lost when the job was started.
+    has_marker: bool,
     /// How many committed checkpoints are kept.
     retained: usize,
     /// Checkpoints in the store, and the objects that each names.
@@ -166,8 +197,21 @@ pub(super) fn number_in(name: &str) -> Option<u64> {
 
 impl Protocol {
     pub(crate) fn new(store: Arc<dyn Store>, outputs: Arc<dyn Outputs>, retained: usize) -> Self {
-        let (known, shared) = (BTreeMap::new(), BTreeSet::new());
-        Protocol { store, outputs, retained, known, shared }
+        Protocol {
+            store,
+            outputs,
+            runner: Box::new(Threads),
+            has_marker: false,
+            retained,
+            known: BTreeMap::new(),
+            shared: BTreeSet::new(),
+        }
+    }
+
+    /// The same with somebody else who runs errands.
+    #[cfg(test)]
+    pub(super) fn with_runner(self, runner: impl Runner + 'static) -> Self {
+        Protocol { runner: Box::new(runner), ..self }
     }
 
     /// The store that checkpoints are in.
@@ -178,6 +222,7 @@ impl Protocol {
     /// Finds what to go on from and finishes its commit.
     pub(crate) fn recover(&mut self, now_ms: i64) -> Result<Recovered, CheckpointError> {
         let marker = self.outputs.recover()?;
+        self.has_marker = marker.is_some();
         let (mut manifests, fence) = self.fence(now_ms)?;
         let mut recovered = Recovered { last_number: fence, ..Recovered::default() };
         let generations = manifests.values().map(|manifest| manifest.generation);
@@ -310,19 +355,18 @@ impl Protocol {
         Ok(Ok(state))
     }
 
-    /// Waits until the output of the checkpoint that comes next has arrived outside.
-    pub(crate) fn flush(&self) -> Result<(), CheckpointError> {
-        Ok(self.outputs.flush()?)
-    }
-
-    /// Takes a checkpoint whose state has been uploaded and whose output flushed: afterwards it
-    /// stands, and its output is visible. [`Protocol::conclude`] is to follow, and nobody needs to
-    /// wait for that.
+    /// Takes a checkpoint: afterwards it stands, and its output is visible. `errands` bring out what
+    /// it consists of beside its manifest and output. [`Protocol::conclude`] is to follow, and
+    /// nobody needs to wait for that.
     ///
     /// After an error nobody knows whether it stands: only [`Protocol::recover`] tells.
-    pub(crate) fn commit(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
+    pub(crate) fn commit(
+        &mut self,
+        manifest: &Manifest,
+        errands: Vec<Errand<'_>>,
+    ) -> Result<(), CheckpointError> {
         let number = manifest.number;
-        let created = self.store.create(&manifest_name(number), &manifest.encode())?;
+        let created = self.bring_out(manifest, errands)?;
         if created == Created::Existed || self.is_outrun(number)? {
             return Err(CheckpointError::Zombie { number, place: self.store.describe() });
         }
@@ -333,8 +377,32 @@ impl Protocol {
         self.known.insert(number, Known { found, objects });
         slow_down("manifest");
         self.outputs.commit(number)?;
+        self.has_marker = has_transaction;
         slow_down("commit");
         Ok(self.outputs.publish(&manifest.sinks)?)
+    }
+
+    /// Creates a manifest, and all that it stands for: before it, or at once with it if the marker
+    /// tells whoever comes after that this one is not visible.
+    fn bring_out(
+        &self,
+        manifest: &Manifest,
+        errands: Vec<Errand<'_>>,
+    ) -> Result<Created, CheckpointError> {
+        let (name, bytes) = (manifest_name(manifest.number), manifest.encode());
+        let mut created = Created::Existed;
+        let mut all: Vec<Errand<'_>> = errands;
+        all.push(Box::new(|| Ok(self.outputs.flush()?)));
+        if self.has_marker {
+            all.push(Box::new(|| {
+                created = self.store.claim(&name, &bytes)?;
+                Ok(())
+            }));
+            self.runner.run(all)?;
+            return Ok(created);
+        }
+        self.runner.run(all)?;
+        Ok(self.store.create(&name, &bytes)?)
     }
 
     /// Whether there is a later manifest. What stood in our number's place may have been deleted

@@ -9,7 +9,7 @@
 
 use super::decision::Visibility;
 use super::manifest::{FORMAT, Manifest, ObjectRef, SinkState, SourceState};
-use super::protocol::{CheckpointError, Outputs, Protocol, Recovered};
+use super::protocol::{CheckpointError, Errand, Outputs, Protocol, Recovered, Runner};
 use super::store::{Created, Name, Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -293,6 +293,24 @@ impl Outputs for Hand {
     }
 }
 
+/// Runs errands one after the other, in an order that chance decides.
+impl Runner for Hand {
+    fn run(&self, mut errands: Vec<Errand<'_>>) -> Result<(), CheckpointError> {
+        let mut outcome = Ok(());
+        while !errands.is_empty() {
+            let next = self.world.lock().unwrap().chance.below(errands.len() as u64);
+            outcome = outcome.and(errands.swap_remove(next as usize)());
+        }
+        outcome
+    }
+}
+
+/// A checkpoint whose state has not been uploaded.
+struct Taken {
+    manifest: Manifest,
+    state: Vec<u8>,
+}
+
 /// A process that runs the job.
 struct Process {
     hand: Hand,
@@ -324,7 +342,7 @@ impl Process {
     fn start(process: u64, world: &Arc<Mutex<World>>) -> Result<Process, Ended> {
         let hand = Hand { process, world: world.clone() };
         let (store, outputs) = (Arc::new(hand.clone()), Arc::new(hand.clone()));
-        let mut protocol = Protocol::new(store, outputs, 2);
+        let mut protocol = Protocol::new(store, outputs, 2).with_runner(hand.clone());
         let Recovered { manifest, last_number, generation, .. } = protocol.recover(0)?;
         let next = manifest.as_ref().map_or(0, |manifest| manifest.sources[0].positions["numbers"]);
         if let Some(manifest) = &manifest {
@@ -333,15 +351,15 @@ impl Process {
         Ok(Process { hand, protocol, next, number: last_number, generation })
     }
 
-    /// Takes the checkpoint whose state is uploaded.
-    fn take(&mut self, manifest: &Manifest) -> Result<(), CheckpointError> {
-        self.protocol.flush()?;
-        self.protocol.commit(manifest)?;
+    /// Takes a checkpoint.
+    fn take(&mut self, Taken { manifest, state }: &Taken) -> Result<(), CheckpointError> {
+        let upload = || Ok(self.hand.put(&manifest.objects[0].name, state)?);
+        self.protocol.commit(manifest, vec![Box::new(upload)])?;
         self.protocol.conclude(manifest.number)
     }
 
     /// Copies some numbers and hands over the checkpoint that holds them.
-    fn copy(&mut self, count: i64) -> Result<Manifest, Ended> {
+    fn copy(&mut self, count: i64) -> Result<Taken, Ended> {
         let numbers: Vec<i64> = (self.next..(self.next + count).min(NUMBERS)).collect();
         self.number += 1;
         self.next += numbers.len() as i64;
@@ -356,13 +374,12 @@ impl Process {
         }
         let name = format!("state/{:012}-{}", self.number, self.hand.process);
         let bytes = super::object::encode(&BTreeMap::new()).expect("nothing is easy to write");
-        self.hand.put(&name, &bytes).map_err(|_| Ended::Failed)?;
         let object: ObjectRef = super::chain::object_ref(name, &bytes, self.number, self.number);
         let source = SourceState {
             positions: BTreeMap::from([("numbers".to_owned(), self.next)]),
             ..SourceState::default()
         };
-        Ok(Manifest {
+        let manifest = Manifest {
             format: FORMAT,
             job: "job".to_owned(),
             number: self.number,
@@ -377,7 +394,8 @@ impl Process {
             sinks: vec![SinkState { staged, ..SinkState::default() }],
             objects: vec![object],
             dead_letters: BTreeMap::new(),
-        })
+        };
+        Ok(Taken { manifest, state: bytes })
     }
 }
 
@@ -403,7 +421,7 @@ fn run(seed: u64, kind: Kind, tally: &mut Tally) {
         files: BTreeMap::new(),
         dead: Vec::new(),
     }));
-    let mut ghost: Option<(Process, Manifest)> = None;
+    let mut ghost: Option<(Process, Taken)> = None;
     for process in 1..60 {
         world.lock().unwrap().is_calm = process > 40;
         let outcome = live(process, &world, &mut ghost, tally);
@@ -428,29 +446,29 @@ fn run(seed: u64, kind: Kind, tally: &mut Tally) {
 fn live(
     process: u64,
     world: &Arc<Mutex<World>>,
-    ghost: &mut Option<(Process, Manifest)>,
+    ghost: &mut Option<(Process, Taken)>,
     tally: &mut Tally,
 ) -> Result<(), Ended> {
     let mut job = Process::start(process, world)?;
     while job.next < NUMBERS {
         let count = 1 + world.lock().unwrap().chance.below(5) as i64;
-        let manifest = job.copy(count)?;
+        let taken = job.copy(count)?;
         let draw = |bound| {
             let mut world = world.lock().unwrap();
             !world.is_calm && world.chance.one_in(bound)
         };
         if draw(4)
-            && let Some((mut before, manifest)) = ghost.take()
+            && let Some((mut before, taken)) = ghost.take()
         {
             // A process thought dead goes on, and whatever it does must not matter.
             tally.ghosts += 1;
-            let _ = before.take(&manifest);
+            let _ = before.take(&taken);
         }
         if draw(10) {
-            *ghost = Some((job, manifest));
+            *ghost = Some((job, taken));
             return Err(Ended::Failed);
         }
-        job.take(&manifest)?;
+        job.take(&taken)?;
     }
     Ok(())
 }

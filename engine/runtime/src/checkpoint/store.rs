@@ -53,6 +53,12 @@ pub trait Store: Send + Sync {
     /// bytes: a store may take an object that differs in nothing for one whose maker was not told.
     fn create(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError>;
 
+    /// As [`Store::create`], but of an object that the loss of power takes before this returns there
+    /// may be a part. It may need less time.
+    fn claim(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        self.create(name, bytes)
+    }
+
     /// Reads an object; `None` if there is none.
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
 
@@ -133,12 +139,17 @@ impl Store for LocalStore {
         // A link, unlike a rename, refuses to replace. Whoever finds the name must find all of it.
         let created = self.write(&path, bytes, |file, hidden| {
             file.sync_all()?;
-            let created = match fs::hard_link(hidden, &path) {
-                Ok(()) => Created::New,
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,
-                Err(error) => return Err(error),
-            };
-            fs::remove_file(hidden)?;
+            link(hidden, &path)
+        });
+        created.map_err(|error| self.failed("creating", name, &error))
+    }
+
+    fn claim(&self, name: &str, bytes: &[u8]) -> Result<Created, StoreError> {
+        let path = self.root.join(name);
+        // Both are flushed at once.
+        let created = self.write(&path, bytes, |file, hidden| {
+            let created = link(hidden, &path)?;
+            file.sync_all()?;
             Ok(created)
         });
         created.map_err(|error| self.failed("creating", name, &error))
@@ -185,6 +196,17 @@ impl Store for LocalStore {
     }
 }
 
+/// Gives a hidden file its name, if nobody has it.
+fn link(hidden: &Path, path: &Path) -> io::Result<Created> {
+    let created = match fs::hard_link(hidden, path) {
+        Ok(()) => Created::New,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Created::Existed,
+        Err(error) => return Err(error),
+    };
+    fs::remove_file(hidden)?;
+    Ok(created)
+}
+
 /// The store at a place that a person named: a directory, or a URL. Each job has a folder of its
 /// own there.
 ///
@@ -220,8 +242,10 @@ pub(super) mod tests {
         assert_eq!(store.get("manifests/1").unwrap(), None);
         assert_eq!(store.create("manifests/1", b"one").unwrap(), Created::New);
         assert_eq!(store.create("manifests/1", b"two").unwrap(), Created::Existed);
+        assert_eq!(store.claim("manifests/1", b"two").unwrap(), Created::Existed);
         assert_eq!(store.get("manifests/1").unwrap().unwrap(), b"one");
         store.put("manifests/1", b"three").unwrap();
+        assert_eq!(store.claim("manifests/0", b"zero").unwrap(), Created::New);
         store.put("manifests/0", b"").unwrap();
         store.put("state/0", b"").unwrap();
         assert_eq!(store.get("manifests/1").unwrap().unwrap(), b"three");

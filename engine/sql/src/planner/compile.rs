@@ -2,12 +2,13 @@
 //!
 //! DataFusion's physical expressions do the work; each instance is shared by all workers.
 
+use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
 use super::typing::{reason, return_field};
 use crate::error::{ErrorKind, Planned, Refusal};
 use crate::functions::clock;
 use crate::types::SqlType;
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::{DataFusionError, ScalarValue};
@@ -66,7 +67,33 @@ impl Expression for Compiled {
     }
 }
 
+/// An expression as DataFusion evaluates it. What is constant in it is computed here, once, unless it
+/// fails: then it does so for the first row.
 fn physical(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
+    let physical = as_written(expr, schema)?;
+    let is_literal = matches!(expr.kind, ExprKind::Literal(_));
+    let is_constant = !is_literal && reads_nothing(expr) && always_gives_the_same(expr);
+    let constant = is_constant.then(|| computed(physical.as_ref()).ok()).flatten();
+    Ok(match constant {
+        Some(value) => Arc::new(Literal::new(typed(&value, &expr.data_type.arrow()))),
+        None => physical,
+    })
+}
+
+fn reads_nothing(expr: &Expr) -> bool {
+    let mut reads_nothing = true;
+    expr.columns(&mut |_| reads_nothing = false);
+    reads_nothing
+}
+
+/// The value of an expression that reads nothing.
+fn computed(expr: &dyn PhysicalExpr) -> Result<ScalarValue, DataFusionError> {
+    let one_row = RecordBatchOptions::new().with_row_count(Some(1));
+    let row = RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &one_row)?;
+    ScalarValue::try_from_array(&expr.evaluate(&row)?.into_array(1)?, 0)
+}
+
+fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
     let refuse = |reason: String| Refusal::new(ErrorKind::Unsupported, expr.at, reason);
     let of = |e: &Expr| physical(e, schema);
     Ok(match &expr.kind {

@@ -274,6 +274,15 @@ impl Rewriting {
         let width = left.columns.len();
         let (mut to_left, mut to_right, mut to_join, mut stay) =
             (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut of_both = Vec::new();
+        for condition in residual.map(Expr::conjuncts).unwrap_or_default() {
+            match side_of(&condition, width, kind, time).filter(|_| !self.is_alone) {
+                Some(0) => to_left.push(condition),
+                Some(_) => to_right.push(condition.remap(&|i| i - width)),
+                None => of_both.push(condition),
+            }
+        }
+        let residual = Expr::all(of_both);
         for conjunct in conjuncts {
             let [reads_left, reads_right] = sides_read(&conjunct, width);
             let left_kept = matches!(
@@ -394,6 +403,21 @@ fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
         }
         Op::Aggregate { .. } | Op::Over { .. } | Op::Pattern { .. } => true,
         _ => false,
+    }
+}
+
+/// The side of a join that a part of its condition can filter beforehand: it reads no other, and the
+/// side's rows are not shown without a partner.
+fn side_of(condition: &Expr, width: usize, kind: JoinKind, time: JoinTime) -> Option<usize> {
+    use JoinKind::{Inner, Left, LeftAnti, LeftSemi, Right};
+    // Of what has versions each row counts, and what is looked up is asked for by key.
+    if is_volatile(condition) || matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup) {
+        return None;
+    }
+    match (sides_read(condition, width), kind) {
+        ([true, false], Inner | Right | LeftSemi) => Some(0),
+        ([false, true], Inner | Left | LeftSemi | LeftAnti) => Some(1),
+        _ => None,
     }
 }
 

@@ -53,6 +53,37 @@ fn constants_are_broadcast_and_nothing_is_kept() {
 }
 
 #[test]
+fn a_condition_on_one_side_filters_it_before_the_join_if_its_rows_are_not_shown_alone() {
+    let (left, right) = ("Map where (usr > 'a'); select", "Map where (pos > 3); select");
+    for (kind, filters) in [
+        ("JOIN", [true, true]),
+        ("LEFT JOIN", [false, true]),
+        ("RIGHT JOIN", [true, false]),
+        ("FULL JOIN", [false, false]),
+    ] {
+        let text = explained(&format!(
+            "INSERT INTO out_retract SELECT c.usr, d.pos FROM clicks AS c
+             {kind} clicks AS d ON c.kind = d.kind AND c.usr > 'a' AND d.pos > 3"
+        ));
+        assert_eq!([left, right].map(|filter| text.contains(filter)), filters, "{text}");
+        let own = ["(usr > 'a')", "(pos > 3)"].map(|condition| {
+            let join = text.lines().find(|line| line.contains("Join ")).expect("a join");
+            !join.contains(condition)
+        });
+        assert_eq!(own, filters, "{text}");
+    }
+    let exists = |not: &str| {
+        explained(&format!(
+            "INSERT INTO out_retract SELECT usr, pos FROM clicks AS c WHERE {not} EXISTS
+             (SELECT 1 FROM clicks AS d WHERE d.kind = c.kind AND c.usr > 'a' AND d.pos > 3)"
+        ))
+    };
+    assert!(exists("").contains("Map where (usr > 'a')"), "{}", exists(""));
+    assert!(!exists("NOT").contains("Map where (usr > 'a')"), "{}", exists("NOT"));
+    assert!(exists("NOT").contains("pos > 3"), "{}", exists("NOT"));
+}
+
+#[test]
 fn an_arrangement_is_built_once_for_all_joins_that_need_it() {
     let of_usr = "(SELECT usr, MAX(pos) AS last FROM clicks GROUP BY usr) AS u";
     let inner = format!(
