@@ -135,8 +135,9 @@ impl Watched<'_> {
         let mut arrivals = Arrivals::default();
         let mut records = 0;
         while !over.load(Ordering::Acquire) {
-            if tail.next(POLL_TIMEOUT).map_err(anyhow::Error::from)?.is_some() {
-                records += 1;
+            let passed = tail.pass(POLL_TIMEOUT).map_err(anyhow::Error::from)?;
+            if passed > 0 {
+                records += passed;
                 arrivals.add(now_ms(), records);
             }
         }

@@ -23,6 +23,7 @@ mod client;
 mod group;
 mod lane;
 mod metadata;
+mod outbox;
 mod partitions;
 mod producer;
 mod queue;

@@ -14,7 +14,7 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
-use rdkafka_sys::{rd_kafka_flush, rd_kafka_resp_err_t};
+use rdkafka_sys::{rd_kafka_flush, rd_kafka_resp_err_t, rd_kafka_t};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -83,6 +83,30 @@ impl Deref for Share {
 impl Drop for Share {
     fn drop(&mut self) {
         self.0.deliveries.writers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// How long somebody has been waiting for room in a full queue.
+pub(super) struct Patience<'p> {
+    producer: &'p Producer,
+    deadline: Option<Instant>,
+}
+
+impl Patience<'_> {
+    /// Waits a little, unless something else is the matter, as `cause` says, or it has been too
+    /// long.
+    pub(super) fn wait(
+        &mut self,
+        is_full: bool,
+        cause: impl FnOnce() -> String,
+    ) -> Result<(), ConnectorError> {
+        let deadline = *self.deadline.get_or_insert_with(|| Instant::now() + DELIVERY_TIMEOUT);
+        if !is_full || Instant::now() >= deadline {
+            return Err(self.producer.failed(&cause()));
+        }
+        self.producer.check()?;
+        std::thread::sleep(Duration::from_millis(1));
+        Ok(())
     }
 }
 
@@ -176,25 +200,30 @@ impl Producer {
     /// Hands a record to librdkafka, which copies it. Waits only while its queue is full.
     pub(crate) fn send(&self, record: Record<'_>) -> Result<(), ConnectorError> {
         let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
-        let bytes = length(record.key) + length(record.payload) + RECORD_OVERHEAD_BYTES;
-        self.deliveries.records.fetch_add(1, Ordering::Relaxed);
-        self.deliveries.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.count(1, length(record.key) + length(record.payload));
         let mut record = record;
-        let mut deadline = None;
+        let mut patience = self.patience();
         loop {
             let (error, refused) = match self.inner.send(record) {
                 Ok(()) => return Ok(()),
                 Err(refused) => refused,
             };
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + DELIVERY_TIMEOUT);
             let is_full = error == KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            if !is_full || Instant::now() >= deadline {
-                return Err(self.failed(&format!("topic '{}': {error}", refused.topic)));
-            }
-            self.check()?;
-            std::thread::sleep(Duration::from_millis(1));
+            patience.wait(is_full, || format!("topic '{}': {error}", refused.topic))?;
             record = refused;
         }
+    }
+
+    /// Counts records that are handed over, whose keys and values have so many bytes.
+    pub(super) fn count(&self, records: usize, bytes: usize) {
+        let bytes = bytes + records * RECORD_OVERHEAD_BYTES;
+        self.deliveries.records.fetch_add(records as u64, Ordering::Relaxed);
+        self.deliveries.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// How long a full queue is waited for.
+    pub(super) fn patience(&self) -> Patience<'_> {
+        Patience { producer: self, deadline: None }
     }
 
     /// Counts a writer, until it is dropped.
@@ -214,7 +243,7 @@ impl Producer {
     pub(crate) fn finish(&self) -> Result<(), ConnectorError> {
         let timeout_ms = DELIVERY_TIMEOUT.as_millis() as i32;
         // SAFETY: the client lives as long as this producer.
-        let outcome = unsafe { rd_kafka_flush(self.inner.client().native_ptr(), timeout_ms) };
+        let outcome = unsafe { rd_kafka_flush(self.client(), timeout_ms) };
         if outcome != rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(self.failed(&RDKafkaErrorCode::from(outcome).to_string()));
         }
@@ -229,6 +258,11 @@ impl Producer {
     /// Whether it was given up.
     pub(super) fn is_abandoned(&self) -> bool {
         self.is_abandoned.load(Ordering::Acquire)
+    }
+
+    /// librdkafka's client.
+    pub(super) fn client(&self) -> *mut rd_kafka_t {
+        self.inner.client().native_ptr()
     }
 
     /// librdkafka's own producer, for what concerns all of its records.

@@ -2,6 +2,7 @@
 
 use super::admin::TopicFacts;
 use super::client::Log;
+use super::queue::{Event, MessageQueue};
 use crate::source::ConnectorError;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::KafkaError;
@@ -10,9 +11,12 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// So many records are passed over at once.
+const PASSED_AT_ONCE: usize = 4_096;
+
 /// Reads the records of a topic, committed ones alone, partition by partition in order.
 pub struct Tail {
-    consumer: BaseConsumer<Log>,
+    queue: MessageQueue,
     topic: String,
     brokers: String,
     /// Partitions whose end has not been reached yet.
@@ -77,7 +81,38 @@ impl Tail {
         consumer.assign(&places).map_err(failed)?;
         let behind = topic.partitions.iter().map(|facts| facts.partition).collect();
         let (topic, brokers) = (topic.name.clone(), brokers.to_owned());
-        Ok(Tail { consumer, topic, brokers, behind })
+        let queue = MessageQueue::new(consumer, PASSED_AT_ONCE).ok_or_else(|| ConnectorError {
+            what: format!("reading topic '{topic}' at {brokers}"),
+            cause: "a consumer without a queue".to_owned(),
+        })?;
+        Ok(Tail { queue, topic, brokers, behind })
+    }
+
+    /// Passes over the records that are there, and waits for the first of them until `timeout` has
+    /// passed. Says how many there were.
+    ///
+    /// # Errors
+    /// As [`Tail::next`].
+    pub fn pass(&mut self, timeout: Duration) -> Result<u64, ConnectorError> {
+        let mut records = u64::from(self.next(timeout)?.is_some());
+        loop {
+            let messages = self.queue.poll(PASSED_AT_ONCE);
+            for message in messages.iter() {
+                match message.event() {
+                    Event::Record => records += 1,
+                    Event::End => _ = self.behind.remove(&message.partition()),
+                    Event::Passing => {}
+                    Event::Fatal => {
+                        let cause = message.error_text();
+                        let what = format!("reading topic '{}' at {}", self.topic, self.brokers);
+                        return Err(ConnectorError { what, cause });
+                    }
+                }
+            }
+            if messages.len() < PASSED_AT_ONCE {
+                return Ok(records);
+            }
+        }
     }
 
     /// The next record, if there is one before `timeout` has passed.
@@ -85,7 +120,7 @@ impl Tail {
     /// # Errors
     /// If the cluster refuses. That it doesn't answer is only logged: it may come back.
     pub fn next(&mut self, timeout: Duration) -> Result<Option<TailRecord>, ConnectorError> {
-        match self.consumer.poll(timeout) {
+        match self.queue.consumer().poll(timeout) {
             None => Ok(None),
             Some(Ok(message)) => Ok(Some(TailRecord {
                 partition: message.partition(),

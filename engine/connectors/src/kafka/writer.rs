@@ -1,7 +1,8 @@
 //! Writing a topic: rows become records with their keys; in `upsert-kafka` a deleted row becomes a
 //! tombstone.
 
-use super::producer::{Producer, Record, Share};
+use super::outbox::{Outbox, Outgoing};
+use super::producer::{Producer, Record};
 use super::settings::{Flavour, Guarantee, Partitioner, Settings};
 use super::transaction::TopicTransaction;
 use crate::sink::{Sink, Transaction, WriteSpec, Writer};
@@ -55,7 +56,7 @@ impl Sink for Topic {
         Ok(Box::new(TopicWriter {
             out: Out {
                 topic: self.topic.clone(),
-                producer: self.producer.writer(),
+                outbox: Outbox::new(self.producer.writer(), &self.topic)?,
                 partitioner: self.settings.partitioner,
                 partitions: self.partitions,
                 next: worker as i32 % self.partitions,
@@ -113,35 +114,44 @@ struct TopicWriter {
 /// The way out.
 struct Out {
     topic: String,
-    producer: Share,
+    outbox: Outbox,
     partitioner: Partitioner,
     partitions: i32,
     next: i32,
 }
 
 impl Out {
-    fn send(
+    /// Sends records: of each the key, the value and the row that they are of.
+    fn send<'a>(
         &mut self,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
+        records: impl Iterator<Item = (Option<&'a [u8]>, Option<&'a [u8]>, usize)>,
         around: &Surroundings,
-        row: usize,
     ) -> Result<(), ConnectorError> {
-        let partition = match self.partitioner {
+        let Out { topic, outbox, partitioner, partitions, next } = self;
+        let mut partition = || match partitioner {
             Partitioner::Default => None,
-            Partitioner::Fixed => Some(self.next),
+            Partitioner::Fixed => Some(*next),
             Partitioner::RoundRobin => {
-                self.next = (self.next + 1) % self.partitions;
-                Some(self.next)
+                *next = (*next + 1) % *partitions;
+                Some(*next)
             }
         };
-        let mut record: Record<'_> = BaseRecord::to(&self.topic);
-        record.key = key;
-        record.payload = value;
-        record.partition = partition;
-        record.timestamp = around.timestamp(row);
-        record.headers = around.headers(row);
-        self.producer.send(record)
+        if around.is_empty() {
+            return outbox.send(records.map(|(key, value, _)| {
+                let partition = partition();
+                Outgoing { key, value, partition }
+            }));
+        }
+        for (key, value, row) in records {
+            let mut record: Record<'_> = BaseRecord::to(topic);
+            record.key = key;
+            record.payload = value;
+            record.partition = partition();
+            record.timestamp = around.timestamp(row);
+            record.headers = around.headers(row);
+            outbox.producer().send(record)?;
+        }
+        Ok(())
     }
 
     fn wrong(&self, bad: BadRecord) -> ConnectorError {
@@ -172,6 +182,10 @@ impl Surroundings {
             timestamps: column("timestamp", &DataType::Timestamp(TimeUnit::Millisecond, None))?,
             headers: column("headers", &super::metadata::headers_type())?,
         })
+    }
+
+    fn is_empty(&self) -> bool {
+        self.timestamps.is_none() && self.headers.is_none()
     }
 
     fn timestamp(&self, row: usize) -> Option<i64> {
@@ -216,17 +230,14 @@ impl TopicWriter {
         if let Some(key) = &mut self.key {
             key.encode(&physical, &mut self.keys).map_err(|e| self.out.wrong(e))?;
         }
+        let copies = |row| (0..batch.weight(row).unsigned_abs()).map(move |_| row);
         let mut keys = self.keys.iter();
-        let mut values = self.values.iter();
-        for row in 0..batch.len() {
+        let records = self.values.iter().zip((0..batch.len()).flat_map(copies));
+        let records = records.map(|(value, row)| {
             let has_key = self.raw_key.is_none_or(|key| physical.column(key).is_valid(row));
-            for _ in 0..batch.weight(row).unsigned_abs() {
-                let Some(value) = values.next() else { break };
-                let key = keys.next().filter(|_| has_key);
-                self.out.send(key, Some(value), &around, row)?;
-            }
-        }
-        Ok(())
+            (keys.next().filter(|_| has_key), Some(value), row)
+        });
+        self.out.send(records, &around)
     }
 
     /// One record for each key of an epoch: its new row, or a tombstone if there is none. Rows come
@@ -249,11 +260,11 @@ impl TopicWriter {
         };
         self.value.encode(&new_rows, &mut self.values).map_err(|e| self.out.wrong(e))?;
         let mut values = self.values.iter();
-        for (row, key) in self.keys.iter().enumerate() {
+        let records = self.keys.iter().enumerate().map(|(row, key)| {
             let value = if batch.weight(row) > 0 { values.next() } else { None };
-            self.out.send(Some(key), value, &around, row)?;
-        }
-        Ok(())
+            (Some(key), value, row)
+        });
+        self.out.send(records, &around)
     }
 }
 
@@ -266,14 +277,14 @@ impl Writer for TopicWriter {
     }
 
     fn flush(&mut self) -> Result<(), ConnectorError> {
-        self.out.producer.check()
+        self.out.outbox.producer().check()
     }
 
     fn pending_bytes(&self) -> usize {
-        self.out.producer.pending_bytes()
+        self.out.outbox.producer().pending_bytes()
     }
 
     fn finish(&mut self) -> Result<(), ConnectorError> {
-        self.out.producer.finish()
+        self.out.outbox.producer().finish()
     }
 }

@@ -1,0 +1,136 @@
+//! [`Outbox`]: records of one topic, handed to librdkafka many at a time.
+//!
+//! One call for a batch looks up the topic and asks for the state of the transaction once, where a
+//! call for each record does so for each. librdkafka copies what it is given, so the invariant: **no
+//! pointer to a record outlives the call that it was made for.**
+
+use super::producer::Share;
+use crate::source::ConnectorError;
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka_sys as sys;
+use std::ffi::{CString, c_void};
+use std::ptr::{NonNull, null_mut};
+use sys::rd_kafka_resp_err_t::{
+    RD_KAFKA_RESP_ERR__QUEUE_FULL as QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR,
+};
+
+/// librdkafka is to say which partition.
+const UNASSIGNED: i32 = -1;
+
+/// A record on its way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Outgoing<'a> {
+    pub(super) key: Option<&'a [u8]>,
+    /// None: a tombstone.
+    pub(super) value: Option<&'a [u8]>,
+    /// None: as the key says.
+    pub(super) partition: Option<i32>,
+}
+
+/// A writer's way to one topic.
+pub(super) struct Outbox {
+    // Declared before the producer, for fields are dropped in this order.
+    topic: Topic,
+    producer: Share,
+    /// Room for a batch; empty between calls.
+    messages: Vec<sys::rd_kafka_message_t>,
+}
+
+/// A reference to librdkafka's topic.
+struct Topic(NonNull<sys::rd_kafka_topic_t>);
+
+impl Drop for Topic {
+    fn drop(&mut self) {
+        // SAFETY: we hold this reference to the topic and give it up once.
+        unsafe { sys::rd_kafka_topic_destroy(self.0.as_ptr()) }
+    }
+}
+
+// SAFETY: librdkafka's topics may be used from any thread; there are no messages between calls.
+unsafe impl Send for Outbox {}
+
+impl Outbox {
+    /// The way to `topic`.
+    ///
+    /// # Errors
+    /// If that is no name of a topic.
+    pub(super) fn new(producer: Share, topic: &str) -> Result<Self, ConnectorError> {
+        let refused = || producer.failed(&format!("'{topic}' can't be the name of a topic"));
+        let name = CString::new(topic).map_err(|_| refused())?;
+        let client = producer.client();
+        // SAFETY: the client lives as long as the producer, which we have a share in; without a
+        // configuration the topic has that of the client.
+        let made = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), null_mut()) };
+        let topic = Topic(NonNull::new(made).ok_or_else(refused)?);
+        Ok(Outbox { topic, producer, messages: Vec::new() })
+    }
+
+    /// The producer.
+    pub(super) fn producer(&self) -> &Share {
+        &self.producer
+    }
+
+    /// Hands records to librdkafka, in order. Waits only while its queue is full.
+    pub(super) fn send<'a>(
+        &mut self,
+        records: impl Iterator<Item = Outgoing<'a>>,
+    ) -> Result<(), ConnectorError> {
+        self.messages.extend(records.map(message));
+        let bytes = self.messages.iter().map(|message| message.key_len + message.len).sum();
+        self.producer.count(self.messages.len(), bytes);
+        let sent = self.send_all();
+        self.messages.clear();
+        sent
+    }
+
+    fn send_all(&mut self) -> Result<(), ConnectorError> {
+        let mut from = 0;
+        let mut patience = self.producer.patience();
+        loop {
+            let rest = &mut self.messages[from..];
+            if rest.is_empty() {
+                return Ok(());
+            }
+            let length = i32::try_from(rest.len()).unwrap_or(i32::MAX);
+            let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
+            // SAFETY: topic and messages are valid, and what the messages point to is borrowed by
+            // the iterator that gave them, which outlives this call.
+            unsafe {
+                sys::rd_kafka_produce_batch(
+                    self.topic.0.as_ptr(),
+                    UNASSIGNED,
+                    flags,
+                    rest.as_mut_ptr(),
+                    length,
+                );
+            }
+            let rest = &rest[..length as usize];
+            let refused = rest.iter().position(|message| message.err != NO_ERROR);
+            from += refused.unwrap_or(rest.len());
+            if let Some(first) = refused {
+                // When one finds no room, none behind it is taken.
+                let code = rest[first].err;
+                patience.wait(code == QUEUE_FULL, || RDKafkaErrorCode::from(code).to_string())?;
+            }
+        }
+    }
+}
+
+/// A record as librdkafka wants it.
+fn message(record: Outgoing<'_>) -> sys::rd_kafka_message_t {
+    let start = |part: Option<&[u8]>| {
+        part.map_or(null_mut(), |bytes| bytes.as_ptr().cast_mut().cast::<c_void>())
+    };
+    let length = |part: Option<&[u8]>| part.map_or(0, <[u8]>::len);
+    sys::rd_kafka_message_t {
+        err: NO_ERROR,
+        rkt: null_mut(),
+        partition: record.partition.unwrap_or(UNASSIGNED),
+        payload: start(record.value),
+        len: length(record.value),
+        key: start(record.key),
+        key_len: length(record.key),
+        offset: 0,
+        _private: null_mut(),
+    }
+}
