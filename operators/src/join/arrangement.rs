@@ -21,6 +21,7 @@
 //! epochs up to it: so the earliest epoch that is not settled can always go on.
 
 use super::bag::Bag;
+use super::key_types;
 use super::keys::Keys;
 use super::log::Log;
 use super::rows::Standing;
@@ -32,7 +33,7 @@ use crate::operator::OperatorError;
 use crate::time::Epoch;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::datatypes::SchemaRef;
 use std::cell::{RefCell, RefMut};
 use std::rc::Rc;
 
@@ -151,24 +152,18 @@ impl Place {
     pub(super) fn key_of(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
         self.key_columns.iter().map(|&key| rows.column(key).clone()).collect()
     }
-
-    fn key_types(&self) -> Vec<DataType> {
-        let fields = self.key_columns.iter().map(|&key| self.schema.field(key));
-        fields.map(|field| field.data_type().clone()).collect()
-    }
 }
 
 impl Arranged {
     /// Says for each place whether the rows under a key are counted.
     pub(super) fn new(places: Vec<Place>, counted: Vec<bool>) -> Result<Self, OperatorError> {
-        let key_types = places.first().map(Place::key_types).unwrap_or_default();
-        if let Some(other) = places.iter().map(Place::key_types).find(|types| *types != key_types) {
-            return Err(OperatorError::Data(format!(
-                "a join's keys must have the same types on both sides, not {key_types:?} and \
-                 {other:?}"
-            )));
+        let mut types = Vec::new();
+        for other in &places {
+            let first = &places[0];
+            types =
+                key_types(&first.schema, &first.key_columns, &other.schema, &other.key_columns)?;
         }
-        Ok(Arranged { index: KeyIndex::new(&key_types)?, keys: Keys::new(counted), places })
+        Ok(Arranged { index: KeyIndex::new(&types)?, keys: Keys::new(counted), places })
     }
 
     /// Adds an epoch's rows. Those with a NULL in their key meet no row ever: they are not held.
