@@ -59,7 +59,8 @@ pub struct Arranging {
     pub is_counted: bool,
 }
 
-/// One worker's share of an input, held under its key. See the [module](self).
+/// One worker's share of an input, held under its key: a hand on it, for who fills it
+/// ([`Arrange`](super::Arrange)) and who reads it ([`Join`](super::Join)).
 #[derive(Clone, Debug)]
 pub struct Arrangement {
     arranged: Rc<RefCell<Arranged>>,

@@ -7,7 +7,7 @@
 //! next epoch, right +(2, y)           -(2, b, NULL, NULL) +(2, b, 2, y)
 //! ```
 //!
-//! Both inputs are held under their keys ([`arrangement`]): one that only grows as the columns it came
+//! Both inputs are held under their keys ([`Arrangement`]): one that only grows as the columns it came
 //! in, any other as a bag of rows. An epoch is added to both first, with the counts from before still
 //! readable; then a pair's change is
 //!

@@ -136,10 +136,10 @@ impl Runner for Threads {
     fn run(&self, errands: Vec<Errand<'_>>) -> Result<(), CheckpointError> {
         std::thread::scope(|threads| {
             let running: Vec<_> = errands.into_iter().map(|errand| threads.spawn(errand)).collect();
-            let done = running
+            // After the first failure the scope waits for the others.
+            running
                 .into_iter()
-                .map(|errand| errand.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            done.fold(Ok(()), |all, one| all.and(one))
+                .try_for_each(|errand| errand.join().unwrap_or_else(|panic| resume_unwind(panic)))
         })
     }
 }
