@@ -11,6 +11,7 @@
 //! producer    the one producer of a process and cluster
 //! transaction what makes the records of a checkpoint visible at once
 //! writer      one worker's records on their way out
+//! outbox      … handed to librdkafka many at a time
 //! admin       which topics a cluster has, and new ones
 //! tail        the records of a topic, for somebody who looks
 //! ```

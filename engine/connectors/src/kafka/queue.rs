@@ -1,7 +1,7 @@
 //! [`MessageQueue`]: messages as librdkafka holds them, thousands at a time, without a copy.
 //!
-//! This is the only module that handles librdkafka's pointers. The invariant: **a [`Message`]
-//! lives no longer than the [`Messages`] it came from**, which gives all of them back to
+//! Only this module and [`outbox`](super::outbox) handle pointers to messages. The invariant: **a
+//! [`Message`] lives no longer than the [`Messages`] it came from**, which gives all of them back to
 //! librdkafka at once, and a queue lives no longer than its consumer.
 //!
 //! All partitions of a consumer arrive in one queue, unless they are set apart: then each has its
