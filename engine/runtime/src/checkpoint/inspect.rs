@@ -5,7 +5,8 @@ use super::protocol::{
     COMMITTED, CheckpointError, checked_bytes, is_fence, manifest_name, note_name, number_in,
     read_object,
 };
-use super::store::{Store, StoreError};
+use super::store::{Name, Store, StoreError};
+use std::collections::BTreeSet;
 
 /// How closely to look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,10 @@ pub struct CheckpointInfo {
 /// If the store can't be read.
 pub fn inspect(store: &dyn Store, depth: Inspection) -> Result<Vec<CheckpointInfo>, StoreError> {
     let mut found = Vec::new();
+    let objects: BTreeSet<Name> = match depth {
+        Inspection::Manifests => BTreeSet::new(),
+        Inspection::Objects => store.list("state")?.into_iter().collect(),
+    };
     for number in store.list("manifests")?.iter().filter_map(|name| number_in(name)) {
         let bytes = store.get(&manifest_name(number))?.unwrap_or_default();
         if is_fence(&bytes) {
@@ -46,12 +51,16 @@ pub fn inspect(store: &dyn Store, depth: Inspection) -> Result<Vec<CheckpointInf
                 (None, Some(error.to_string()))
             }
         };
+        let is_committed = store.get(&note_name("committed", number))?.is_some();
         if let (Some(manifest), Inspection::Objects) = (&manifest, depth) {
-            for object in &manifest.objects {
+            // The manifest of a transaction may be there before what it names. Then it is in the
+            // making, or was given up.
+            let is_whole = manifest.objects.iter().all(|object| objects.contains(&object.name));
+            let is_unfinished = !is_committed && !manifest.transactions.is_empty() && !is_whole;
+            for object in manifest.objects.iter().filter(|_| !is_unfinished) {
                 problem = problem.or(read_object(store, object)?.err());
             }
         }
-        let is_committed = store.get(&note_name("committed", number))?.is_some();
         found.push(CheckpointInfo { number, is_committed, manifest, problem });
     }
     Ok(found)
@@ -77,4 +86,35 @@ pub(crate) fn copy_newest(
     to.put(&manifest_name(manifest.number), &manifest.encode())?;
     to.put(&note_name("committed", manifest.number), COMMITTED)?;
     Ok(Some(manifest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::chain::object_ref;
+    use super::super::manifest::example;
+    use super::super::store::LocalStore;
+    use super::*;
+
+    #[test]
+    fn a_transaction_without_its_state_is_in_the_making_until_it_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = LocalStore::new(folder.path());
+        let manifest = |number, transactions: &[&str]| Manifest {
+            transactions: transactions.iter().map(|&name| name.to_owned()).collect(),
+            objects: vec![object_ref(format!("state/{number}"), b"state", number, number)],
+            ..example(number)
+        };
+        for manifest in [manifest(1, &[]), manifest(2, &["job"]), manifest(3, &["job"])] {
+            store.put(&manifest_name(manifest.number), &manifest.encode()).unwrap();
+        }
+        store.put(&note_name("committed", 2), COMMITTED).unwrap();
+        let damaged = || -> Vec<u64> {
+            let found = inspect(&store, Inspection::Objects).unwrap().into_iter();
+            found.filter(|info| info.problem.is_some()).map(|info| info.number).collect()
+        };
+        assert_eq!(damaged(), [1, 2]);
+        // What is there has to be what was written.
+        store.put("state/3", b"stale").unwrap();
+        assert_eq!(damaged(), [1, 2, 3]);
+    }
 }
