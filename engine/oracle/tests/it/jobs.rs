@@ -162,6 +162,19 @@ jobs! {
         SELECT e.k, e.n, o.m FROM (SELECT k, COUNT(*) AS n FROM events GROUP BY k) AS e
         LEFT JOIN (SELECT k, SUM(w) AS m FROM others GROUP BY k) AS o ON e.k = o.k";
 
+    joins_that_share_what_they_hold: Files "
+        SELECT e.id, e.k, o.id, o.w FROM events AS e JOIN others AS o ON e.id = o.id
+        UNION ALL
+        SELECT e.id, e.k, o.id, o.w FROM events AS e FULL JOIN others AS o ON e.id = o.id";
+
+    joins_one_behind_the_other_that_share_updates: Files "
+        WITH e AS (SELECT k, COUNT(*) AS n FROM events GROUP BY k),
+             o AS (SELECT k, SUM(w) AS m FROM others GROUP BY k),
+             j AS (SELECT e.k, e.n, o.m FROM e JOIN o ON e.k = o.k)
+        SELECT j.k, j.n, j.m, o.m FROM j RIGHT JOIN o ON j.k = o.k
+        UNION ALL
+        SELECT e.k, e.n, o.m, o.m FROM e LEFT JOIN o ON e.k = o.k";
+
     an_interval_join: Files "
         SELECT e.id, o.id, e.ts, o.ts FROM events AS e, others AS o
         WHERE e.k = o.k AND o.ts BETWEEN e.ts - INTERVAL '10' SECOND AND e.ts + INTERVAL '5' SECOND";
