@@ -58,7 +58,7 @@ use bag::{Bag, Forgetting};
 use log::Log;
 use pairs::{Alone, Pair, alone_by_key};
 use rows::View;
-use side::{Side, with_view};
+use side::{Side, with_rows, with_view};
 use std::sync::Arc;
 
 pub use arrange::Arrange;
@@ -127,6 +127,11 @@ impl JoinKind {
 }
 
 impl JoinSpec {
+    /// The key columns of an input.
+    pub fn keys(&self, port: usize) -> &[usize] {
+        if port == 0 { &self.left_keys } else { &self.right_keys }
+    }
+
     /// Whether it reads [`Arrangement`]s. If not, it holds its inputs by itself, for what it knows
     /// of a row is its own affair.
     pub fn is_arranged(&self) -> bool {
@@ -168,7 +173,7 @@ impl Join {
     /// If the keys' types differ or can't be compared.
     pub fn new(spec: JoinSpec, left: SchemaRef, right: SchemaRef) -> Result<Self, OperatorError> {
         let place = |port: usize, schema: &SchemaRef| {
-            let keys = [&spec.left_keys, &spec.right_keys][port].clone();
+            let keys = spec.keys(port).to_vec();
             Ok::<_, OperatorError>(Place::new(keys, spec.side(port, schema)?, schema.clone(), 1))
         };
         let places = vec![place(0, &left)?, place(1, &right)?];
@@ -209,17 +214,15 @@ impl Join {
     /// Shows rows with a NULL in their key, which meet no row ever, if they are to be shown at all.
     fn show_without_key(
         &self,
-        port: usize,
+        (port, place): (usize, &Place),
         batches: &[Batch],
         output: &mut Output,
     ) -> Result<(), OperatorError> {
         if Alone::of(self.spec.kind, port) != Alone::Unmatched {
             return Ok(());
         }
-        let keys = [&self.spec.left_keys, &self.spec.right_keys][port];
         for rows in batches {
-            let columns = keys.iter().map(|&key| rows.columns().column(key).clone());
-            let Some(valid) = all_valid(&columns.collect::<Vec<_>>()) else { continue };
+            let Some(valid) = all_valid(&place.key_of(rows.columns())) else { continue };
             let without_key = BooleanArray::new(!valid.inner(), None);
             self.show_padded(port, &rows.filter(&without_key)?, output)?;
         }
@@ -351,7 +354,7 @@ impl Operator for Join {
         }
         for (port, batches) in inputs.iter_mut().enumerate() {
             batches.retain(|batch| !batch.is_empty());
-            self.show_without_key(port, batches, output)?;
+            self.show_without_key((port, &arranged.places[places[port]]), batches, output)?;
             if self.is_alone && !batches.is_empty() {
                 arranged.add(places[port], context.epoch, batches)?;
             }

@@ -34,19 +34,13 @@ macro_rules! with_view {
     ($arranged:expr, $place:expr, $epoch:expr, $view:ident => $do:expr) => {{
         let (place, keys) = ($place, &$arranged.keys);
         let standing = $arranged.places[place].standing($epoch);
-        match &$arranged.places[place].side {
-            Side::Log(rows) => {
-                let $view = View { rows, keys, place, standing };
-                $do
-            }
-            Side::Bag(rows) => {
-                let $view = View { rows, keys, place, standing };
-                $do
-            }
-        }
+        with_rows!(&$arranged.places[place].side, rows => {
+            let $view = View { rows, keys, place, standing };
+            $do
+        })
     }};
 }
-pub(super) use with_view;
+pub(super) use {with_rows, with_view};
 
 impl Side {
     /// Adds the epoch's rows, whose keys have these slots.

@@ -87,7 +87,7 @@ impl WindowJoin {
     }
 
     fn keys(&self, port: usize) -> &[usize] {
-        [&self.spec.join.left_keys, &self.spec.join.right_keys][port]
+        self.spec.join.keys(port)
     }
 
     fn ends(&self, port: usize, rows: &RecordBatch) -> Result<Vec<i64>, OperatorError> {

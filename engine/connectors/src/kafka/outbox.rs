@@ -32,6 +32,7 @@ pub(super) struct Outbox {
     // Declared before the producer, for fields are dropped in this order.
     topic: Topic,
     producer: Share,
+    name: String,
     /// Room for a batch; empty between calls.
     messages: Vec<sys::rd_kafka_message_t>,
 }
@@ -56,13 +57,18 @@ impl Outbox {
     /// If that is no name of a topic.
     pub(super) fn new(producer: Share, topic: &str) -> Result<Self, ConnectorError> {
         let refused = || producer.failed(&format!("'{topic}' can't be the name of a topic"));
-        let name = CString::new(topic).map_err(|_| refused())?;
+        let c_name = CString::new(topic).map_err(|_| refused())?;
         let client = producer.client();
         // SAFETY: the client lives as long as the producer, which we have a share in; without a
         // configuration the topic has that of the client.
-        let made = unsafe { sys::rd_kafka_topic_new(client, name.as_ptr(), null_mut()) };
-        let topic = Topic(NonNull::new(made).ok_or_else(refused)?);
-        Ok(Outbox { topic, producer, messages: Vec::new() })
+        let made = unsafe { sys::rd_kafka_topic_new(client, c_name.as_ptr(), null_mut()) };
+        let handle = Topic(NonNull::new(made).ok_or_else(refused)?);
+        Ok(Outbox { topic: handle, producer, name: topic.to_owned(), messages: Vec::new() })
+    }
+
+    /// The topic's name.
+    pub(super) fn topic(&self) -> &str {
+        &self.name
     }
 
     /// The producer.
@@ -110,7 +116,8 @@ impl Outbox {
             if let Some(first) = refused {
                 // When one finds no room, none behind it is taken.
                 let code = rest[first].err;
-                patience.wait(code == QUEUE_FULL, || RDKafkaErrorCode::from(code).to_string())?;
+                let cause = || format!("topic '{}': {}", self.name, RDKafkaErrorCode::from(code));
+                patience.wait(code == QUEUE_FULL, cause)?;
             }
         }
     }

@@ -55,7 +55,7 @@ impl Tail {
     /// # Errors
     /// If `brokers` are no addresses. Whether somebody answers there is seen later.
     pub fn open(brokers: &str, topic: &TopicFacts, from: TailFrom) -> Result<Self, ConnectorError> {
-        let failed = |error: KafkaError| failed(brokers, &topic.name, &error);
+        let failed = |error: KafkaError| failed(brokers, &topic.name, error.to_string());
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers);
         // librdkafka wants a name, and nothing is committed under it.
@@ -80,11 +80,10 @@ impl Tail {
         }
         consumer.assign(&places).map_err(failed)?;
         let behind = topic.partitions.iter().map(|facts| facts.partition).collect();
-        let (topic, brokers) = (topic.name.clone(), brokers.to_owned());
-        let queue = MessageQueue::new(consumer, PASSED_AT_ONCE).ok_or_else(|| ConnectorError {
-            what: format!("reading topic '{topic}' at {brokers}"),
-            cause: "a consumer without a queue".to_owned(),
+        let queue = MessageQueue::new(consumer, PASSED_AT_ONCE).ok_or_else(|| {
+            self::failed(brokers, &topic.name, "a consumer without a queue".into())
         })?;
+        let (topic, brokers) = (topic.name.clone(), brokers.to_owned());
         Ok(Tail { queue, topic, brokers, behind })
     }
 
@@ -103,9 +102,7 @@ impl Tail {
                     Event::End => _ = self.behind.remove(&message.partition()),
                     Event::Passing => {}
                     Event::Fatal => {
-                        let cause = message.error_text();
-                        let what = format!("reading topic '{}' at {}", self.topic, self.brokers);
-                        return Err(ConnectorError { what, cause });
+                        return Err(failed(&self.brokers, &self.topic, message.error_text()));
                     }
                 }
             }
@@ -133,7 +130,7 @@ impl Tail {
                 self.behind.remove(&partition);
                 Ok(None)
             }
-            Some(Err(error)) => Err(failed(&self.brokers, &self.topic, &error)),
+            Some(Err(error)) => Err(failed(&self.brokers, &self.topic, error.to_string())),
         }
     }
 
@@ -143,7 +140,7 @@ impl Tail {
     }
 }
 
-fn failed(brokers: &str, topic: &str, error: &KafkaError) -> ConnectorError {
+fn failed(brokers: &str, topic: &str, cause: String) -> ConnectorError {
     let what = format!("reading topic '{topic}' at {brokers}");
-    ConnectorError { what, cause: error.to_string() }
+    ConnectorError { what, cause }
 }

@@ -55,7 +55,6 @@ impl Sink for Topic {
         let key = has_key.then(|| encoder(&self.table, FormatRole::Key)).transpose()?;
         Ok(Box::new(TopicWriter {
             out: Out {
-                topic: self.topic.clone(),
                 outbox: Outbox::new(self.producer.writer(), &self.topic)?,
                 partitioner: self.settings.partitioner,
                 partitions: self.partitions,
@@ -113,7 +112,6 @@ struct TopicWriter {
 
 /// The way out.
 struct Out {
-    topic: String,
     outbox: Outbox,
     partitioner: Partitioner,
     partitions: i32,
@@ -127,7 +125,7 @@ impl Out {
         records: impl Iterator<Item = (Option<&'a [u8]>, Option<&'a [u8]>, usize)>,
         around: &Surroundings,
     ) -> Result<(), ConnectorError> {
-        let Out { topic, outbox, partitioner, partitions, next } = self;
+        let Out { outbox, partitioner, partitions, next } = self;
         let mut partition = || match partitioner {
             Partitioner::Default => None,
             Partitioner::Fixed => Some(*next),
@@ -143,7 +141,7 @@ impl Out {
             }));
         }
         for (key, value, row) in records {
-            let mut record: Record<'_> = BaseRecord::to(topic);
+            let mut record: Record<'_> = BaseRecord::to(outbox.topic());
             record.key = key;
             record.payload = value;
             record.partition = partition();
@@ -155,7 +153,10 @@ impl Out {
     }
 
     fn wrong(&self, bad: BadRecord) -> ConnectorError {
-        ConnectorError { what: format!("writing topic '{}'", self.topic), cause: bad.reason }
+        ConnectorError {
+            what: format!("writing topic '{}'", self.outbox.topic()),
+            cause: bad.reason,
+        }
     }
 }
 

@@ -132,6 +132,20 @@ fn has_same_values(a: &SqlType, b: &SqlType) -> bool {
     is_plain && (a == b || (a.is_string() && b.is_string()))
 }
 
+/// Whether rows of a side of a join that meet no partner can be left out beforehand: rows that are
+/// shown without a partner, too, can not.
+pub(super) fn can_be_filtered(side: usize, kind: JoinKind, time: JoinTime) -> bool {
+    use JoinKind::{Inner, Left, LeftAnti, LeftSemi, Right};
+    // Of what has versions each row counts, and what is looked up is asked for by key.
+    if matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup) {
+        return false;
+    }
+    match side {
+        0 => matches!(kind, Inner | Right | LeftSemi),
+        _ => matches!(kind, Inner | Left | LeftSemi | LeftAnti),
+    }
+}
+
 /// A join whose sides are about to be filtered.
 pub(super) struct Filtered<'r> {
     pub(super) left: &'r Relation,
@@ -149,9 +163,8 @@ impl Filtered<'_> {
     /// The conditions on columns of each side that follow from those on equal columns of the other
     /// one, over the side's own columns.
     pub(super) fn passed_on(&self) -> [Vec<Expr>; 2] {
-        use JoinKind::{Full, Inner, Left, LeftAnti, LeftSemi, Right};
-        // Of what has versions each row counts, and what is looked up is asked for by key.
-        if matches!(self.time, JoinTime::Temporal { .. } | JoinTime::Lookup) || self.kind == Full {
+        let filtered = [0, 1].map(|side| can_be_filtered(side, self.kind, self.time));
+        if filtered == [false, false] {
             return [Vec::new(), Vec::new()];
         }
         let width = self.left.columns.len();
@@ -165,16 +178,10 @@ impl Filtered<'_> {
             .copied()
             .chain(sides[1].equal.iter().map(|pair| pair.map(|column| column + width)));
         let classes = Classes::new(width + self.right.columns.len(), equal.chain(both.equal));
-        // Rows that are shown without a partner, too, must not be left out.
-        let to_right = match self.kind {
-            Inner | Left | LeftSemi | LeftAnti => self.onto(1, &sides, &classes),
-            Right | Full => Vec::new(),
-        };
-        let to_left = match self.kind {
-            Inner | Right | LeftSemi => self.onto(0, &sides, &classes),
-            Left | LeftAnti | Full => Vec::new(),
-        };
-        [to_left, to_right]
+        [0, 1].map(|side| match filtered[side] {
+            true => self.onto(side, &sides, &classes),
+            false => Vec::new(),
+        })
     }
 
     /// What is known of a side when it is filtered.

@@ -11,7 +11,7 @@ use super::bind;
 use super::canonical;
 use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
-use super::known::Filtered;
+use super::known::{Filtered, can_be_filtered};
 use super::order::{better, inputs_of, joins_of};
 use super::relation::{Column, JoinTime, Op, Ordering, Relation, Role};
 use super::typing;
@@ -406,19 +406,14 @@ fn is_worth_sharing(relation: &Relation, conjuncts: &[Expr]) -> bool {
     }
 }
 
-/// The side of a join that a part of its condition can filter beforehand: it reads no other, and the
-/// side's rows are not shown without a partner.
+/// The side of a join that a part of its condition can filter beforehand: it reads no other.
 fn side_of(condition: &Expr, width: usize, kind: JoinKind, time: JoinTime) -> Option<usize> {
-    use JoinKind::{Inner, Left, LeftAnti, LeftSemi, Right};
-    // Of what has versions each row counts, and what is looked up is asked for by key.
-    if is_volatile(condition) || matches!(time, JoinTime::Temporal { .. } | JoinTime::Lookup) {
-        return None;
-    }
-    match (sides_read(condition, width), kind) {
-        ([true, false], Inner | Right | LeftSemi) => Some(0),
-        ([false, true], Inner | Left | LeftSemi | LeftAnti) => Some(1),
-        _ => None,
-    }
+    let side = match sides_read(condition, width) {
+        [true, false] => 0,
+        [false, true] => 1,
+        _ => return None,
+    };
+    (!is_volatile(condition) && can_be_filtered(side, kind, time)).then_some(side)
 }
 
 /// Whether an expression over a join, whose left side has `width` columns, reads the left side and

@@ -153,7 +153,7 @@ impl Lowering<'_> {
     /// Puts an arrangement before each input of a join: the same one for all joins that need it.
     fn arrange(&mut self, inputs: &mut [NodeId], spec: &JoinSpec) {
         for (port, input) in inputs.iter_mut().enumerate() {
-            let keys = [&spec.left_keys, &spec.right_keys][port].clone();
+            let keys = spec.keys(port).to_vec();
             let arrange = ArrangeSpec { keys, only_grows: spec.only_grows[port] };
             let Node { schema, changelog, .. } = self.node(*input);
             let (schema, updating) = (schema.clone(), *changelog != Changelog::AppendOnly);
