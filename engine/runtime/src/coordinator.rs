@@ -46,17 +46,21 @@ pub struct Limits {
     pub epochs_in_flight_max: usize,
     /// Sinks may have accepted so many bytes that are not yet acknowledged outside.
     pub sink_bytes_max: usize,
+    /// Nothing is read while a checkpoint waits for the epochs before its cut.
+    pub cuts_first: bool,
 }
 
 impl Limits {
     /// For a job whose rows are seen only once a checkpoint stands, of which there is one at each
     /// `interval`: epochs that end early are in vain, and there are as few as may be. What is left
-    /// to be computed when a checkpoint cuts is that of the last epoch, so there are some.
+    /// to be computed when a checkpoint cuts is that of the last epoch, so there are some. And what
+    /// is read while it waits for that is for the next one: it would only be in the way.
     #[must_use]
     pub fn unhurried(self, interval: Option<Duration>) -> Self {
         let part = interval.map_or(EPOCH_BEHIND, |interval| (interval / 4).min(EPOCH_BEHIND));
         let epoch_interval = self.epoch_interval.max(part);
-        Limits { epoch_interval, epoch_min: self.epoch_min.max(epoch_interval), ..self }
+        let epoch_min = self.epoch_min.max(epoch_interval);
+        Limits { epoch_interval, epoch_min, cuts_first: true, ..self }
     }
 
     /// How long a worker that found few rows lets more gather before it reads again: what reading
@@ -75,6 +79,7 @@ impl Default for Limits {
             epoch_bytes_max: 32 << 20,
             epochs_in_flight_max: 6,
             sink_bytes_max: 64 << 20,
+            cuts_first: false,
         }
     }
 }
@@ -308,6 +313,13 @@ impl Coordinator {
         self.limits.rest()
     }
 
+    /// Whether a checkpoint waits for epochs before its cut, as far as the caller saw the sinks
+    /// come, and nothing should be read meanwhile.
+    pub(crate) fn is_cutting(&self, frontier: Option<Epoch>) -> bool {
+        let waits = |cut: Cut| frontier.is_some_and(|frontier| frontier < cut.epoch);
+        self.limits.cuts_first && self.cut().is_some_and(waits)
+    }
+
     /// Whether sinks are far behind: then nothing should be read.
     pub(crate) fn sinks_are_behind(&self) -> bool {
         let held: usize = self.sink_bytes.iter().map(|b| b.load(Ordering::Relaxed)).sum();
@@ -456,6 +468,22 @@ mod tests {
         let waits = Duration::from_secs(2);
         let waits = Limits { epoch_interval: waits, epoch_min: waits, ..limits };
         assert_eq!((waits.unhurried(None), waits.rest()), (waits, REST_MAX));
+    }
+
+    #[test]
+    fn what_is_for_the_next_checkpoint_waits_for_the_cut_of_this_one_where_nobody_sees_it_sooner() {
+        for cuts_first in [true, false] {
+            let limits = Limits { epoch_interval: Duration::ZERO, ..Limits::default() };
+            let limits = if cuts_first { limits.unhurried(None) } else { limits };
+            let plan = CutPlan { interval: Some(Duration::ZERO), last_number: 0 };
+            let coordinator = Coordinator::new(limits, 2, 1, Some(plan));
+            assert!(!coordinator.is_cutting(Some(1)), "nothing is cut");
+            coordinator.changed();
+            let epoch = coordinator.epoch(Some(1), Supply::More);
+            assert_eq!(coordinator.is_cutting(Some(1)), cuts_first);
+            assert!(!coordinator.is_cutting(Some(epoch)), "all before the cut is through");
+            assert!(!coordinator.is_cutting(None), "so is everything");
+        }
     }
 
     #[test]

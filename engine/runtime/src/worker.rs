@@ -176,7 +176,8 @@ impl Running {
     /// Moves on with the epoch and reads what may be read. `supply` is what it found the last
     /// time; says what it found this time.
     fn turn(&mut self, supply: Supply, shared: &Shared) -> Result<Supply, JobError> {
-        let epoch = shared.coordinator.epoch(self.probe.frontier(), supply);
+        let frontier = self.probe.frontier();
+        let epoch = shared.coordinator.epoch(frontier, supply);
         if epoch > self.epoch {
             self.leave_epoch();
             let before = self.epoch;
@@ -185,7 +186,7 @@ impl Running {
             shared.metrics.set_epoch(epoch);
         }
         let is_paused = shared.memory.as_ref().is_some_and(MemoryLimit::is_paused);
-        if !self.is_reading || is_paused {
+        if !self.is_reading || is_paused || shared.coordinator.is_cutting(frontier) {
             return Ok(Supply::Nothing);
         }
         if Instant::now() < self.rests_until {

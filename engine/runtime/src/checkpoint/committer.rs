@@ -1,12 +1,15 @@
 //! [`Committer`]: gathers what the workers hand over for a checkpoint and brings it to stand, on
 //! a thread of its own, so that no worker ever waits for a disk or a broker.
 //!
+//! State is encoded as it comes, while other steps still work towards the cut: little is left to
+//! be done when the last one has come to it.
+//!
 //! The invariant: a checkpoint is begun only when every worker has handed over its part of every
 //! source, stateful step and sink; one that is not complete when the job ends is forgotten.
 
 use super::chain::{Chain, object_ref};
 use super::manifest::{FORMAT, Manifest, ObjectRef, SinkState, SourceState, StepState};
-use super::object::{self, Snapshots};
+use super::object::ObjectWriter;
 use super::outputs::SinkOutputs;
 use super::protocol::{CheckpointError, Errand, Outputs as _, Protocol, Recovered};
 use crate::coordinator::Cut;
@@ -14,10 +17,10 @@ use crate::error::{JobError, panic_message};
 use crate::job::Shared;
 use crate::unique::unique_name;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::collections::btree_map::Entry;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::thread::ScopedJoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tidemill_connectors::source::{PositionReport, Positions};
 use tidemill_operators::Watermark;
@@ -89,8 +92,8 @@ struct Assembly {
     sources: BTreeMap<NodeId, SourceState>,
     steps: BTreeMap<NodeId, StepState>,
     sinks: BTreeMap<NodeId, SinkState>,
-    /// What changed, for each worker.
-    changes: BTreeMap<usize, Snapshots>,
+    /// What changed, for each worker with changes.
+    changes: BTreeMap<usize, ObjectWriter>,
 }
 
 impl Committer {
@@ -134,7 +137,9 @@ impl Committer {
             if matches!(part, Part::End) {
                 return;
             }
-            assembly.add(part, &shared.plan);
+            if let Err(error) = assembly.add(part, &shared.plan) {
+                return shared.poison.fail(error.into());
+            }
             if assembly.missing > 0 {
                 continue;
             }
@@ -153,7 +158,7 @@ impl Committer {
         let is_finished = cut.is_end();
         let dead_letters = shared.dead_letters.settle(cut.epoch);
         self.chain.take_merged();
-        let objects = self.encode(number, &assembly.changes)?;
+        let objects = self.objects(number, assembly.changes)?;
         let bytes = objects.iter().map(|(object, _)| object.bytes).sum();
         self.chain.extend(objects.iter().map(|(object, _)| object.clone()));
         let state_bytes = assembly.steps.values().map(|step| step.bytes).sum();
@@ -195,28 +200,17 @@ impl Committer {
     }
 
     /// What each worker has changed, as objects to be uploaded.
-    fn encode(
+    fn objects(
         &self,
         number: u64,
-        changes: &BTreeMap<usize, Snapshots>,
+        changes: BTreeMap<usize, ObjectWriter>,
     ) -> Result<Vec<(ObjectRef, Vec<u8>)>, CheckpointError> {
-        let is_changed = |snapshots: &Snapshots| snapshots.values().any(|s| !s.is_empty());
-        let changed = changes.iter().filter(|(_, snapshots)| is_changed(snapshots));
-        let nonce = self.nonce.as_str();
-        let encode = |worker: usize, snapshots: &Snapshots| -> Result<_, CheckpointError> {
-            let bytes = object::encode(snapshots)?;
-            let name = format!("state/{number:012}-{nonce}-w{worker}");
+        let finish = |(worker, object): (usize, ObjectWriter)| {
+            let bytes = object.finish()?;
+            let name = format!("state/{number:012}-{}-w{worker}", self.nonce);
             Ok((object_ref(name, &bytes, number, number), bytes))
         };
-        std::thread::scope(|threads| {
-            let encoding: Vec<_> = changed
-                .map(|(&worker, snapshots)| threads.spawn(move || encode(worker, snapshots)))
-                .collect();
-            let join = |encoding: ScopedJoinHandle<'_, _>| {
-                encoding.join().unwrap_or_else(|panic| resume_unwind(panic))
-            };
-            encoding.into_iter().map(join).collect()
-        })
+        changes.into_iter().map(finish).collect()
     }
 }
 
@@ -258,7 +252,7 @@ impl Assembly {
         assembly
     }
 
-    fn add(&mut self, part: Part, plan: &Plan) {
+    fn add(&mut self, part: Part, plan: &Plan) -> Result<(), CheckpointError> {
         self.missing -= 1;
         match part {
             Part::Sources(cut, sources) => {
@@ -277,8 +271,13 @@ impl Assembly {
                 all.watermark_ms = all.watermark_ms.max(cut.watermark.0);
                 all.late_rows += late_rows;
                 all.bytes += cut.state_bytes as u64;
-                let changes = self.changes.entry(worker).or_default();
-                changes.insert(plan.nodes[node].operator_id, cut.changed);
+                if !cut.changed.is_empty() {
+                    let object = match self.changes.entry(worker) {
+                        Entry::Occupied(object) => object.into_mut(),
+                        Entry::Vacant(place) => place.insert(ObjectWriter::new()?),
+                    };
+                    object.add(plan.nodes[node].operator_id, &cut.changed)?;
+                }
             }
             Part::Sink(node, staged, rows) => {
                 let all = self.sinks.get_mut(&node).expect("a sink of the plan");
@@ -287,6 +286,7 @@ impl Assembly {
             }
             Part::End => unreachable!("it is no part"),
         }
+        Ok(())
     }
 }
 

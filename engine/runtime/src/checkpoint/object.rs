@@ -71,24 +71,37 @@ pub enum Role {
     Upserts,
 }
 
-/// Writes snapshots as one object.
-///
-/// # Errors
-/// If Arrow can't write a batch, which no operator gives reason for.
-pub fn encode(snapshots: &Snapshots) -> Result<Vec<u8>, ObjectError> {
-    let mut object = MAGIC.to_vec();
-    let mut index = Vec::new();
-    let mut compressor = compressor()?;
-    for (&operator, snapshot) in snapshots {
+/// Writes an object, one snapshot after the other.
+pub struct ObjectWriter {
+    object: Vec<u8>,
+    index: Vec<Section>,
+    compressor: Compressor<'static>,
+}
+
+impl ObjectWriter {
+    /// An object without any section.
+    ///
+    /// # Errors
+    /// If there is no memory for a compressor.
+    pub fn new() -> Result<Self, ObjectError> {
+        let compressor = compressor()?;
+        Ok(ObjectWriter { object: MAGIC.to_vec(), index: Vec::new(), compressor })
+    }
+
+    /// Adds what an operator says of its state.
+    ///
+    /// # Errors
+    /// If Arrow can't write a batch, which no operator gives reason for.
+    pub fn add(&mut self, operator: u64, snapshot: &Snapshot) -> Result<(), ObjectError> {
         for (place, table) in snapshot.tables.iter().enumerate() {
             let roles = [(Role::Deletes, &table.deletes), (Role::Upserts, &table.upserts)];
             for (role, batch) in roles {
                 let Some(batch) = batch else { continue };
-                let offset = object.len();
+                let offset = self.object.len();
                 let stream = ipc_stream(batch)?;
-                let section = compressor.compress(&stream).map_err(ObjectError::new)?;
-                object.extend_from_slice(&section);
-                index.push(Section {
+                let section = self.compressor.compress(&stream).map_err(ObjectError::new)?;
+                self.object.extend_from_slice(&section);
+                self.index.push(Section {
                     operator,
                     table: place,
                     name: table.name.clone(),
@@ -96,16 +109,37 @@ pub fn encode(snapshots: &Snapshots) -> Result<Vec<u8>, ObjectError> {
                     role,
                     rows: batch.num_rows(),
                     offset,
-                    bytes: object.len() - offset,
+                    bytes: self.object.len() - offset,
                 });
             }
         }
+        Ok(())
     }
-    let index = serde_json::to_vec(&index).map_err(ObjectError::new)?;
-    object.extend_from_slice(&index);
-    object.extend_from_slice(&(index.len() as u32).to_le_bytes());
-    object.extend_from_slice(MAGIC);
-    Ok(object)
+
+    /// The object.
+    ///
+    /// # Errors
+    /// If the index can't be written.
+    pub fn finish(self) -> Result<Vec<u8>, ObjectError> {
+        let mut object = self.object;
+        let index = serde_json::to_vec(&self.index).map_err(ObjectError::new)?;
+        object.extend_from_slice(&index);
+        object.extend_from_slice(&(index.len() as u32).to_le_bytes());
+        object.extend_from_slice(MAGIC);
+        Ok(object)
+    }
+}
+
+/// Writes snapshots as one object.
+///
+/// # Errors
+/// As those of an [`ObjectWriter`].
+pub fn encode(snapshots: &Snapshots) -> Result<Vec<u8>, ObjectError> {
+    let mut object = ObjectWriter::new()?;
+    for (&operator, snapshot) in snapshots {
+        object.add(operator, snapshot)?;
+    }
+    object.finish()
 }
 
 /// What is in an object.
