@@ -29,6 +29,12 @@ use std::sync::Arc;
 /// The owner of every key of a table that is not shared by several owners.
 const NO_OWNER: u32 = 0;
 
+/// So many rows are looked up together: first the index is asked for all of them, then their keys
+/// are compared. No lookup waits for the one before it, so the cache misses of a chunk overlap.
+const CHUNK_ROWS: usize = 64;
+/// Stands for no group.
+const NO_GROUP: u32 = u32::MAX;
+
 /// A map from key to dense group number. See the [module](self).
 #[derive(Debug)]
 pub struct KeyTable {
@@ -178,32 +184,41 @@ impl KeyTable {
         set: impl Fn(&mut Store, (u32, usize)),
     ) {
         let KeyTable { index, hashes: known, owners: owned, store, free, .. } = self;
-        for (row, &hash) in hashes.iter().enumerate() {
-            let tag = tag(hash);
-            let owner = owners.map_or(NO_OWNER, |o| o[row]);
-            let found = index.find(hash, |&(t, group)| {
-                t == tag
-                    && owned.as_ref().is_none_or(|o| o[group as usize] == owner)
-                    && equals(store, (group, row))
-            });
-            let group = match found {
-                Some(&(_, group)) => group,
-                None => {
-                    let group = free.pop().unwrap_or_else(|| {
-                        known.push(0);
-                        u32::try_from(known.len() - 1).expect("fewer than 2^32 live keys")
-                    });
-                    known[group as usize] = hash;
-                    if let Some(owned) = owned {
-                        owned.resize(known.len(), NO_OWNER);
-                        owned[group as usize] = owner;
-                    }
-                    set(store, (group, row));
-                    index.insert_unique(hash, (tag, group), |&(_, g)| known[g as usize]);
-                    group
+        let mut likely = [NO_GROUP; CHUNK_ROWS];
+        for (chunk, hashes) in hashes.chunks(CHUNK_ROWS).enumerate() {
+            look(index, hashes, &mut likely);
+            for (place, (&hash, &likely)) in hashes.iter().zip(&likely).enumerate() {
+                let row = chunk * CHUNK_ROWS + place;
+                let owner = owners.map_or(NO_OWNER, |o| o[row]);
+                let is_it = |group: u32, store: &Store| {
+                    owned.as_ref().is_none_or(|o| o[group as usize] == owner)
+                        && equals(store, (group, row))
+                };
+                if likely != NO_GROUP && is_it(likely, store) {
+                    groups.push(likely);
+                    continue;
                 }
-            };
-            groups.push(group);
+                // Unknown, or one that came with this chunk, or whose tag another key has too.
+                let tag = tag(hash);
+                let found = index.find(hash, |&(t, group)| t == tag && is_it(group, store));
+                let group = found.map_or(NO_GROUP, |&(_, group)| group);
+                if group != NO_GROUP {
+                    groups.push(group);
+                    continue;
+                }
+                let group = free.pop().unwrap_or_else(|| {
+                    known.push(0);
+                    u32::try_from(known.len() - 1).expect("fewer than 2^32 live keys")
+                });
+                known[group as usize] = hash;
+                if let Some(owned) = owned {
+                    owned.resize(known.len(), NO_OWNER);
+                    owned[group as usize] = owner;
+                }
+                set(store, (group, row));
+                index.insert_unique(hash, (tag, group), |&(_, g)| known[g as usize]);
+                groups.push(group);
+            }
         }
     }
 
@@ -308,6 +323,16 @@ impl KeyTable {
             + self.owners.as_ref().map_or(0, |o| o.capacity() * size_of::<u32>())
             + self.free.capacity() * size_of::<u32>()
             + self.store.memory()
+    }
+}
+
+/// Asks for the group of each hash: the first with its tag, whose key is most likely the one, or
+/// [`NO_GROUP`].
+#[inline]
+fn look(index: &HashTable<(u32, u32)>, hashes: &[u64], likely: &mut [u32; CHUNK_ROWS]) {
+    for (likely, &hash) in likely.iter_mut().zip(hashes) {
+        let found = index.find(hash, |&(t, _)| t == tag(hash));
+        *likely = found.map_or(NO_GROUP, |&(_, group)| group);
     }
 }
 

@@ -159,6 +159,14 @@ impl<C: Codec> Counted<C> {
         }
     }
 
+    /// Reads of each group where a lookup begins, and nothing else, so that their cache misses
+    /// overlap.
+    fn touch(&self, groups: &[u32]) {
+        let first = |&group: &u32| self.groups[group as usize].first_key_value();
+        let counts = groups.iter().filter_map(first).map(|(_, held)| held.count);
+        std::hint::black_box(counts.fold(0, |all, count| all ^ count));
+    }
+
     /// Takes a value away.
     fn remove(&mut self, group: usize, value: &C::View) {
         if let Some((value, held)) = self.groups[group].remove_entry(value) {
@@ -222,6 +230,7 @@ impl<C: Codec> Aggregate for Counted<C> {
         let Some(values) = rows.values else { return Ok(()) };
         let column = self.codec.column(values)?;
         let mask = rows.mask();
+        self.touch(rows.groups);
         rows.each(mask.as_ref(), |row, group, weight| {
             let value = self.codec.get(&column, row);
             self.add(group, value, weight);

@@ -22,6 +22,10 @@ use arrow::datatypes::SchemaRef;
 use hashbrown::{DefaultHashBuilder, HashSet, HashTable};
 use std::hash::BuildHasher;
 
+/// So many rows are looked up together: all that this takes is read before the first of them is
+/// looked up, so that their cache misses overlap.
+const CHUNK_ROWS: usize = 128;
+
 /// So many rows of a key are looked through for one.
 const CHAIN_MAX: usize = 8;
 
@@ -176,6 +180,9 @@ impl Bag {
     ) -> Result<(), OperatorError> {
         let encoded = self.codec.encode(rows.columns())?;
         for (row, &slot) in slots.iter().enumerate() {
+            if row % CHUNK_ROWS == 0 {
+                self.touch(&slots[row..slots.len().min(row + CHUNK_ROWS)], keys);
+            }
             if slot == NO_SLOT {
                 continue;
             }
@@ -189,6 +196,15 @@ impl Bag {
         }
         self.epoch = Some(rows.clone());
         Ok(())
+    }
+
+    /// Reads the first row of each key, and nothing else: no row waits for another.
+    fn touch(&self, slots: &[u32], keys: &Keys) {
+        let first = |&slot: &u32| {
+            let head = if slot == NO_SLOT { NONE } else { keys.head(slot, self.place) };
+            self.rows.get(head as usize).and_then(|row| row.bytes.first())
+        };
+        std::hint::black_box(slots.iter().filter_map(first).fold(0, |all, &byte| all ^ byte));
     }
 
     /// What the epoch changes of a row so far.
