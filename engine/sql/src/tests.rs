@@ -1,5 +1,6 @@
 //! Sessions and the plans that come of them.
 
+mod choice;
 mod fuzz;
 mod joins;
 mod lazy;

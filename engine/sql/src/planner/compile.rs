@@ -2,6 +2,7 @@
 //!
 //! DataFusion's physical expressions do the work; each instance is shared by all workers.
 
+use super::choice::{self, Choice};
 use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
 use super::typing::{reason, return_field};
@@ -113,12 +114,13 @@ fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
         ExprKind::IsNull(e) => Arc::new(IsNullExpr::new(of(e)?)),
         ExprKind::Widen(e) => Arc::new(CastExpr::new(of(e)?, expr.data_type.arrow(), None)),
         ExprKind::Case { branches, otherwise } => {
+            let are_cheap = branches.iter().all(|(when, _)| choice::is_cheap(when));
             let branches = (branches.iter())
                 .map(|(when, then)| Ok((of(when)?, of(then)?)))
                 .collect::<Planned<Vec<_>>>()?;
             let otherwise = otherwise.as_deref().map(of).transpose()?;
-            let case = CaseExpr::try_new(None, branches, otherwise);
-            Arc::new(case.map_err(|e| refuse(reason(&e)))?)
+            case(branches, otherwise, are_cheap.then_some((&expr.data_type.arrow(), schema)))
+                .map_err(|e| refuse(reason(&e)))?
         }
         ExprKind::Like { negated, case_insensitive, text, pattern } => {
             Arc::new(LikeExpr::new(*negated, *case_insensitive, of(text)?, of(pattern)?))
@@ -131,6 +133,21 @@ fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
             return Err(refuse("a sub-query or aggregate can't stand here".into()));
         }
     })
+}
+
+/// A `CASE`, that of a type and a schema as a [`Choice`] if it is one.
+fn case(
+    branches: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
+    otherwise: Option<Arc<dyn PhysicalExpr>>,
+    as_choice: Option<(&DataType, &Schema)>,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    if let Some((data_type, schema)) = as_choice {
+        let choice = Choice::of(&branches, otherwise.as_ref(), data_type, schema)?;
+        if let Some(choice) = choice {
+            return Ok(Arc::new(choice));
+        }
+    }
+    Ok(Arc::new(CaseExpr::try_new(None, branches, otherwise)?))
 }
 
 /// `AND` and `OR` as Flink evaluates them: the right side only for rows that the left one leaves

@@ -8,6 +8,7 @@
 
 pub(crate) mod bind;
 mod canonical;
+mod choice;
 mod compile;
 mod constant;
 pub(crate) mod expr;
