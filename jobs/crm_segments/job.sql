@@ -74,15 +74,11 @@ CREATE TABLE campaign_audience (
   'format' = 'debezium-json'
 );
 
--- A shop that misses the acknowledgement sends an order again, with the same id. An order may also
--- be hours late, and must count all the same: so this remembers all ids there ever were.
+-- A shop that misses the acknowledgement sends an order again: the same record. An order may also be
+-- hours late, and must count all the same: so this remembers all orders there ever were.
 CREATE VIEW distinct_orders AS
-SELECT user_id, amount, CAST(ts AS DATE) AS day
-FROM (
-  SELECT *, ROW_NUMBER() OVER (PARTITION BY order_id ORDER BY ts ASC) AS copy
-  FROM orders
-)
-WHERE copy = 1;
+SELECT DISTINCT order_id, user_id, amount, CAST(ts AS DATE) AS day
+FROM orders;
 
 CREATE VIEW totals AS
 SELECT user_id, MAX(day) AS last_order_day, COUNT(*) AS orders, SUM(amount) AS revenue
@@ -110,8 +106,10 @@ SELECT DISTINCT d.day,
 FROM days AS d
 JOIN calendar AS c ON d.day > c.today - INTERVAL '180' DAY;
 
-CREATE VIEW scores AS
-SELECT t.user_id, t.last_order_day, t.orders, t.revenue, COALESCE(r.recency, 1) AS recency,
+-- Who they are is joined before how lately they ordered: a new day then changes what is shown of those
+-- whose time has come, and nothing that a join has to keep.
+CREATE VIEW known AS
+SELECT t.user_id, c.name, c.consent, t.last_order_day, t.orders, t.revenue,
        CASE
          WHEN t.orders >= 10 THEN 5
          WHEN t.orders >= 6 THEN 4
@@ -127,7 +125,13 @@ SELECT t.user_id, t.last_order_day, t.orders, t.revenue, COALESCE(r.recency, 1) 
          ELSE 1
        END AS monetary
 FROM totals AS t
-LEFT JOIN recencies AS r ON r.day = t.last_order_day;
+JOIN customers AS c ON c.user_id = t.user_id;
+
+CREATE VIEW scores AS
+SELECT k.user_id, k.name, k.consent, k.last_order_day, k.orders, k.revenue,
+       COALESCE(r.recency, 1) AS recency, k.frequency, k.monetary
+FROM known AS k
+LEFT JOIN recencies AS r ON r.day = k.last_order_day;
 
 -- Exactly one name for each pair of scores: how lately, and how much (the better of F and M).
 CREATE FUNCTION segment(recency INT, worth INT) RETURNS STRING
@@ -144,10 +148,9 @@ RETURN CASE
 END;
 
 CREATE VIEW segmented AS
-SELECT s.user_id, c.name, c.consent, segment(s.recency, GREATEST(s.frequency, s.monetary)) AS segment,
-       s.recency, s.frequency, s.monetary, s.last_order_day, s.orders, s.revenue
-FROM scores AS s
-JOIN customers AS c ON c.user_id = s.user_id;
+SELECT user_id, name, consent, segment(recency, GREATEST(frequency, monetary)) AS segment,
+       recency, frequency, monetary, last_order_day, orders, revenue
+FROM scores;
 
 EXECUTE STATEMENT SET
 BEGIN
