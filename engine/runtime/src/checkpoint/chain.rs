@@ -13,7 +13,15 @@ use super::protocol::read_object;
 use super::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+#[cfg(target_os = "linux")]
+use thread_priority::ThreadPriority;
+#[cfg(target_os = "linux")]
+use thread_priority::unix::{
+    NormalThreadSchedulePolicy, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 use tidemill_operators::snapshot::{Link, merge};
 
 /// The objects of a state.
@@ -27,6 +35,10 @@ pub(super) struct Chain {
 
 /// A merge under way.
 struct Merge {
+    /// Whether it waits for no idle time.
+    is_urgent: bool,
+    /// Whether nobody wants its outcome any more.
+    is_given_up: Arc<AtomicBool>,
     /// The objects that are being merged: neighbours in the chain.
     parts: Vec<ObjectRef>,
     /// What all of the state took in memory when it began, if all of it is merged.
@@ -74,52 +86,72 @@ impl Chain {
     }
 
     /// Begins to merge if there is reason to, after a checkpoint at which the state took so many
-    /// bytes in memory; `name` is the name of the new object.
+    /// bytes in memory; `name` is the name of the new object. A merge under way is waited for, unless
+    /// it waits for idle time itself while there is none to wait for any more.
     pub(super) fn merge(&mut self, state_bytes: u64, name: String) {
         let base_state_bytes = *self.base_state_bytes.get_or_insert(state_bytes);
-        if self.merge.is_some() {
-            return;
-        }
         let links: Vec<&[ObjectRef]> =
             self.objects.chunk_by(|a, b| (a.first, a.last) == (b.first, b.last)).collect();
+        let is_urgent = is_urgent(links.len());
+        if let Some(merge) = &self.merge {
+            if merge.is_urgent || !is_urgent {
+                return;
+            }
+            merge.is_given_up.store(true, Ordering::Relaxed);
+            self.merge = None;
+        }
         let sizes: Vec<u64> =
             links.iter().map(|link| link.iter().map(|object| object.bytes).sum()).collect();
         let base = sizes.first().copied().unwrap_or(0);
         let state = written_anew(base, base_state_bytes, state_bytes);
         let Some(from) = merge_from(&sizes, state) else { return };
         let parts: Vec<ObjectRef> = links[from..].concat();
-        let (is_base, is_urgent) = (from == 0, is_urgent(links.len()));
+        let is_base = from == 0;
+        let is_given_up = Arc::new(AtomicBool::new(false));
         let (sender, outcome) = channel();
         let (store, merging) = (self.store.clone(), parts.clone());
+        let stop = is_given_up.clone();
         let thread = std::thread::Builder::new().name("compaction".to_owned());
         let spawned = thread.spawn(move || {
             step_back(is_urgent);
             let link = if is_base { Link::Base } else { Link::Delta };
             // Nobody listens any more when the job has ended.
-            let _ = sender.send(merged(store.as_ref(), &merging, link, name));
+            let _ = sender.send(merged(store.as_ref(), &merging, link, name, &stop));
         });
         match spawned {
             Ok(_) => {
                 let state_bytes = is_base.then_some(state_bytes);
-                self.merge = Some(Merge { parts, state_bytes, outcome });
+                self.merge = Some(Merge { is_urgent, is_given_up, parts, state_bytes, outcome });
             }
             Err(error) => tracing::warn!("merging state: {error}"),
         }
     }
 }
 
-/// How much nicer a thread that merges is than the workers: it then has a fifteenth of a core that
-/// a worker wants too, and all that nobody wants. If it is urgent, a third.
+/// How much nicer a thread that merges urgently is than the workers: it then has a third of a core
+/// that a worker wants too, and all that nobody wants.
 #[cfg(target_os = "linux")]
-const NICENESS: [i32; 2] = [12, 3];
+const NICENESS: i32 = 3;
 
-/// Lets the workers go first, where threads have a priority of their own.
+/// Lets the workers go first, where threads have a priority of their own. One that is not urgent runs
+/// while nobody else wants the core: the scheduler takes a core with such a thread for a free one. Were
+/// it only nicer, two workers would share the other core for milliseconds.
 fn step_back(is_urgent: bool) {
     #[cfg(not(target_os = "linux"))]
     let _ = is_urgent;
     #[cfg(target_os = "linux")]
-    if let Err(error) = rustix::process::nice(NICENESS[usize::from(is_urgent)]) {
-        tracing::debug!("the priority of merging: {error}");
+    {
+        let stepped_back = if is_urgent {
+            rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string())
+        } else {
+            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+            let stepped =
+                set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
+            stepped.map_err(|error| error.to_string())
+        };
+        if let Err(error) = stepped_back {
+            tracing::debug!("the priority of merging: {error}");
+        }
     }
 }
 
@@ -129,9 +161,12 @@ fn merged(
     parts: &[ObjectRef],
     link: Link,
     name: String,
+    stop: &AtomicBool,
 ) -> Result<ObjectRef, String> {
+    let go_on = || (!stop.load(Ordering::Relaxed)).then_some(()).ok_or("it was given up");
     let mut by_operator = BTreeMap::<u64, Vec<_>>::new();
     for part in parts {
+        go_on()?;
         let snapshots = read_object(store, part).map_err(|error| error.to_string())??;
         for (operator, snapshot) in snapshots {
             by_operator.entry(operator).or_default().push(snapshot);
@@ -139,10 +174,12 @@ fn merged(
     }
     let mut snapshots = Snapshots::new();
     for (operator, parts) in by_operator {
+        go_on()?;
         let merged = merge(&parts, link).map_err(|error| error.to_string())?;
         snapshots.insert(operator, merged);
     }
     let bytes = object::encode(&snapshots).map_err(|error| error.to_string())?;
+    go_on()?;
     store.put(&name, &bytes).map_err(|error| error.to_string())?;
     let first = match link {
         Link::Base => 0,
