@@ -1,15 +1,17 @@
 //! [`Outbox`]: records of one topic, handed to librdkafka many at a time.
 //!
 //! One call for a batch looks up the topic and asks for the state of the transaction once, where a
-//! call for each record does so for each. librdkafka copies what it is given, so the invariant: **no
-//! pointer to a record outlives the call that it was made for.**
+//! call for each record does so for each; and if all records of a call are for one partition, that
+//! is looked up once too. So records are dealt to their partitions here, which keeps the order within
+//! each. librdkafka copies what it is given, so the invariant: **no pointer to a record outlives the
+//! call that it was made for.**
 
 use super::producer::Share;
 use crate::source::ConnectorError;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka_sys as sys;
 use std::ffi::{CString, c_void};
-use std::ptr::{NonNull, null_mut};
+use std::ptr::{NonNull, null, null_mut};
 use sys::rd_kafka_resp_err_t::{
     RD_KAFKA_RESP_ERR__QUEUE_FULL as QUEUE_FULL, RD_KAFKA_RESP_ERR_NO_ERROR as NO_ERROR,
 };
@@ -33,8 +35,10 @@ pub(super) struct Outbox {
     topic: Topic,
     producer: Share,
     name: String,
-    /// Room for a batch; empty between calls.
-    messages: Vec<sys::rd_kafka_message_t>,
+    /// Room for a batch, by partition; empty between calls.
+    dealt: Vec<Vec<sys::rd_kafka_message_t>>,
+    /// The same for records that librdkafka is to assign.
+    unassigned: Vec<sys::rd_kafka_message_t>,
 }
 
 /// A reference to librdkafka's topic.
@@ -63,7 +67,8 @@ impl Outbox {
         // configuration the topic has that of the client.
         let made = unsafe { sys::rd_kafka_topic_new(client, c_name.as_ptr(), null_mut()) };
         let handle = Topic(NonNull::new(made).ok_or_else(refused)?);
-        Ok(Outbox { topic: handle, producer, name: topic.to_owned(), messages: Vec::new() })
+        let name = topic.to_owned();
+        Ok(Outbox { topic: handle, producer, name, dealt: Vec::new(), unassigned: Vec::new() })
     }
 
     /// The topic's name.
@@ -76,36 +81,65 @@ impl Outbox {
         &self.producer
     }
 
-    /// Hands records to librdkafka, in order. Waits only while its queue is full.
+    /// Hands records to librdkafka, those of a partition in order. Waits only while its queue is full.
     pub(super) fn send<'a>(
         &mut self,
         records: impl Iterator<Item = Outgoing<'a>>,
     ) -> Result<(), ConnectorError> {
-        self.messages.extend(records.map(message));
-        let bytes = self.messages.iter().map(|message| message.key_len + message.len).sum();
-        self.producer.count(self.messages.len(), bytes);
+        let (mut count, mut bytes) = (0, 0);
+        for record in records {
+            let message = message(record);
+            count += 1;
+            bytes += message.key_len + message.len;
+            match record.partition.and_then(|partition| usize::try_from(partition).ok()) {
+                None => self.unassigned.push(message),
+                Some(partition) => {
+                    if self.dealt.len() <= partition {
+                        self.dealt.resize_with(partition + 1, Vec::new);
+                    }
+                    self.dealt[partition].push(message);
+                }
+            }
+        }
+        self.producer.count(count, bytes);
         let sent = self.send_all();
-        self.messages.clear();
+        self.dealt.iter_mut().for_each(Vec::clear);
+        self.unassigned.clear();
         sent
     }
 
     fn send_all(&mut self) -> Result<(), ConnectorError> {
+        let mut unassigned = std::mem::take(&mut self.unassigned);
+        let mut dealt = std::mem::take(&mut self.dealt);
+        let mut sent = self.send_to(UNASSIGNED, &mut unassigned);
+        for (partition, messages) in (0..).zip(&mut dealt) {
+            sent = sent.and_then(|()| self.send_to(partition, messages));
+        }
+        (self.unassigned, self.dealt) = (unassigned, dealt);
+        sent
+    }
+
+    /// Hands messages over for a partition.
+    fn send_to(
+        &self,
+        partition: i32,
+        messages: &mut [sys::rd_kafka_message_t],
+    ) -> Result<(), ConnectorError> {
         let mut from = 0;
         let mut patience = self.producer.patience();
         loop {
-            let rest = &mut self.messages[from..];
+            let rest = &mut messages[from..];
             if rest.is_empty() {
                 return Ok(());
             }
             let length = i32::try_from(rest.len()).unwrap_or(i32::MAX);
-            let flags = sys::RD_KAFKA_MSG_F_COPY | sys::RD_KAFKA_MSG_F_PARTITION;
             // SAFETY: topic and messages are valid, and what the messages point to is borrowed by
             // the iterator that gave them, which outlives this call.
             unsafe {
                 sys::rd_kafka_produce_batch(
                     self.topic.0.as_ptr(),
-                    UNASSIGNED,
-                    flags,
+                    partition,
+                    sys::RD_KAFKA_MSG_F_COPY,
                     rest.as_mut_ptr(),
                     length,
                 );
@@ -123,6 +157,21 @@ impl Outbox {
     }
 }
 
+/// The partition of a key among so many, as Java clients choose it.
+pub(super) fn partition_of(key: &[u8], partitions: i32) -> i32 {
+    // SAFETY: this function of librdkafka's reads the key and nothing else.
+    unsafe {
+        sys::rd_kafka_msg_partitioner_murmur2(
+            null(),
+            key.as_ptr().cast::<c_void>(),
+            key.len(),
+            partitions,
+            null_mut(),
+            null_mut(),
+        )
+    }
+}
+
 /// A record as librdkafka wants it.
 fn message(record: Outgoing<'_>) -> sys::rd_kafka_message_t {
     let start = |part: Option<&[u8]>| {
@@ -132,12 +181,33 @@ fn message(record: Outgoing<'_>) -> sys::rd_kafka_message_t {
     sys::rd_kafka_message_t {
         err: NO_ERROR,
         rkt: null_mut(),
-        partition: record.partition.unwrap_or(UNASSIGNED),
+        partition: UNASSIGNED,
         payload: start(record.value),
         len: length(record.value),
         key: start(record.key),
         key_len: length(record.key),
         offset: 0,
         _private: null_mut(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_where_java_clients_send_them() {
+        // The hashes are those of the Java client's own tests.
+        for (key, hash) in [
+            ("21", -973_932_308),
+            ("foobar", -790_332_482),
+            ("a-little-bit-long-string", -985_981_536),
+            ("abc", 479_470_107_i32),
+        ] {
+            for partitions in [1, 7, 8] {
+                let expected = (hash & 0x7fff_ffff) % partitions;
+                assert_eq!(partition_of(key.as_bytes(), partitions), expected, "{key}");
+            }
+        }
     }
 }

@@ -185,16 +185,19 @@ impl Producer {
         topic: &str,
         settings: &Settings,
     ) -> Result<i32, ConnectorError> {
-        retry(Instant::now() + STARTUP_TIMEOUT, settings, || {
-            let client = self.inner.client();
-            let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
-            let metadata = metadata.map_err(|e| e.to_string())?;
-            let topics = metadata.topics().iter();
-            match topics.map(|topic| topic.partitions().len()).next() {
-                Some(partitions) if partitions > 0 => Ok(partitions as i32),
-                _ => Err(format!("there is no topic '{topic}', and the brokers don't create it")),
-            }
-        })
+        retry(Instant::now() + STARTUP_TIMEOUT, settings, || self.partitions_now(topic))
+    }
+
+    /// The number of partitions of a topic as a broker says; what is wrong, if none does.
+    pub(super) fn partitions_now(&self, topic: &str) -> Result<i32, String> {
+        let client = self.inner.client();
+        let metadata = client.fetch_metadata(Some(topic), REQUEST_TIMEOUT);
+        let metadata = metadata.map_err(|e| e.to_string())?;
+        let topics = metadata.topics().iter();
+        match topics.map(|topic| topic.partitions().len()).next() {
+            Some(partitions) if partitions > 0 => Ok(partitions as i32),
+            _ => Err(format!("there is no topic '{topic}', and the brokers don't create it")),
+        }
     }
 
     /// Hands a record to librdkafka, which copies it. Waits only while its queue is full.

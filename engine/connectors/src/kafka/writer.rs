@@ -1,7 +1,7 @@
 //! Writing a topic: rows become records with their keys; in `upsert-kafka` a deleted row becomes a
 //! tombstone.
 
-use super::outbox::{Outbox, Outgoing};
+use super::outbox::{Outbox, Outgoing, partition_of};
 use super::producer::{Producer, Record};
 use super::settings::{Flavour, Guarantee, Partitioner, Settings};
 use super::transaction::TopicTransaction;
@@ -13,7 +13,9 @@ use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
 use arrow::error::ArrowError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use tidemill_formats::{BadRecord, Encoded, Encoder, FormatRole, Table, encoder};
 use tidemill_operators::{Batch, Epoch};
 
@@ -22,9 +24,40 @@ pub(crate) struct Topic {
     table: Table,
     settings: Settings,
     topic: String,
-    partitions: i32,
+    partitions: Arc<Partitions>,
     producer: Arc<Producer>,
     transaction: Option<Arc<TopicTransaction>>,
+}
+
+/// A client looks for new partitions this often.
+const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
+
+/// How many partitions a topic has.
+struct Partitions {
+    count: AtomicI32,
+    asked_at: Mutex<Instant>,
+}
+
+impl Partitions {
+    fn new(count: i32) -> Self {
+        Partitions { count: AtomicI32::new(count), asked_at: Mutex::new(Instant::now()) }
+    }
+
+    fn get(&self) -> i32 {
+        self.count.load(Ordering::Relaxed)
+    }
+
+    /// Asks again if the last answer is old. Without an answer that one stands.
+    fn refresh(&self, ask: impl FnOnce() -> Option<i32>) {
+        let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked_at.elapsed() < REFRESH_INTERVAL {
+            return;
+        }
+        *asked_at = Instant::now();
+        if let Some(count) = ask() {
+            self.count.store(count, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Topic {
@@ -40,7 +73,7 @@ impl Topic {
         let transactional = job.and_then(|job| Some((job, settings.transactional_id(job)?)));
         let id = transactional.as_ref().map(|(_, id)| id.as_str());
         let producer = Producer::shared(&settings, id)?;
-        let partitions = producer.partitions(&topic, &settings)?;
+        let partitions = Arc::new(Partitions::new(producer.partitions(&topic, &settings)?));
         let transaction = transactional.map(|(job, id)| {
             let (producer, topic) = (producer.clone(), topic.clone());
             Arc::new(TopicTransaction::new(producer, &settings, topic, job, id))
@@ -57,8 +90,10 @@ impl Sink for Topic {
             out: Out {
                 outbox: Outbox::new(self.producer.writer(), &self.topic)?,
                 partitioner: self.settings.partitioner,
-                partitions: self.partitions,
-                next: worker as i32 % self.partitions,
+                // Nobody asks for new partitions where nobody waits for a checkpoint.
+                deals_keys: self.transaction.is_some(),
+                partitions: self.partitions.clone(),
+                next: worker as i32 % self.partitions.get(),
             },
             flavour: self.settings.flavour,
             physical: self.table.schema.fields().len(),
@@ -77,6 +112,7 @@ impl Sink for Topic {
     }
 
     fn settle(&self) -> Result<(), ConnectorError> {
+        self.partitions.refresh(|| self.producer.partitions_now(&self.topic).ok());
         match (self.settings.guarantee, &self.transaction) {
             (Guarantee::None, _) | (_, Some(_)) => self.producer.check(),
             (Guarantee::AtLeastOnce | Guarantee::ExactlyOnce, None) => self.producer.finish(),
@@ -114,7 +150,9 @@ struct TopicWriter {
 struct Out {
     outbox: Outbox,
     partitioner: Partitioner,
-    partitions: i32,
+    /// Whether keys are dealt to partitions here, by the same function as librdkafka's.
+    deals_keys: bool,
+    partitions: Arc<Partitions>,
     next: i32,
 }
 
@@ -125,18 +163,21 @@ impl Out {
         records: impl Iterator<Item = (Option<&'a [u8]>, Option<&'a [u8]>, usize)>,
         around: &Surroundings,
     ) -> Result<(), ConnectorError> {
-        let Out { outbox, partitioner, partitions, next } = self;
-        let mut partition = || match partitioner {
-            Partitioner::Default => None,
+        let Out { outbox, partitioner, deals_keys, partitions, next } = self;
+        let partitions = partitions.get();
+        let mut partition = |key: Option<&[u8]>| match partitioner {
+            Partitioner::Default => {
+                key.filter(|_| *deals_keys).map(|key| partition_of(key, partitions))
+            }
             Partitioner::Fixed => Some(*next),
             Partitioner::RoundRobin => {
-                *next = (*next + 1) % *partitions;
+                *next = (*next + 1) % partitions;
                 Some(*next)
             }
         };
         if around.is_empty() {
             return outbox.send(records.map(|(key, value, _)| {
-                let partition = partition();
+                let partition = partition(key);
                 Outgoing { key, value, partition }
             }));
         }
@@ -144,7 +185,7 @@ impl Out {
             let mut record: Record<'_> = BaseRecord::to(outbox.topic());
             record.key = key;
             record.payload = value;
-            record.partition = partition();
+            record.partition = partition(key);
             record.timestamp = around.timestamp(row);
             record.headers = around.headers(row);
             outbox.producer().send(record)?;
