@@ -3,13 +3,15 @@
 //! Every checkpoint adds what changed. So that neither the chain nor a recovery grows with the
 //! job's history, runs of neighbours are merged into one object in the background
 //! ([`merge_from`](super::decision::merge_from) decides which), on a thread of its own: a
-//! checkpoint never waits for a merge. Objects are never changed, so that whoever recovers from
+//! checkpoint never waits for a merge. What single checkpoints changed is bundled as it is: within
+//! seconds little is said twice, and to read it would take a good part of a core. What was bundled
+//! before is read and merged row by row. Objects are never changed, so that whoever recovers from
 //! an older manifest still finds what it names.
 
 use super::decision::{is_urgent, merge_from, written_anew};
 use super::manifest::ObjectRef;
 use super::object::{self, Snapshots};
-use super::protocol::read_object;
+use super::protocol::{checked_bytes, read_object};
 use super::store::Store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -164,11 +166,48 @@ fn merged(
     stop: &AtomicBool,
 ) -> Result<ObjectRef, String> {
     let go_on = || (!stop.load(Ordering::Relaxed)).then_some(()).ok_or("it was given up");
+    let is_single = |part: &ObjectRef| part.first == part.last;
+    let bytes = if link == Link::Delta && parts.iter().all(is_single) {
+        bundled(store, parts, go_on)?
+    } else {
+        merged_rows(store, parts, link, go_on)?
+    };
+    go_on()?;
+    store.put(&name, &bytes).map_err(|error| error.to_string())?;
+    let first = match link {
+        Link::Base => 0,
+        Link::Delta => parts.first().map_or(0, |part| part.first),
+    };
+    let last = parts.last().map_or(0, |part| part.last);
+    Ok(object_ref(name, &bytes, first, last))
+}
+
+/// Objects as one, as they are.
+fn bundled(
+    store: &dyn Store,
+    parts: &[ObjectRef],
+    go_on: impl Fn() -> Result<(), &'static str>,
+) -> Result<Vec<u8>, String> {
+    let mut objects = Vec::with_capacity(parts.len());
+    for part in parts {
+        go_on()?;
+        objects.push(checked_bytes(store, part).map_err(|error| error.to_string())??);
+    }
+    object::bundle(&objects).map_err(|error| error.to_string())
+}
+
+/// Objects as one in which nothing is said twice.
+fn merged_rows(
+    store: &dyn Store,
+    parts: &[ObjectRef],
+    link: Link,
+    go_on: impl Fn() -> Result<(), &'static str>,
+) -> Result<Vec<u8>, String> {
     let mut by_operator = BTreeMap::<u64, Vec<_>>::new();
     for part in parts {
         go_on()?;
-        let snapshots = read_object(store, part).map_err(|error| error.to_string())??;
-        for (operator, snapshot) in snapshots {
+        let said = read_object(store, part).map_err(|error| error.to_string())??;
+        for (operator, snapshot) in said.into_iter().flatten() {
             by_operator.entry(operator).or_default().push(snapshot);
         }
     }
@@ -178,15 +217,7 @@ fn merged(
         let merged = merge(&parts, link).map_err(|error| error.to_string())?;
         snapshots.insert(operator, merged);
     }
-    let bytes = object::encode(&snapshots).map_err(|error| error.to_string())?;
-    go_on()?;
-    store.put(&name, &bytes).map_err(|error| error.to_string())?;
-    let first = match link {
-        Link::Base => 0,
-        Link::Delta => parts.first().map_or(0, |part| part.first),
-    };
-    let last = parts.last().map_or(0, |part| part.last);
-    Ok(object_ref(name, &bytes, first, last))
+    object::encode(&snapshots).map_err(|error| error.to_string())
 }
 
 /// What a manifest says of an object.

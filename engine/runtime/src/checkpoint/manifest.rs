@@ -14,7 +14,7 @@ use tidemill_operators::Epoch;
 /// whose tables were others then refuses them.
 ///
 /// 2: what aggregates hold by value is in tables of its own.
-pub(crate) const FORMAT: u32 = 2;
+pub(crate) const FORMAT: u32 = 3;
 
 /// A checkpoint: the state of a job before an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,8 @@
 //! ```
 //!
 //! The index says of each section which operator and table it belongs to, whether it deletes or
-//! upserts, and how large it is. That the bytes are the ones that were written is for the
+//! upserts, and how large it is. An object may be a [`bundle`] of others: what it says then comes in
+//! parts, one after the other. That the bytes are the ones that were written is for the
 //! manifest's checksum to say; here a damaged object is an error, never a panic.
 
 use arrow::array::RecordBatch;
@@ -59,6 +60,9 @@ pub struct Section {
     pub offset: usize,
     /// How many bytes it takes in the object.
     pub bytes: usize,
+    /// Which part of a bundle it is of.
+    #[serde(default)]
+    pub part: usize,
 }
 
 /// What the rows of a section do.
@@ -110,6 +114,7 @@ impl ObjectWriter {
                     rows: batch.num_rows(),
                     offset,
                     bytes: self.object.len() - offset,
+                    part: 0,
                 });
             }
         }
@@ -121,13 +126,43 @@ impl ObjectWriter {
     /// # Errors
     /// If the index can't be written.
     pub fn finish(self) -> Result<Vec<u8>, ObjectError> {
-        let mut object = self.object;
-        let index = serde_json::to_vec(&self.index).map_err(ObjectError::new)?;
-        object.extend_from_slice(&index);
-        object.extend_from_slice(&(index.len() as u32).to_le_bytes());
-        object.extend_from_slice(MAGIC);
-        Ok(object)
+        finished(self.object, &self.index)
     }
+}
+
+/// An object of which the sections are there.
+fn finished(mut object: Vec<u8>, index: &[Section]) -> Result<Vec<u8>, ObjectError> {
+    let index = serde_json::to_vec(index).map_err(ObjectError::new)?;
+    object.extend_from_slice(&index);
+    object.extend_from_slice(&(index.len() as u32).to_le_bytes());
+    object.extend_from_slice(MAGIC);
+    Ok(object)
+}
+
+/// One object that says what several say, in order: their sections as they are, which takes no more
+/// than to copy them.
+///
+/// # Errors
+/// If one of them is no object.
+pub fn bundle(objects: &[Vec<u8>]) -> Result<Vec<u8>, ObjectError> {
+    let mut bundle = MAGIC.to_vec();
+    let (mut sections, mut parts) = (Vec::new(), 0);
+    for object in objects {
+        let first = parts;
+        for section in index(object)? {
+            let bytes = bytes_of(object, &section)?;
+            let (offset, part) = (bundle.len(), first + section.part);
+            bundle.extend_from_slice(bytes);
+            parts = parts.max(part + 1);
+            sections.push(Section { offset, part, ..section });
+        }
+    }
+    finished(bundle, &sections)
+}
+
+fn bytes_of<'a>(object: &'a [u8], section: &Section) -> Result<&'a [u8], ObjectError> {
+    let range = section.offset..section.offset.saturating_add(section.bytes);
+    object.get(range).ok_or_else(|| ObjectError::new("a section is missing"))
 }
 
 /// Writes snapshots as one object.
@@ -153,16 +188,15 @@ pub fn index(object: &[u8]) -> Result<Vec<Section>, ObjectError> {
     serde_json::from_slice(index).map_err(ObjectError::new)
 }
 
-/// Reads an object.
+/// Reads an object: its parts, in order.
 ///
 /// # Errors
-/// If it is not what [`encode`] writes.
-pub fn decode(object: &[u8]) -> Result<Snapshots, ObjectError> {
-    let mut snapshots = Snapshots::new();
+/// If it is not what an [`ObjectWriter`] writes, or [`bundle`].
+pub fn decode(object: &[u8]) -> Result<Vec<Snapshots>, ObjectError> {
+    let mut parts: BTreeMap<usize, Snapshots> = BTreeMap::new();
     for section in index(object)? {
-        let range = section.offset..section.offset.saturating_add(section.bytes);
-        let bytes = object.get(range).ok_or_else(|| ObjectError::new("a section is missing"))?;
-        let batch = decompressed(bytes)?;
+        let batch = decompressed(bytes_of(object, &section)?)?;
+        let snapshots = parts.entry(section.part).or_default();
         let tables = &mut snapshots.entry(section.operator).or_default().tables;
         while tables.len() <= section.table {
             let (name, key_width) = (section.name.clone(), section.key_width);
@@ -174,7 +208,7 @@ pub fn decode(object: &[u8]) -> Result<Snapshots, ObjectError> {
             Role::Upserts => table.upserts = Some(batch),
         }
     }
-    Ok(snapshots)
+    Ok(parts.into_values().collect())
 }
 
 fn compressor() -> Result<Compressor<'static>, ObjectError> {
@@ -238,10 +272,25 @@ mod tests {
     fn an_object_is_read_as_it_was_written() {
         let object = encode(&snapshots()).unwrap();
         let read = decode(&object).unwrap();
-        assert_eq!(format!("{read:?}"), format!("{:?}", snapshots()));
+        assert_eq!(format!("{read:?}"), format!("{:?}", [snapshots()]));
         let rows: usize = index(&object).unwrap().iter().map(|section| section.rows).sum();
         assert_eq!(rows, 8);
         assert!(decode(&encode(&Snapshots::new()).unwrap()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_bundle_is_read_as_what_it_was_made_of_in_order() {
+        let mut second = snapshots();
+        second.remove(&1);
+        let (one, two) = (encode(&snapshots()).unwrap(), encode(&second).unwrap());
+        let nothing = encode(&Snapshots::new()).unwrap();
+        let some = bundle(&[one.clone(), nothing, two]).unwrap();
+        let expected = [snapshots(), second];
+        assert_eq!(format!("{:?}", decode(&some).unwrap()), format!("{expected:?}"));
+        let all = decode(&bundle(&[one, some]).unwrap()).unwrap();
+        let [first, second] = expected;
+        assert_eq!(format!("{all:?}"), format!("{:?}", [first.clone(), first, second]));
+        assert!(bundle(&[b"none".to_vec()]).is_err());
     }
 
     #[test]

@@ -344,8 +344,8 @@ impl Protocol {
         let mut state: BTreeMap<u64, Vec<_>> = BTreeMap::new();
         for object in &manifest.objects {
             match read_object(self.store.as_ref(), object)? {
-                Ok(snapshots) => {
-                    for (operator, snapshot) in snapshots {
+                Ok(parts) => {
+                    for (operator, snapshot) in parts.into_iter().flatten() {
                         state.entry(operator).or_default().push(snapshot);
                     }
                 }
@@ -466,7 +466,7 @@ impl Protocol {
 pub(crate) fn read_object(
     store: &dyn Store,
     object: &ObjectRef,
-) -> Result<Result<Snapshots, String>, StoreError> {
+) -> Result<Result<Vec<Snapshots>, String>, StoreError> {
     let bytes = match checked_bytes(store, object)? {
         Ok(bytes) => bytes,
         Err(problem) => return Ok(Err(problem)),
