@@ -467,7 +467,8 @@ mod tests {
         }
         let waits = Duration::from_secs(2);
         let waits = Limits { epoch_interval: waits, epoch_min: waits, ..limits };
-        assert_eq!((waits.unhurried(None), waits.rest()), (waits, REST_MAX));
+        let unhurried = Limits { cuts_first: true, ..waits };
+        assert_eq!((waits.unhurried(None), waits.rest()), (unhurried, REST_MAX));
     }
 
     #[test]

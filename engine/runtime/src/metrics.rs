@@ -103,7 +103,7 @@ pub struct Metrics {
 pub struct CheckpointMetrics {
     /// Its number.
     pub number: u64,
-    /// How long it took from the last worker's part until its output was visible.
+    /// How long it took from the first worker's part until its output was visible.
     pub took: Duration,
     /// Bytes of changed state that were written for it.
     pub bytes: u64,

@@ -330,3 +330,22 @@ impl Writer for TopicWriter {
         self.out.outbox.producer().finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_are_asked_for_again_when_the_answer_is_old() {
+        let partitions = Partitions::new(2);
+        partitions.refresh(|| panic!("it was asked for just now"));
+        let Some(long_ago) = Instant::now().checked_sub(REFRESH_INTERVAL) else { return };
+        *partitions.asked_at.lock().unwrap() = long_ago;
+        partitions.refresh(|| None);
+        assert_eq!(partitions.get(), 2, "nobody answered");
+        *partitions.asked_at.lock().unwrap() = long_ago;
+        partitions.refresh(|| Some(3));
+        assert_eq!(partitions.get(), 3);
+        partitions.refresh(|| panic!("and now again"));
+    }
+}

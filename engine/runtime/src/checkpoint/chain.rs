@@ -95,18 +95,17 @@ impl Chain {
         let links: Vec<&[ObjectRef]> =
             self.objects.chunk_by(|a, b| (a.first, a.last) == (b.first, b.last)).collect();
         let is_urgent = is_urgent(links.len());
-        if let Some(merge) = &self.merge {
-            if merge.is_urgent || !is_urgent {
-                return;
-            }
-            merge.is_given_up.store(true, Ordering::Relaxed);
-            self.merge = None;
+        if self.merge.as_ref().is_some_and(|merge| merge.is_urgent || !is_urgent) {
+            return;
         }
         let sizes: Vec<u64> =
             links.iter().map(|link| link.iter().map(|object| object.bytes).sum()).collect();
         let base = sizes.first().copied().unwrap_or(0);
         let state = written_anew(base, base_state_bytes, state_bytes);
         let Some(from) = merge_from(&sizes, state) else { return };
+        if let Some(merge) = self.merge.take() {
+            merge.is_given_up.store(true, Ordering::Relaxed);
+        }
         let parts: Vec<ObjectRef> = links[from..].concat();
         let is_base = from == 0;
         let is_given_up = Arc::new(AtomicBool::new(false));
@@ -133,7 +132,11 @@ impl Chain {
 /// How much nicer a thread that merges urgently is than the workers: it then has a third of a core
 /// that a worker wants too, and all that nobody wants.
 #[cfg(target_os = "linux")]
-const NICENESS: i32 = 3;
+const NICENESS_URGENT: i32 = 3;
+
+/// How nice a thread is that may not wait for idle time.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 19;
 
 /// Lets the workers go first, where threads have a priority of their own. One that is not urgent runs
 /// while nobody else wants the core: the scheduler takes a core with such a thread for a free one. Were
@@ -143,15 +146,16 @@ fn step_back(is_urgent: bool) {
     let _ = is_urgent;
     #[cfg(target_os = "linux")]
     {
-        let stepped_back = if is_urgent {
-            rustix::process::nice(NICENESS).map(drop).map_err(|error| error.to_string())
+        let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
+        let niceness = if is_urgent {
+            NICENESS_URGENT
         } else {
-            let idle = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Idle);
-            let stepped =
-                set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle);
-            stepped.map_err(|error| error.to_string())
+            match set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, idle) {
+                Ok(()) => return,
+                Err(_) => NICENESS,
+            }
         };
-        if let Err(error) = stepped_back {
+        if let Err(error) = rustix::process::nice(niceness) {
             tracing::debug!("the priority of merging: {error}");
         }
     }
@@ -224,4 +228,80 @@ fn merged_rows(
 pub(super) fn object_ref(name: String, bytes: &[u8], first: u64, last: u64) -> ObjectRef {
     let checksum = crc32fast::hash(bytes);
     ObjectRef { name, bytes: bytes.len() as u64, checksum, first, last }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::store::LocalStore;
+    use super::*;
+    use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt8Array};
+    use tidemill_operators::snapshot::{Snapshot, SnapshotTable};
+
+    const OPERATOR: u64 = 7;
+
+    fn rows(numbers: &[i64], values: Option<&[i64]>) -> RecordBatch {
+        let groups: ArrayRef = Arc::new(UInt8Array::from(vec![0; numbers.len()]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(numbers.to_vec()));
+        let mut columns = vec![("key_group", groups), ("key", numbers)];
+        if let Some(values) = values {
+            columns.push(("value", Arc::new(Int64Array::from(values.to_vec()))));
+        }
+        RecordBatch::try_from_iter(columns).unwrap()
+    }
+
+    fn snapshot(deletes: Option<RecordBatch>, upserts: RecordBatch) -> Snapshot {
+        let (name, upserts) = ("t".to_owned(), Some(upserts));
+        Snapshot { tables: vec![SnapshotTable { name, key_width: 2, deletes, upserts }] }
+    }
+
+    /// The first writes so much that the later ones are little beside it; they write a key of their own
+    /// and one of all, and delete the one before.
+    fn checkpoint(number: i64) -> Snapshot {
+        if number == 1 {
+            let keys: Vec<i64> = (10_000..210_000).collect();
+            let values: Vec<i64> =
+                keys.iter().map(|key| key.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as i64)).collect();
+            return snapshot(None, rows(&keys, Some(&values)));
+        }
+        let deletes = rows(&[number - 1], None);
+        snapshot(Some(deletes), rows(&[number, -1], Some(&[number, number])))
+    }
+
+    /// What a chain says, in the order of its keys.
+    fn said(chain: &Chain) -> String {
+        let mut parts = Vec::new();
+        for object in chain.objects() {
+            for mut snapshots in read_object(chain.store.as_ref(), object).unwrap().unwrap() {
+                parts.push(snapshots.remove(&OPERATOR).unwrap());
+            }
+        }
+        format!("{:?}", merge(&parts, Link::Base).unwrap())
+    }
+
+    #[test]
+    fn a_chain_stays_short_and_goes_on_saying_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let store: Arc<dyn Store> = Arc::new(LocalStore::new(folder.path()));
+        let mut chain = Chain::new(Vec::new(), store.clone());
+        let (mut all, mut longest) = (Vec::new(), 0);
+        for number in 1..=1200u64 {
+            let snapshot = checkpoint(number as i64);
+            let bytes = object::encode(&Snapshots::from([(OPERATOR, snapshot.clone())])).unwrap();
+            let name = format!("state/{number}");
+            store.put(&name, &bytes).unwrap();
+            all.push(snapshot);
+            chain.extend([object_ref(name, &bytes, number, number)]);
+            chain.merge(1, format!("state/{number}-m"));
+            while chain.merge.is_some() {
+                std::thread::yield_now();
+                chain.take_merged();
+            }
+            longest = longest.max(chain.objects().len());
+        }
+        assert!(longest < 128, "{longest} objects");
+        assert_eq!(said(&chain), format!("{:?}", merge(&all, Link::Base).unwrap()));
+        let spans: Vec<u64> = chain.objects().iter().map(|o| o.last - o.first).collect();
+        assert_eq!(spans[0], 0, "there is no reason to write the first anew");
+        assert!(spans.iter().any(|&span| span > 100), "bundles were merged too: {spans:?}");
+    }
 }

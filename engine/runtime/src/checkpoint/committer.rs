@@ -87,6 +87,8 @@ impl Base {
 
 /// A checkpoint in the making.
 struct Assembly {
+    /// When its first part came.
+    began: Option<Instant>,
     missing: usize,
     cut: Option<Cut>,
     sources: BTreeMap<NodeId, SourceState>,
@@ -150,9 +152,9 @@ impl Committer {
         }
     }
 
-    /// Uploads the state of a complete assembly and commits it.
+    /// Brings out what a complete assembly holds, and commits it.
     fn take(&mut self, assembly: Assembly, shared: &Shared) -> Result<(), CheckpointError> {
-        let started = Instant::now();
+        let began = assembly.began.expect("it has parts");
         let cut = assembly.cut.expect("every worker names the cut with its sources");
         let number = cut.checkpoint;
         let is_finished = cut.is_end();
@@ -187,7 +189,7 @@ impl Committer {
             Ok(())
         }));
         self.protocol.commit(&manifest, errands)?;
-        shared.metrics.checkpointed(number, started.elapsed(), bytes);
+        shared.metrics.checkpointed(number, began.elapsed(), bytes);
         shared.coordinator.decide(number);
         self.protocol.conclude(number)?;
         for (node, report) in &mut self.reports {
@@ -218,6 +220,7 @@ impl Assembly {
     fn new(base: &Base, shared: &Shared) -> Self {
         let (plan, workers) = (&shared.plan, shared.workers);
         let mut assembly = Assembly {
+            began: None,
             missing: workers,
             cut: None,
             sources: BTreeMap::new(),
@@ -253,6 +256,7 @@ impl Assembly {
     }
 
     fn add(&mut self, part: Part, plan: &Plan) -> Result<(), CheckpointError> {
+        self.began.get_or_insert_with(Instant::now);
         self.missing -= 1;
         match part {
             Part::Sources(cut, sources) => {

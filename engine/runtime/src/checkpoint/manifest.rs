@@ -13,7 +13,7 @@ use tidemill_operators::Epoch;
 /// The layout of manifests and state objects. A binary reads its own and older ones; an operator
 /// whose tables were others then refuses them.
 ///
-/// 2: what aggregates hold by value is in tables of its own.
+/// 2: what aggregates hold by value is in tables of its own. 3: an object may be a bundle of others.
 pub(crate) const FORMAT: u32 = 3;
 
 /// A checkpoint: the state of a job before an epoch.

@@ -21,7 +21,7 @@ use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// Functions that cost little for a row.
 const CHEAP: [&str; 2] = ["GREATEST", "LEAST"];
@@ -49,10 +49,9 @@ pub(super) struct Choice {
     /// The same.
     column: ArrayRef,
     data_type: DataType,
-    /// What several conditions read: columns behind those of the input.
-    shared: Vec<Arc<dyn PhysicalExpr>>,
-    /// The columns that the conditions read.
-    schema: SchemaRef,
+    /// How the conditions are evaluated; there with the first rows, for only they say how many columns
+    /// there are.
+    reading: OnceLock<Reading>,
 }
 
 impl Choice {
@@ -65,7 +64,6 @@ impl Choice {
         branches: &[(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
         otherwise: Option<&Arc<dyn PhysicalExpr>>,
         data_type: &DataType,
-        schema: &Schema,
     ) -> Result<Option<Self>, DataFusionError> {
         let results = branches.iter().map(|(_, value)| Some(value)).chain([otherwise]);
         let values: Option<Vec<ScalarValue>> = results
@@ -75,27 +73,52 @@ impl Choice {
             })
             .collect();
         let Some(values) = values else { return Ok(None) };
-        let conditions: Vec<_> = branches.iter().map(|(condition, _)| condition.clone()).collect();
-        let shared = shared(&conditions)?;
-        let width = schema.fields().len();
-        let conditions = conditions.into_iter().map(|condition| reading(condition, &shared, width));
-        let nullable = |field: &FieldRef| Arc::new(Field::clone(field).with_nullable(true));
-        let mut fields: Vec<FieldRef> = schema.fields().iter().map(nullable).collect();
-        for (place, expr) in shared.iter().enumerate() {
-            fields.push(Arc::new(Field::new(name(place), expr.data_type(schema)?, true)));
-        }
         Ok(Some(Choice {
-            conditions: conditions.collect::<Result<_, _>>()?,
+            conditions: branches.iter().map(|(condition, _)| condition.clone()).collect(),
             column: ScalarValue::iter_to_array(values.iter().cloned())?,
             values,
             data_type: data_type.clone(),
-            shared,
-            schema: Arc::new(Schema::new(fields)),
+            reading: OnceLock::new(),
         }))
     }
 
-    /// The rows that the conditions read.
-    fn with_shared(&self, rows: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    fn reading(&self, rows: &RecordBatch) -> Result<&Reading, DataFusionError> {
+        match self.reading.get() {
+            Some(reading) => Ok(reading),
+            None => {
+                let reading = Reading::of(&self.conditions, &rows.schema())?;
+                Ok(self.reading.get_or_init(|| reading))
+            }
+        }
+    }
+}
+
+/// Conditions that read what several of them have in common as columns.
+#[derive(Debug, Clone)]
+struct Reading {
+    conditions: Vec<Arc<dyn PhysicalExpr>>,
+    /// The columns behind those of the input.
+    shared: Vec<Arc<dyn PhysicalExpr>>,
+    /// All columns.
+    schema: SchemaRef,
+}
+
+impl Reading {
+    fn of(conditions: &[Arc<dyn PhysicalExpr>], input: &Schema) -> Result<Self, DataFusionError> {
+        let shared = shared(conditions)?;
+        let width = input.fields().len();
+        let reading = |condition: &Arc<dyn PhysicalExpr>| reading(condition, &shared, width);
+        let conditions = conditions.iter().map(reading).collect::<Result<_, _>>()?;
+        let nullable = |field: &FieldRef| Arc::new(Field::clone(field).with_nullable(true));
+        let mut fields: Vec<FieldRef> = input.fields().iter().map(nullable).collect();
+        for (place, expr) in shared.iter().enumerate() {
+            fields.push(Arc::new(Field::new(name(place), expr.data_type(input)?, true)));
+        }
+        Ok(Reading { conditions, shared, schema: Arc::new(Schema::new(fields)) })
+    }
+
+    /// The rows with all columns.
+    fn extended(&self, rows: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
         if self.shared.is_empty() {
             return Ok(rows.clone());
         }
@@ -141,11 +164,11 @@ fn is_call(expr: &Arc<dyn PhysicalExpr>) -> bool {
 
 /// A condition that reads columns in the place of what is shared.
 fn reading(
-    condition: Arc<dyn PhysicalExpr>,
+    condition: &Arc<dyn PhysicalExpr>,
     shared: &[Arc<dyn PhysicalExpr>],
     width: usize,
 ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-    let read = condition.transform_down(|part| {
+    let read = condition.clone().transform_down(|part| {
         Ok(match shared.iter().position(|shared| shared == &part) {
             None => Transformed::no(part),
             Some(place) => {
@@ -168,11 +191,12 @@ impl PhysicalExpr for Choice {
     }
 
     fn evaluate(&self, rows: &RecordBatch) -> Result<ColumnarValue, DataFusionError> {
-        let read = self.with_shared(rows)?;
+        let reading = self.reading(rows)?;
+        let extended = reading.extended(rows)?;
         let mut chosen = vec![self.conditions.len() as u32; rows.num_rows()];
         // The first that holds has the last word.
-        for (number, condition) in self.conditions.iter().enumerate().rev() {
-            let holds = condition.evaluate(&read)?.into_array(rows.num_rows())?;
+        for (number, condition) in reading.conditions.iter().enumerate().rev() {
+            let holds = condition.evaluate(&extended)?.into_array(rows.num_rows())?;
             for row in holding(holds.as_boolean()) {
                 chosen[row] = number as u32;
             }
@@ -182,14 +206,15 @@ impl PhysicalExpr for Choice {
     }
 
     fn children(&self) -> Vec<&Arc<dyn PhysicalExpr>> {
-        Vec::new()
+        self.conditions.iter().collect()
     }
 
     fn with_new_children(
         self: Arc<Self>,
-        _children: Vec<Arc<dyn PhysicalExpr>>,
+        children: Vec<Arc<dyn PhysicalExpr>>,
     ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-        Ok(self)
+        let reading = OnceLock::new();
+        Ok(Arc::new(Choice { conditions: children, reading, ..Choice::clone(&self) }))
     }
 
     fn fmt_sql(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -215,9 +240,7 @@ impl fmt::Display for Choice {
 
 impl PartialEq for Choice {
     fn eq(&self, other: &Self) -> bool {
-        self.conditions == other.conditions
-            && self.values == other.values
-            && self.shared == other.shared
+        self.conditions == other.conditions && self.values == other.values
     }
 }
 
@@ -227,6 +250,5 @@ impl Hash for Choice {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.conditions.hash(state);
         self.values.hash(state);
-        self.shared.hash(state);
     }
 }

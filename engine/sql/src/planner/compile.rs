@@ -119,7 +119,7 @@ fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
                 .map(|(when, then)| Ok((of(when)?, of(then)?)))
                 .collect::<Planned<Vec<_>>>()?;
             let otherwise = otherwise.as_deref().map(of).transpose()?;
-            case(branches, otherwise, are_cheap.then_some((&expr.data_type.arrow(), schema)))
+            case(branches, otherwise, are_cheap.then_some(&expr.data_type.arrow()))
                 .map_err(|e| refuse(reason(&e)))?
         }
         ExprKind::Like { negated, case_insensitive, text, pattern } => {
@@ -135,14 +135,14 @@ fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
     })
 }
 
-/// A `CASE`, that of a type and a schema as a [`Choice`] if it is one.
+/// A `CASE`, that of a given type as a [`Choice`] if it is one.
 fn case(
     branches: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
     otherwise: Option<Arc<dyn PhysicalExpr>>,
-    as_choice: Option<(&DataType, &Schema)>,
+    as_choice: Option<&DataType>,
 ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-    if let Some((data_type, schema)) = as_choice {
-        let choice = Choice::of(&branches, otherwise.as_ref(), data_type, schema)?;
+    if let Some(data_type) = as_choice {
+        let choice = Choice::of(&branches, otherwise.as_ref(), data_type)?;
         if let Some(choice) = choice {
             return Ok(Arc::new(choice));
         }

@@ -20,7 +20,7 @@ fn kernel(part: &Expr) -> Option<(String, Kernel)> {
         ExprKind::Call(function, _) => {
             Some((function.name().to_owned(), functions::kernel(function)))
         }
-        // Physical expressions of DataFusion's: see `compile`.
+        // Physical expressions of DataFusion's: see `compile`; the conditions of a `choice` are.
         ExprKind::Binary(..)
         | ExprKind::Not(_)
         | ExprKind::IsNull(_)

@@ -71,9 +71,13 @@ fn given(conditions: &[Condition], otherwise: Option<&str>, rows: &[Row]) -> Vec
     let whens = conditions.iter().enumerate();
     let whens = whens.map(|(i, condition)| format!(" WHEN {} THEN 'case {i}'", condition.text()));
     let otherwise = otherwise.map_or_else(String::new, |name| format!(" ELSE '{name}'"));
-    let case = format!("CASE{}{otherwise} END", whens.collect::<String>());
+    evaluated(&format!("CASE{}{otherwise} END", whens.collect::<String>()), rows)
+}
+
+/// What an expression gives for rows.
+fn evaluated(expression: &str, rows: &[Row]) -> Vec<Option<String>> {
     let table = "CREATE TABLE numbers (a INT, b INT) WITH ('connector' = 'append');";
-    let planned = session(&format!("{table} SELECT a, b, {case} FROM numbers"));
+    let planned = session(&format!("{table} SELECT a, b, {expression} FROM numbers"));
     let planned = planned.unwrap_or_else(|error| panic!("{error}"));
     let projection = planned.plan.nodes.into_iter().find_map(|node| match node.kind {
         NodeKind::Map(spec) => spec.projection,
@@ -87,6 +91,17 @@ fn given(conditions: &[Condition], otherwise: Option<&str>, rows: &[Row]) -> Vec
     let gives = projection[2].evaluate(&batch.expect("two columns"), 0).expect("it can't fail");
     let gives = gives.as_string::<i32>();
     (0..gives.len()).map(|i| gives.is_valid(i).then(|| gives.value(i).to_owned())).collect()
+}
+
+/// What stands around it gives it only the columns that it reads, and the rows that it is asked for.
+#[test]
+fn a_choice_within_another_case_reads_the_columns_that_it_needs() {
+    let inner = "CASE WHEN GREATEST(b, 1) > 2 THEN 'x' WHEN GREATEST(b, 1) = 2 THEN 'y' END";
+    let rows = [[Some(1), Some(7)], [Some(0), Some(7)], [None, Some(2)], [Some(0), Some(0)]];
+    let case = format!("CASE WHEN a > 0 THEN CAST(b AS STRING) ELSE {inner} END");
+    let gives = evaluated(&case, &rows);
+    let gives: Vec<Option<&str>> = gives.iter().map(Option::as_deref).collect();
+    assert_eq!(gives, [Some("7"), Some("x"), Some("y"), None]);
 }
 
 proptest! {
