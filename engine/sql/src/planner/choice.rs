@@ -40,6 +40,9 @@ pub(super) fn is_cheap(expr: &Expr) -> bool {
     })
 }
 
+/// A condition, and what stands for it.
+pub(super) type Branch = (Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>);
+
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(super) struct Choice {
@@ -61,7 +64,7 @@ impl Choice {
     /// # Errors
     /// If the values are not of one type.
     pub(super) fn of(
-        branches: &[(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)],
+        branches: &[Branch],
         otherwise: Option<&Arc<dyn PhysicalExpr>>,
         data_type: &DataType,
     ) -> Result<Option<Self>, DataFusionError> {

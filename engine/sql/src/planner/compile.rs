@@ -2,7 +2,7 @@
 //!
 //! DataFusion's physical expressions do the work; each instance is shared by all workers.
 
-use super::choice::{self, Choice};
+use super::choice::{self, Branch, Choice};
 use super::constant::always_gives_the_same;
 use super::expr::{Expr, ExprKind};
 use super::typing::{reason, return_field};
@@ -137,7 +137,7 @@ fn as_written(expr: &Expr, schema: &Schema) -> Planned<Arc<dyn PhysicalExpr>> {
 
 /// A `CASE`, that of a given type as a [`Choice`] if it is one.
 fn case(
-    branches: Vec<(Arc<dyn PhysicalExpr>, Arc<dyn PhysicalExpr>)>,
+    branches: Vec<Branch>,
     otherwise: Option<Arc<dyn PhysicalExpr>>,
     as_choice: Option<&DataType>,
 ) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
