@@ -235,6 +235,7 @@ mod tests {
     use super::super::store::LocalStore;
     use super::*;
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt8Array};
+    use std::time::Duration;
     use tidemill_operators::snapshot::{Snapshot, SnapshotTable};
 
     const OPERATOR: u64 = 7;
@@ -293,7 +294,8 @@ mod tests {
             chain.extend([object_ref(name, &bytes, number, number)]);
             chain.merge(1, format!("state/{number}-m"));
             while chain.merge.is_some() {
-                std::thread::yield_now();
+                // It waits for a core that nobody wants.
+                std::thread::sleep(Duration::from_micros(100));
                 chain.take_merged();
             }
             longest = longest.max(chain.objects().len());
