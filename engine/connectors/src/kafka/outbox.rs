@@ -35,10 +35,8 @@ pub(super) struct Outbox {
     topic: Topic,
     producer: Share,
     name: String,
-    /// Room for a batch, by partition; empty between calls.
+    /// Room for a batch, by partition from [`UNASSIGNED`] on; empty between calls.
     dealt: Vec<Vec<sys::rd_kafka_message_t>>,
-    /// The same for records that librdkafka is to assign.
-    unassigned: Vec<sys::rd_kafka_message_t>,
 }
 
 /// A reference to librdkafka's topic.
@@ -68,7 +66,7 @@ impl Outbox {
         let made = unsafe { sys::rd_kafka_topic_new(client, c_name.as_ptr(), null_mut()) };
         let handle = Topic(NonNull::new(made).ok_or_else(refused)?);
         let name = topic.to_owned();
-        Ok(Outbox { topic: handle, producer, name, dealt: Vec::new(), unassigned: Vec::new() })
+        Ok(Outbox { topic: handle, producer, name, dealt: Vec::new() })
     }
 
     /// The topic's name.
@@ -91,31 +89,19 @@ impl Outbox {
             let message = message(record);
             count += 1;
             bytes += message.key_len + message.len;
-            match record.partition.and_then(|partition| usize::try_from(partition).ok()) {
-                None => self.unassigned.push(message),
-                Some(partition) => {
-                    if self.dealt.len() <= partition {
-                        self.dealt.resize_with(partition + 1, Vec::new);
-                    }
-                    self.dealt[partition].push(message);
-                }
+            let partition = record.partition.unwrap_or(UNASSIGNED);
+            let place = usize::try_from(partition - UNASSIGNED).unwrap_or(0);
+            if self.dealt.len() <= place {
+                self.dealt.resize_with(place + 1, Vec::new);
             }
+            self.dealt[place].push(message);
         }
         self.producer.count(count, bytes);
-        let sent = self.send_all();
-        self.dealt.iter_mut().for_each(Vec::clear);
-        self.unassigned.clear();
-        sent
-    }
-
-    fn send_all(&mut self) -> Result<(), ConnectorError> {
-        let mut unassigned = std::mem::take(&mut self.unassigned);
         let mut dealt = std::mem::take(&mut self.dealt);
-        let mut sent = self.send_to(UNASSIGNED, &mut unassigned);
-        for (partition, messages) in (0..).zip(&mut dealt) {
-            sent = sent.and_then(|()| self.send_to(partition, messages));
-        }
-        (self.unassigned, self.dealt) = (unassigned, dealt);
+        let mut by_partition = (UNASSIGNED..).zip(&mut dealt);
+        let sent = by_partition.try_for_each(|(partition, all)| self.send_to(partition, all));
+        dealt.iter_mut().for_each(Vec::clear);
+        self.dealt = dealt;
         sent
     }
 

@@ -37,7 +37,7 @@ pub(crate) const KNOWN: Known = Known {
 };
 
 /// How often new partitions are looked for.
-const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5 * 60);
+pub(super) const DISCOVERY_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// How long a partition that has been read to its end still holds the watermark.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(5);

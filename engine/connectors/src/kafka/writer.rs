@@ -3,7 +3,7 @@
 
 use super::outbox::{Outbox, Outgoing, partition_of};
 use super::producer::{Producer, Record};
-use super::settings::{Flavour, Guarantee, Partitioner, Settings};
+use super::settings::{DISCOVERY_INTERVAL, Flavour, Guarantee, Partitioner, Settings};
 use super::transaction::TopicTransaction;
 use crate::sink::{Sink, Transaction, WriteSpec, Writer};
 use crate::source::ConnectorError;
@@ -15,7 +15,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::BaseRecord;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 use tidemill_formats::{BadRecord, Encoded, Encoder, FormatRole, Table, encoder};
 use tidemill_operators::{Batch, Epoch};
 
@@ -28,9 +28,6 @@ pub(crate) struct Topic {
     producer: Arc<Producer>,
     transaction: Option<Arc<TopicTransaction>>,
 }
-
-/// A client looks for new partitions this often.
-const REFRESH_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
 /// How many partitions a topic has.
 struct Partitions {
@@ -50,7 +47,7 @@ impl Partitions {
     /// Asks again if the last answer is old. Without an answer that one stands.
     fn refresh(&self, ask: impl FnOnce() -> Option<i32>) {
         let mut asked_at = self.asked_at.lock().unwrap_or_else(PoisonError::into_inner);
-        if asked_at.elapsed() < REFRESH_INTERVAL {
+        if asked_at.elapsed() < DISCOVERY_INTERVAL {
             return;
         }
         *asked_at = Instant::now();
@@ -339,7 +336,7 @@ mod tests {
     fn partitions_are_asked_for_again_when_the_answer_is_old() {
         let partitions = Partitions::new(2);
         partitions.refresh(|| panic!("it was asked for just now"));
-        let Some(long_ago) = Instant::now().checked_sub(REFRESH_INTERVAL) else { return };
+        let Some(long_ago) = Instant::now().checked_sub(DISCOVERY_INTERVAL) else { return };
         *partitions.asked_at.lock().unwrap() = long_ago;
         partitions.refresh(|| None);
         assert_eq!(partitions.get(), 2, "nobody answered");
